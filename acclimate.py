@@ -1,0 +1,64 @@
+"""The command line: a table of commands, each imported only when it is called."""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+from adapt.errors import AcclimateError
+
+# name → (module:function, what it does in one line). Each function takes the words after
+# the command's name and returns an exit code.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("sim.demo:main", "watch a policy meet unknown plugs on a simulated robot"),
+    "train": ("policies.train:main", "meta-train a policy in simulation"),
+    "evaluate": ("policies.evaluate:main", "measure a policy on held-out tasks"),
+    "export": ("policies.export:main", "write a checkpoint as a bundle for the robot"),
+    "bundle": ("adapt.bundle_command:main", "show, verify or pack a bundle"),
+    "bridge": ("robot_bridge.daemon:main", "serve a bundle to robots"),
+    "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
+    "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),
+    "report": ("robot_bridge.report:main", "draw a trial as one HTML page"),
+    "doctor": ("robot_bridge.doctor:main", "report what this machine has and lacks"),
+}
+USAGE = "usage: acclimate COMMAND [...]\n       acclimate COMMAND --help\n"
+OURS = {"adapt", "robot_bridge", "sim", "policies", "calibration", "configs"}
+
+
+def load(name: str) -> Callable[[list[str]], int]:
+    """Import the function behind the command `name`."""
+    module, function = COMMANDS[name][0].split(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in OURS or not missing:
+            raise
+        raise AcclimateError(
+            f"{missing} is not installed; outside the robot's runtime, "
+            "install everything with: pip install 'acclimate[train]'"
+        ) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns 0, or 2 after an error that the user can mend."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+        print(USAGE, *lines, sep="\n")
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        print(f"acclimate: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return load(name)(rest)
+    except AcclimateError as error:
+        print(f"acclimate {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What measures; it may import sim, and nothing lives here yet."""

@@ -1,0 +1,1 @@
+"""The commands' settings as YAML, installed with the code so that Hydra finds them."""

@@ -1,0 +1,1 @@
+"""What learns: meta-reinforcement learning, evaluation, export."""

@@ -1,0 +1,1 @@
+"""What carries, times and protects: the daemon, its clients, trials and reports."""
