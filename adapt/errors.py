@@ -1,0 +1,33 @@
+"""Errors that a user, a file or a robot can cause.
+
+Every message names what was wrong, where, and what would have been right. Whoever runs a command
+prints the message alone; a traceback is kept for faults of our own.
+"""
+
+
+class AcclimateError(Exception):
+    """Base of every error that is not a fault of the program."""
+
+
+class BundleError(AcclimateError):
+    """A bundle is damaged, incomplete, inconsistent or of another schema; nothing was loaded."""
+
+
+class ProviderError(AcclimateError):
+    """An onnxruntime execution provider was asked for and is not there."""
+
+
+class ContextError(AcclimateError):
+    """An observation, action or transition does not fit the bundle; nothing was changed."""
+
+
+class BeliefError(AcclimateError):
+    """A factor is no Gaussian: not finite, or variance not positive; the belief is as before."""
+
+
+class EpisodeError(AcclimateError):
+    """A call came outside the episode it belongs to."""
+
+
+class SnapshotError(AcclimateError):
+    """A snapshot is damaged or belongs to another bundle; nothing was restored."""
