@@ -1,0 +1,195 @@
+"""Frames: a fixed header, then raw float32 or one MessagePack struct. Nothing here runs code.
+
+Header, little-endian, 40 bytes:
+
+    magic 4s | version u8 | kind u8 | flags u16 | session u64 | sequence u64 | time i64 [ns]
+    | payload length u32 | CRC-32 u32 over the header before it and the payload
+
+Observation: reward f32 | faults u32 | (n_o,) f32.
+Command: validity i64 [ns] | belief version u32 | mode u8 | 3 zero bytes | (n_a,) f32.
+Heartbeat and bye are empty. All others are MessagePack maps of the structs in `messages`.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from robot_bridge.errors import CodecError, VersionError
+from robot_bridge.messages import (
+    BODIES,
+    PROTOCOL,
+    Command,
+    Flag,
+    Float32,
+    Kind,
+    Message,
+    Mode,
+    Observation,
+)
+
+MAGIC = b"ACLM"
+HEADER = struct.Struct("<4sBBHQQqII")
+CHECKSUM = struct.Struct("<I")
+OBSERVATION = struct.Struct("<fI")
+COMMAND = struct.Struct("<qIB3x")
+
+CONTROL_BYTES = 64 * 1024  # a handshake with 2 × 256 fields fits
+RECORD_BYTES = 16 * 1024 * 1024  # 2,000 steps of 2,000 numbers
+FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from a peer
+
+_EMPTY = (Kind.HEARTBEAT, Kind.BYE)
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS = {kind: msgspec.msgpack.Decoder(body) for kind, body in BODIES.items()}
+_KIND_OF = {body: kind for kind, body in BODIES.items()}
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame whose header and checksum are right; the payload is still to be read."""
+
+    kind: Kind
+    flags: int
+    session: int
+    sequence: int
+    time_ns: int
+    payload: bytes
+
+
+def encode(
+    kind: Kind,
+    payload: bytes = b"",
+    *,
+    session: int = 0,
+    sequence: int = 0,
+    flags: int = 0,
+    time_ns: int | None = None,
+) -> bytes:
+    """One frame. time_ns: None takes this machine's monotonic clock. Raises CodecError if the
+    payload is larger than its kind may be."""
+    if len(payload) > _most(kind):
+        raise CodecError(
+            f"{kind.name}: payload of {len(payload)} bytes; at most {_most(kind)} are allowed"
+        )
+    now = time.monotonic_ns() if time_ns is None else time_ns
+    header = HEADER.pack(MAGIC, PROTOCOL, kind, flags, session, sequence, now, len(payload), 0)[
+        : -CHECKSUM.size
+    ]
+    return header + CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
+
+
+def decode(data: bytes) -> Frame:
+    """Check and open one frame. Raises CodecError naming the part of it that is wrong."""
+    if len(data) < HEADER.size:
+        raise CodecError(f"frame of {len(data)} bytes; a header alone has {HEADER.size}")
+    magic, version, number, flags, session, sequence, time_ns, length, checksum = (
+        HEADER.unpack_from(data)
+    )
+    if magic != MAGIC:
+        raise CodecError(f"magic {magic!r}; expected {MAGIC!r}")
+    if version != PROTOCOL:
+        raise VersionError(f"protocol version {version}; expected {PROTOCOL}")
+    try:
+        kind = Kind(number)
+    except ValueError:
+        raise CodecError(f"kind {number}; expected 1 to {max(Kind)}") from None
+    if length != len(data) - HEADER.size:
+        raise CodecError(
+            f"{kind.name}: payload length {length}; {len(data) - HEADER.size} bytes follow"
+        )
+    if length > _most(kind):
+        raise CodecError(f"{kind.name}: payload length {length}; at most {_most(kind)}")
+    payload = data[HEADER.size :]
+    found = zlib.crc32(payload, zlib.crc32(data[: HEADER.size - CHECKSUM.size]))
+    if found != checksum:
+        raise CodecError(f"{kind.name}: checksum {checksum:08x}; the bytes give {found:08x}")
+    return Frame(kind, flags, session, sequence, time_ns, payload)
+
+
+def encode_message(message: Message, *, session: int = 0, sequence: int = 0) -> bytes:
+    """One frame around a struct of `messages`."""
+    payload = _ENCODER.encode(message)
+    return encode(_KIND_OF[type(message)], payload, session=session, sequence=sequence)
+
+
+def decode_message(frame: Frame, expected: type[M]) -> M:
+    """The struct in a frame. Raises CodecError naming the field that is wrong."""
+    if BODIES.get(frame.kind) is not expected:
+        raise CodecError(f"{frame.kind.name}: expected {_KIND_OF[expected].name}")
+    try:
+        return _DECODERS[frame.kind].decode(frame.payload)
+    # Text that is not UTF-8, and nesting beyond the interpreter's patience, have their own errors.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CodecError(f"{frame.kind.name}: {error}") from None
+
+
+def encode_observation(observation: Observation, session: int) -> bytes:
+    """One OBSERVATION frame."""
+    head = OBSERVATION.pack(observation.reward, observation.faults)
+    return encode(
+        Kind.OBSERVATION,
+        head + observation.payload.astype("<f4", copy=False).tobytes(),
+        session=session,
+        sequence=observation.sequence,
+        flags=int(observation.flags),
+        time_ns=observation.time_ns,
+    )
+
+
+def decode_observation(frame: Frame) -> Observation:
+    """Any size and any float32, NaN too: whether they make sense is the bridge's to judge."""
+    reward, faults, payload = *_head(frame, Kind.OBSERVATION, OBSERVATION), _floats(frame, 8)
+    if frame.flags & ~_ALL_FLAGS:
+        raise CodecError(f"OBSERVATION: flags {frame.flags:#x}; at most {_ALL_FLAGS:#x}")
+    return Observation(frame.sequence, frame.time_ns, payload, reward, Flag(frame.flags), faults)
+
+
+def encode_command(command: Command, session: int) -> bytes:
+    """One COMMAND frame."""
+    head = COMMAND.pack(command.validity_ns, command.belief_version & 0xFFFFFFFF, command.mode)
+    payload = head + command.payload.astype("<f4", copy=False).tobytes()
+    return encode(Kind.COMMAND, payload, session=session, sequence=command.sequence)
+
+
+def decode_command(frame: Frame) -> Command:
+    """Any size and any float32; the client judges them. Raises CodecError."""
+    validity, version, number = _head(frame, Kind.COMMAND, COMMAND)
+    if number > max(Mode):
+        raise CodecError(f"COMMAND: mode {number}; expected 0 to {int(max(Mode))}")
+    if validity < 0:
+        raise CodecError(f"COMMAND: validity {validity} ns; expected none below 0")
+    return Command(frame.sequence, validity, Mode(number), _floats(frame, COMMAND.size), version)
+
+
+_ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
+
+
+def _most(kind: Kind) -> int:
+    if kind in _EMPTY:
+        return 0
+    return RECORD_BYTES if kind is Kind.EPISODE_RECORD else CONTROL_BYTES
+
+
+def _head(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple:
+    if frame.kind is not kind:
+        raise CodecError(f"{frame.kind.name}: expected {kind.name}")
+    if len(frame.payload) < layout.size:
+        raise CodecError(
+            f"{kind.name}: payload of {len(frame.payload)} bytes; its head has {layout.size}"
+        )
+    return layout.unpack_from(frame.payload)
+
+
+def _floats(frame: Frame, start: int) -> Float32:
+    rest = len(frame.payload) - start
+    if rest % 4:
+        raise CodecError(f"{frame.kind.name}: {rest} bytes of numbers; expected a multiple of 4")
+    return np.frombuffer(frame.payload, "<f4", offset=start)

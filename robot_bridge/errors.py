@@ -1,0 +1,39 @@
+"""Errors between the bridge and its peers."""
+
+from adapt.errors import AcclimateError
+
+
+class BridgeError(AcclimateError):
+    """Something between the bridge and a robot or an operator went wrong."""
+
+
+class CodecError(BridgeError):
+    """A frame is malformed; the message names the part, what was found and what was expected."""
+
+
+class VersionError(CodecError):
+    """A frame is of another protocol version."""
+
+
+class EndpointError(BridgeError):
+    """An endpoint cannot be used: badly written, in use, or out of reach."""
+
+
+class HandshakeError(BridgeError):
+    """The bridge refused this peer; the message lists every difference."""
+
+
+class BridgeLost(BridgeError):
+    """The bridge does not answer, has closed, or no longer knows this session."""
+
+
+class RobotLost(BridgeError):
+    """The robot in a trial left, stopped or fell silent."""
+
+
+class LimitError(BridgeError):
+    """A limit in the manifest cannot be kept: wrong field, quantity or range."""
+
+
+class TrialError(BridgeError):
+    """A trial cannot start, or its folder cannot be read or written."""
