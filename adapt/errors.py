@@ -31,3 +31,7 @@ class EpisodeError(AcclimateError):
 
 class SnapshotError(AcclimateError):
     """A snapshot is damaged or belongs to another bundle; nothing was restored."""
+
+
+class InferenceError(AcclimateError):
+    """A graph answered a finite input with a number that is not finite."""

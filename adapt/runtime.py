@@ -113,7 +113,12 @@ def _open(name: str, model: bytes, providers: tuple[str, ...]) -> ort.InferenceS
         )
     # onnxruntime's exceptions share no base of their own below Exception.
     except Exception as error:
-        raise BundleError(f"{name}.onnx: onnxruntime refuses it: {error}") from error
+        if providers == (CPU,):
+            raise BundleError(f"{name}.onnx: onnxruntime refuses it: {error}") from error
+        raise ProviderError(
+            f"{name}.onnx: {', '.join(providers)} alone cannot run it; libraries may be missing, "
+            f"or nodes need {CPU} named after them: {error}"
+        ) from error
     session.disable_fallback()
     found = session.get_providers()
     if tuple(found[: len(providers)]) != providers:
