@@ -1,0 +1,236 @@
+"""Adapter: what every algorithm does on the robot, in the order in which a robot asks for it.
+
+    reset -> begin_episode -> act, observe, act, observe, ... -> end_episode -> begin_episode ...
+
+`act` answers from the current latent and never waits for `observe`, which may run on a thread of
+its own: the two meet in one reference to an immutable Belief. All other methods belong to the
+thread that acts. Each robot has its own adapter; adapters share a bundle's sessions.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from adapt.belief import Belief
+from adapt.bundle import PolicyBundle
+from adapt.errors import BundleError, ContextError, EpisodeError, InferenceError, SnapshotError
+from adapt.layout import Layout
+from adapt.manifest import ActionField
+from adapt.snapshot import AdapterState, load_generator, save_generator, seal, unseal
+
+Float32 = npt.NDArray[np.float32]
+
+# A performed action comes back through a division by its float32 scale; more is a wrong unit.
+ACTION_SLACK = 1e-4
+MAX_REWARD = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """An answer. normalised: (n_a,) in [-1, 1]; physical: (n_a,) in the action fields' units.
+
+    latent: (n_z,) it was computed with, read-only. belief_version: of the belief it was drawn from.
+    """
+
+    normalised: Float32
+    physical: Float32
+    latent: Float32
+    belief_version: int
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """What one control period taught.
+
+    observation, next_observation: (n_o,) float32. action: (n_a,) float32, normalised, as performed.
+    reward: as the robot measured it. terminal: whether the state after it ends the task.
+    """
+
+    observation: Float32
+    action: Float32
+    reward: float
+    next_observation: Float32
+    terminal: bool = False
+
+
+class Adapter(ABC):
+    """A policy with a belief about the task it has met.
+
+    bundle: a loaded bundle of this adapter's algorithm. seed: of the latents and of stochastic
+    actions; the same seed and the same calls give the same answers.
+    """
+
+    def __init__(self, bundle: PolicyBundle, seed: int) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        # False freezes the belief: transitions are checked and then left aside.
+        self.adapting = True
+        self._observation = Layout("observation", manifest.observation)
+        self._action = Layout("action", manifest.action)
+        self._scale = _scale(manifest.action)
+        self._rng = np.random.default_rng(seed)
+        self._row = bundle.policy.bind()
+        # Held while the belief's memory changes; `act` never takes it.
+        self._memory_lock = threading.Lock()
+        self._belief = self._forget(0)
+        self._in_episode = False
+        self._period = 0
+        self._latent = np.zeros(manifest.latent.size, np.float32)
+        self._latent_version = 0
+
+    @property
+    def belief(self) -> Belief:
+        """The belief as it stands: one whole object, safe to read from any thread."""
+        return self._belief
+
+    def reset(self) -> None:
+        """Meet a new task: forget everything, and leave the episode if one is under way."""
+        with self._memory_lock:
+            self._belief = self._forget(self._belief.version + 1)
+        self._in_episode = False
+
+    def begin_episode(self) -> None:
+        """Draw a latent from the belief. Raises EpisodeError within an episode."""
+        if self._in_episode:
+            raise EpisodeError("begin_episode within an episode; end_episode or reset comes first")
+        self._in_episode = True
+        self._period = 0
+        self._draw()
+
+    def end_episode(self) -> None:
+        """Raises EpisodeError outside an episode."""
+        if not self._in_episode:
+            raise EpisodeError("end_episode outside an episode; begin_episode comes first")
+        self._in_episode = False
+
+    def act(self, observation: Float32, stochastic: bool = False) -> Action:
+        """Answer one observation (n_o,), from the latent's most likely action or a sample.
+
+        A new latent is drawn from the current belief after every `hold` control periods.
+        Raises ContextError naming the field at fault, EpisodeError outside an episode.
+        """
+        if not self._in_episode:
+            raise EpisodeError("act outside an episode; begin_episode comes first")
+        self._row.inputs["observation"][:] = self._observation.check(observation)
+        hold = self.bundle.manifest.latent.hold
+        if hold and self._period and self._period % hold == 0:
+            self._draw()
+        if self._latent.size:
+            self._row.inputs["latent"][:] = self._latent
+        self._row.run()
+        normalised = self._squash(stochastic)
+        self._period += 1
+        return Action(normalised, self._scale * normalised, self._latent, self._latent_version)
+
+    def _squash(self, stochastic: bool) -> Float32:
+        mean = self._row.outputs["mean"]
+        if stochastic:
+            noise = self._rng.standard_normal(mean.size, np.float32)
+            mean = mean + np.exp(self._row.outputs["log_std"]) * noise
+        if not np.isfinite(mean).all():
+            index = int(np.argmin(np.isfinite(mean)))
+            raise InferenceError(f"policy answers {mean[index]} for {self._action.locate(index)}")
+        if self.bundle.manifest.squash == "tanh":
+            return np.tanh(mean)
+        return np.clip(mean, -1.0, 1.0)
+
+    def _draw(self) -> None:
+        # One read: the worker may swap the belief between two.
+        belief = self._belief
+        self._latent, self._latent_version = belief.sample(self._rng), belief.version
+
+    def snapshot(self) -> bytes:
+        """Everything the adapter knows, the episode under way included; see `restore`."""
+        with self._memory_lock:
+            memory, belief = self._remember(), self._belief
+        return seal(
+            AdapterState(
+                bundle=self.bundle.digest,
+                in_episode=self._in_episode,
+                period=self._period,
+                latent=self._latent.astype("<f4").tobytes(),
+                latent_version=self._latent_version,
+                belief_version=belief.version,
+                generator=save_generator(self._rng),
+                memory=memory,
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Return to a snapshot: from here on it answers as it did from there, to the last bit.
+
+        The belief gets a version that this adapter has not used, so that none names two beliefs.
+        Raises SnapshotError, with nothing changed, for damage or another bundle.
+        """
+        state = unseal(data, self.bundle.digest)
+        latent = np.frombuffer(state.latent, "<f4").astype(np.float32)
+        if latent.shape != self._latent.shape or not np.isfinite(latent).all():
+            raise SnapshotError(f"latent of shape {latent.shape}; expected {self._latent.shape}")
+        latent.setflags(write=False)
+        rng = load_generator(state.generator)
+        with self._memory_lock:
+            version = max(self._belief.version + 1, state.belief_version)
+            self._belief = self._recall(state.memory, version)
+        self._rng = rng
+        self._latent, self._latent_version = latent, state.latent_version
+        self._in_episode, self._period = state.in_episode, state.period
+
+    def _check(self, transition: Transition) -> tuple[Float32, Float32, Float32]:
+        """observation, action, next observation as finite float32, or ContextError."""
+        observation = self._observation.check(transition.observation)
+        action = self._action.check(transition.action)
+        if (np.abs(action) > 1.0 + ACTION_SLACK).any():
+            index = int(np.argmax(np.abs(action)))
+            raise ContextError(
+                f"action {self._action.locate(index)} is {action[index]}; expected the normalised "
+                "action, in [-1, 1]"
+            )
+        following = self._observation.check(transition.next_observation, "next observation")
+        # A NaN compares false, so this refuses it too.
+        if not abs(transition.reward) <= MAX_REWARD:
+            raise ContextError(f"reward is {transition.reward}; expected a finite float32")
+        return observation, action, following
+
+    @abstractmethod
+    def observe(self, transition: Transition) -> Belief:
+        """Learn from one transition; returns the belief after it.
+
+        Raises ContextError or BeliefError, with the belief as before.
+        """
+
+    @abstractmethod
+    def _forget(self, version: int) -> Belief:
+        """Empty the algorithm's memory and return the prior under that version."""
+
+    @abstractmethod
+    def _remember(self) -> bytes:
+        """The algorithm's memory, for a snapshot."""
+
+    @abstractmethod
+    def _recall(self, memory: bytes, version: int) -> Belief:
+        """Take over a memory and return its belief; SnapshotError, unchanged, if it is unfit."""
+
+
+def make_adapter(bundle: PolicyBundle, seed: int) -> Adapter:
+    """The adapter for the bundle's algorithm."""
+    # Imported here, for each of them is built on this module.
+    from adapt.fixed import FixedAdapter
+    from adapt.pearl import PearlAdapter
+
+    adapters: dict[str, type[Adapter]] = {"pearl": PearlAdapter, "none": FixedAdapter}
+    algorithm = bundle.manifest.algorithm
+    if algorithm not in adapters:
+        raise BundleError(f"no adapter for {algorithm!r}; there are {', '.join(adapters)}")
+    return adapters[algorithm](bundle, seed)
+
+
+def _scale(fields: list[ActionField]) -> Float32:
+    """Action scales (n_a,), rounded towards zero: float32's next number up may pass a bound."""
+    exact = np.concatenate([np.full(field.size, field.scale) for field in fields])
+    scale = exact.astype(np.float32)
+    return np.where(scale > exact, np.nextafter(scale, np.float32(0.0)), scale)

@@ -1,0 +1,88 @@
+"""`acclimate bundle show|verify|pack`: look at a bundle, prove it, make one file of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapt.bundle import PolicyBundle, pack, read_manifest
+from adapt.manifest import Field, Manifest, encode_manifest
+from adapt.runtime import CPU
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit code. Raises BundleError, ProviderError."""
+    parser = argparse.ArgumentParser(prog="acclimate bundle", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    show = actions.add_parser("show", help="print what a bundle is for; its graphs stay closed")
+    show.add_argument("path", type=Path, help="folder or .zip")
+    show.add_argument("--json", action="store_true", help="print the manifest itself")
+    verify = actions.add_parser("verify", help="load it as a robot would, or say what differs")
+    verify.add_argument("path", type=Path, help="folder or .zip")
+    verify.add_argument(
+        "--provider",
+        action="append",
+        help=f"onnxruntime execution provider, the preferred one first (default: {CPU})",
+    )
+    packed = actions.add_parser("pack", help="write a bundle as one .zip")
+    packed.add_argument("path", type=Path, help="folder or .zip")
+    packed.add_argument("archive", type=Path, help="the .zip to write")
+    arguments = parser.parse_args(argv)
+    if arguments.action == "show":
+        manifest, digest = read_manifest(arguments.path)
+        print(encode_manifest(manifest).decode() if arguments.json else describe(manifest, digest))
+    elif arguments.action == "verify":
+        bundle = PolicyBundle.load(arguments.path, tuple(arguments.provider or (CPU,)))
+        providers = ", ".join(bundle.policy.providers)
+        print(f"{arguments.path}: intact; graphs: {', '.join(bundle.graphs)} on {providers}")
+        print(f"largest deviation from the golden vectors: {bundle.worst_error:.1e}")
+        print(f"digest: {bundle.digest}")
+    else:
+        digest = pack(arguments.path, arguments.archive)
+        size = arguments.archive.stat().st_size
+        print(f"{arguments.archive}: {size / 1024:.0f} KiB, digest: {digest}")
+    return 0
+
+
+def describe(manifest: Manifest, digest: str) -> str:
+    """A page about a bundle for a person."""
+    context, latent = manifest.context, manifest.latent
+    hold = f"{latent.hold} periods" if latent.hold else "the episode"
+    features = ["observation", "action"]
+    features += ["reward"] if context.reward else []
+    features += ["next observation"] if context.next_observation else []
+    lines = [
+        f"{manifest.name}: {manifest.algorithm}, {1 / manifest.control_period:g} Hz, "
+        f"schema {manifest.schema_version}, opset {manifest.opset}",
+        f"digest  {digest}",
+        "",
+        *_table("observation", manifest.observation, [""] * len(manifest.observation)),
+        "",
+        *_table("action", manifest.action, [f"scale {f.scale:g}" for f in manifest.action]),
+    ]
+    if latent.size:
+        lines += ["", f"latent  {latent.size} dimensions, each drawn for {hold}"]
+        lines += [
+            f"  [{f.index}] {f.name} = {f.offset:g} + {f.scale:g} z {f.unit}".rstrip()
+            for f in latent.factors
+        ]
+        lines += [f"context  the last {context.capacity} transitions of {', '.join(features)}"]
+    if manifest.limits:
+        lines += ["", "limits"]
+        lines += [
+            f"  {limit.quantity} of {limit.field}: {limit.low:g} to {limit.high:g} {limit.unit}, "
+            f"{limit.reason}"
+            for limit in manifest.limits
+        ]
+    lines += ["", "files"] + [f"  {value[:16]}  {key}" for key, value in manifest.files.items()]
+    return "\n".join(lines)
+
+
+def _table(title: str, fields: Sequence[Field], notes: list[str]) -> list[str]:
+    lines = [f"{title}  {sum(field.size for field in fields)} numbers"]
+    for field, note in zip(fields, notes, strict=True):
+        shape = "x".join(str(n) for n in field.shape) or "1"
+        bounds = f"{field.low:g} to {field.high:g} {field.unit}"
+        lines.append(f"  {field.name:<20} {shape:<6} {bounds:<24} {note}".rstrip())
+    return lines
