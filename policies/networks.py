@@ -1,0 +1,131 @@
+"""Networks: normaliser, actor, twin critic, factor encoder. Legend as in docs: n_o, n_a, n_z."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
+
+
+class Normaliser(nn.Module):
+    """Per-feature standardisation, fitted once and then part of the exported graph."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def fit(self, data: Tensor) -> None:
+        """Take mean and standard deviation of data (N, size); a constant feature keeps std 1."""
+        self.mean.copy_(data.mean(0))
+        std = data.std(0)
+        self.std.copy_(torch.where(std > 1e-8, std, torch.ones_like(std)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Clipped: one outlier from an unseen robot should not drive a network to its far end.
+        return ((x - self.mean) / self.std).clamp(-8.0, 8.0)
+
+
+def mlp(sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
+    """Linear, optional LayerNorm, ReLU, …, Linear."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers.append(nn.Linear(a, b))
+        if i < len(sizes) - 2:
+            if layer_norm:
+                layers.append(nn.LayerNorm(b))
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+class Actor(nn.Module):
+    """Squashed Gaussian policy π(a | o, z)."""
+
+    def __init__(self, n_o: int, n_z: int, n_a: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.normaliser = Normaliser(n_o)
+        self.body = mlp([n_o + n_z, *hidden, 2 * n_a], layer_norm=True)
+
+    def forward(self, observation: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation (B, n_a) before the tanh."""
+        x = torch.cat([self.normaliser(observation), latent], -1)
+        mean, raw = self.body(x).float().chunk(2, -1)
+        span = 0.5 * (LOG_STD_MAX - LOG_STD_MIN)
+        return mean, LOG_STD_MIN + span * (torch.tanh(raw) + 1)
+
+    def sample(self, observation: Tensor, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Reparametrised action (B, n_a) in (−1, 1) and its log density (B,).
+
+        noise: standard normal (B, n_a).
+        """
+        mean, log_std = self(observation, latent)
+        u = mean + log_std.exp() * noise
+        log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
+        # log(1 − tanh²u) = 2 (log 2 − u − softplus(−2u)), which does not overflow.
+        log_density = log_density - 2 * (math.log(2) - u - F.softplus(-2 * u))
+        return torch.tanh(u), log_density.sum(-1)
+
+
+class TwinCritic(nn.Module):
+    """Two Q networks as one batched product; LayerNorm keeps off-policy values bounded."""
+
+    def __init__(self, n_o: int, n_rest: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.normaliser = Normaliser(n_o)
+        sizes = [n_o + n_rest, *hidden, 1]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.gains = nn.ParameterList()
+        self.shifts = nn.ParameterList()
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = 1 / math.sqrt(a)
+            self.weights.append(nn.Parameter(torch.empty(2, a, b).uniform_(-bound, bound)))
+            self.biases.append(nn.Parameter(torch.empty(2, 1, b).uniform_(-bound, bound)))
+        for b in hidden:
+            self.gains.append(nn.Parameter(torch.ones(2, 1, b)))
+            self.shifts.append(nn.Parameter(torch.zeros(2, 1, b)))
+
+    def forward(self, observation: Tensor, *rest: Tensor) -> Tensor:
+        """Q values (2, B) of observation (B, n_o) with action, latent, … (B, ·)."""
+        x = torch.cat([self.normaliser(observation), *rest], -1).expand(2, -1, -1)
+        for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(b, x, w)
+            if i < len(self.gains):
+                x = F.layer_norm(x, x.shape[-1:]) * self.gains[i] + self.shifts[i]
+                x = F.relu(x)
+        return x.squeeze(-1).float()
+
+
+class FactorEncoder(nn.Module):
+    """One transition → one Gaussian factor over the latent.
+
+    The factor's precision is bounded: above, so that no single transition can claim the context
+    for certain; below, at a value that no number of transitions adds up to anything.
+    """
+
+    LOG_PRECISION_MIN, LOG_PRECISION_MAX = -12.0, 6.0
+    START = -5.0
+    """Initial log precision: a new encoder should say little, not disagree loudly."""
+
+    def __init__(self, n_c: int, n_z: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.normaliser = Normaliser(n_c)
+        self.body = mlp([n_c, *hidden, 2 * n_z], layer_norm=True)
+        with torch.no_grad():
+            last = self.body[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight.mul_(0.1)
+
+    def forward(self, transition: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log precision (…, n_z) of the factors of transitions (…, n_c)."""
+        mean, raw = self.body(self.normaliser(transition)).float().chunk(2, -1)
+        log_precision = (raw + self.START).clamp(self.LOG_PRECISION_MIN, self.LOG_PRECISION_MAX)
+        return mean, log_precision

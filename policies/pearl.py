@@ -1,0 +1,273 @@
+"""PEARL (Rakelly et al. 2019, arXiv 1903.08254) on soft actor-critic with a learned temperature
+(Haarnoja et al. 2018, arXiv 1812.05905), and a grounded variant.
+
+The belief over the latent z is a product of one Gaussian factor per context transition and a
+standard normal prior. Two objectives for the encoder:
+
+- "critic", as published: z's sample feeds the critic, whose loss trains the encoder, plus
+  β KL(belief ‖ prior). This is an information bottleneck: it rewards a belief for being narrow
+  wherever any context was seen, also where the context does not determine the task.
+- "posterior": in simulation the task's factors f are known and standardised, so z is *defined* to
+  be f, and the encoder maximises log N(f; belief) over prefixes of runs (amortised posterior
+  inference). The optimum is the moment-matched posterior: after failures alone the belief stays
+  as wide as what is still possible, and sampling from it keeps searching. The critic, used only
+  in simulation, sees f beside z.
+
+In both, the actor sees z alone, sampled from the belief after a random prefix of a run.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.belief import kl_to_prior, negative_log_density, prefix_posteriors
+from policies.networks import Actor, FactorEncoder, TwinCritic
+from policies.replay import Rows, RunReplay
+from sim.worlds import WorldSpec
+
+
+@dataclass(frozen=True)
+class PearlConfig:
+    """Hyperparameters of the learner.
+
+    objective: what trains the encoder; "none" trains a policy without a latent.
+    latent: size of z for "critic"; "posterior" takes one dimension per factor.
+    capacity: transitions that make the context.
+    hold: control periods for which a latent is held; 0 for an episode.
+    tasks_per_batch, rows_per_task: an update's shape.
+    context_recency: contexts come from this many newest runs.
+    """
+
+    objective: Literal["critic", "posterior", "none"] = "posterior"
+    latent: int = 5
+    capacity: int = 240
+    hold: int = 0
+    reward_in_context: bool = True
+    next_in_context: bool = True
+    actor_hidden: tuple[int, ...] = (256, 256)
+    critic_hidden: tuple[int, ...] = (256, 256)
+    encoder_hidden: tuple[int, ...] = (128, 128)
+    discount: float = 0.98
+    target_rate: float = 0.005
+    learning_rate: float = 3e-4
+    encoder_learning_rate: float = 5e-4
+    kl_weight: float = 0.1
+    reward_scale: float = 1.0
+    target_entropy_per_action: float = -1.0
+    initial_temperature: float = 0.1
+    tasks_per_batch: int = 16
+    rows_per_task: int = 48
+    context_recency: int = 1024
+
+
+class PearlLearner:
+    """Networks, optimisers and one update.
+
+    Args:
+        spec: of the worlds.
+        config: hyperparameters.
+        seed: initial weights and the update's noise.
+        device: torch device.
+        bfloat16: run the networks' products in bfloat16 (belief, targets and densities stay
+            float32).
+    """
+
+    def __init__(
+        self, spec: WorldSpec, config: PearlConfig, seed: int, device: str, bfloat16: bool
+    ) -> None:
+        self.spec, self.config, self.device = spec, config, torch.device(device)
+        self.bfloat16 = bfloat16
+        n_o, n_a, n_f = spec.observation_size, spec.action_size, len(spec.factors)
+        self.n_z = {"critic": config.latent, "posterior": n_f, "none": 0}[config.objective]
+        n_c = n_o * (1 + config.next_in_context) + n_a + config.reward_in_context
+        # "posterior" and "none" differ in what the actor sees; their critics are equally informed.
+        privileged = 0 if config.objective == "critic" else n_f
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.actor = Actor(n_o, self.n_z, n_a, config.actor_hidden).to(device)
+            self.critic = TwinCritic(n_o, n_a + self.n_z + privileged, config.critic_hidden)
+            self.critic.to(device)
+            self.encoder = None
+            if self.n_z:
+                self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        start = float(np.log(config.initial_temperature))
+        self.log_temperature = torch.tensor(start, device=device, requires_grad=True)
+        rate = config.learning_rate
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "actor": torch.optim.Adam(self.actor.parameters(), rate),
+            "critic": torch.optim.Adam(self.critic.parameters(), rate),
+            "temperature": torch.optim.Adam([self.log_temperature], rate),
+        }
+        if self.encoder is not None:
+            self.optimisers["encoder"] = torch.optim.Adam(
+                self.encoder.parameters(), config.encoder_learning_rate
+            )
+        self.generator = torch.Generator(device=device).manual_seed(seed + 1)
+        self.updates = 0
+
+    def fit_normalisers(self, observation: Tensor, context: Tensor) -> None:
+        """Fix the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
+        self.actor.normaliser.fit(observation)
+        self.critic.normaliser.fit(observation)
+        self.target.normaliser.fit(observation)
+        if self.encoder is not None:
+            self.encoder.normaliser.fit(context)
+
+    def update(
+        self, replay: RunReplay, factors: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """One gradient step of every network.
+
+        Args:
+            replay: of runs.
+            factors: true standardised factors of every training task (tasks, n_f).
+            rng: picks runs, rows and prefixes.
+
+        Returns:
+            scalars, still tensors: losses, Q, temperature, entropy, belief statistics.
+        """
+        c = self.config
+        runs = replay.sample_runs(c.tasks_per_batch, c.context_recency, rng)
+        rows = replay.rows(runs, c.rows_per_task, rng)
+        rows = Rows(*(getattr(rows, f).to(self.device) for f in Rows.__dataclass_fields__))
+        truth = torch.from_numpy(factors[replay.arrays["task"][runs]]).to(self.device)
+        info: dict[str, Tensor] = {}
+        latent, encoder_loss = self._latents(replay, runs, truth, rng, info)
+        truth_rows = truth.repeat_interleave(c.rows_per_task, 0)
+        with self._autocast():
+            critic_loss = self._critic_loss(rows, latent, truth_rows, info)
+        self._step_critic(critic_loss, encoder_loss, info)
+        with self._autocast():
+            actor_loss, entropy = self._actor_loss(rows, latent.detach(), truth_rows)
+        self.optimisers["actor"].zero_grad()
+        actor_loss.backward(inputs=list(self.actor.parameters()))
+        self.optimisers["actor"].step()
+
+        target_entropy = c.target_entropy_per_action * self.spec.action_size
+        temperature_loss = self.log_temperature.exp() * (entropy - target_entropy)
+        self.optimisers["temperature"].zero_grad()
+        temperature_loss.backward()
+        self.optimisers["temperature"].step()
+
+        with torch.no_grad():
+            pairs = zip(self.target.parameters(), self.critic.parameters(), strict=True)
+            for t, p in pairs:
+                t.lerp_(p, c.target_rate)
+        self.updates += 1
+        info |= {
+            "critic_loss": critic_loss.detach(),
+            "actor_loss": actor_loss.detach(),
+            "entropy": entropy,
+            "temperature": self.log_temperature.detach().exp(),
+        }
+        return info
+
+    def _latents(
+        self,
+        replay: RunReplay,
+        runs: np.ndarray,
+        truth: Tensor,
+        rng: np.random.Generator,
+        info: dict[str, Tensor],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Latents (tasks · rows, n_z), one for each row from a random prefix, and the loss of the
+        encoder that does not go through the critic."""
+        c = self.config
+        n = c.tasks_per_batch * c.rows_per_task
+        if self.encoder is None:
+            return torch.zeros(n, 0, device=self.device), None
+        context, valid = replay.context(runs)
+        with self._autocast():
+            mean, log_precision = self.encoder(context.to(self.device))
+        mean, variance = prefix_posteriors(mean, log_precision, valid.to(self.device))
+        prefix = torch.from_numpy(rng.integers(replay.steps + 1, size=n)).to(self.device)
+        task = torch.arange(c.tasks_per_batch, device=self.device)
+        task = task.repeat_interleave(c.rows_per_task)
+        row_mean, row_variance = mean[task, prefix], variance[task, prefix]
+        noise = torch.randn(n, self.n_z, generator=self.generator, device=self.device)
+        latent = row_mean + row_variance.sqrt() * noise
+        info["belief_std"] = variance[:, -1].detach().sqrt().mean()
+        info["kl"] = kl_to_prior(row_mean, row_variance).sum(-1).mean()
+        if c.objective == "critic":
+            return latent, c.kl_weight * info["kl"]
+        loss = negative_log_density(truth[:, None], mean, variance).sum(-1).mean()
+        info["belief_nll"] = loss.detach()
+        return latent.detach(), loss
+
+    def _critic_loss(
+        self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]
+    ) -> Tensor:
+        c = self.config
+        extra = () if c.objective == "critic" else (truth,)
+        with torch.no_grad():
+            z = latent.detach()
+            action, log_density = self._sample(rows.next_observation, z)
+            following = self.target(rows.next_observation, action, z, *extra).min(0).values
+            following = following - self.log_temperature.exp() * log_density
+            target = c.reward_scale * rows.reward + c.discount * rows.discount * following
+        q = self.critic(rows.observation, rows.action, latent, *extra)
+        info["q"] = q.detach().mean()
+        return ((q - target) ** 2).mean(1).sum()
+
+    def _step_critic(
+        self, critic_loss: Tensor, encoder_loss: Tensor | None, info: dict[str, Tensor]
+    ) -> None:
+        self.optimisers["critic"].zero_grad()
+        if encoder_loss is None or self.encoder is None:
+            critic_loss.backward()
+        else:
+            self.optimisers["encoder"].zero_grad()
+            (critic_loss + encoder_loss).backward()
+            norm = nn.utils.clip_grad_norm_(self.encoder.parameters(), 10.0)
+            info["encoder_gradient"] = norm
+            self.optimisers["encoder"].step()
+        self.optimisers["critic"].step()
+
+    def _actor_loss(self, rows: Rows, latent: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        extra = () if self.config.objective == "critic" else (truth,)
+        action, log_density = self._sample(rows.observation, latent)
+        q = self.critic(rows.observation, action, latent, *extra).min(0).values
+        loss = (self.log_temperature.detach().exp() * log_density - q).mean()
+        return loss, -log_density.detach().mean()
+
+    def _sample(self, observation: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (len(observation), self.spec.action_size)
+        noise = torch.randn(shape, generator=self.generator, device=self.device)
+        return self.actor.sample(observation, latent, noise)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def modules(self) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
+        found["target"] = self.target
+        if self.encoder is not None:
+            found["encoder"] = self.encoder
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        return {
+            "modules": {k: m.state_dict() for k, m in self.modules().items()},
+            "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
+            "log_temperature": self.log_temperature.detach().clone(),
+            "generator": self.generator.get_state(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, module in self.modules().items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+        self.generator.set_state(state["generator"])
+        self.updates = int(state["updates"])

@@ -1,0 +1,150 @@
+"""Replay of runs: what a world met while it stayed on one task, in order.
+
+A run is T consecutive control steps, several episodes, on one task. Contexts are prefixes of runs,
+exactly what a robot has seen after so many steps; training rows come from any run of the task.
+All arrays are allocated once, indexed [run, step], and a batch is one gather per field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Run:
+    """W runs of T steps as collected; arrays (W, T, …), task (W,)."""
+
+    task: np.ndarray
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    measured_reward: np.ndarray
+    next_observation: np.ndarray
+    discount: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows: (N, ·) each."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    discount: Tensor
+
+
+@dataclass
+class RunReplay:
+    """Ring of runs with an index from task to its runs.
+
+    Args:
+        capacity: runs kept; the oldest is overwritten.
+        steps: T.
+        n_o, n_a: sizes.
+        tasks: number of training tasks.
+        reward_in_context, next_in_context: what makes a transition row besides o and a.
+    """
+
+    capacity: int
+    steps: int
+    n_o: int
+    n_a: int
+    tasks: int
+    reward_in_context: bool = True
+    next_in_context: bool = True
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (self.capacity, self.steps)
+        zeros = lambda *tail: np.zeros((*shape, *tail), np.float32)  # noqa: E731
+        self.arrays = {
+            "observation": zeros(self.n_o),
+            "action": zeros(self.n_a),
+            "next_observation": zeros(self.n_o),
+            "reward": zeros(),
+            "measured_reward": zeros(),
+            "discount": zeros(),
+            "valid": zeros(),
+            "task": np.full(self.capacity, -1, np.int64),
+        }
+
+    @property
+    def transition_size(self) -> int:
+        return self.n_o * (1 + self.next_in_context) + self.n_a + self.reward_in_context
+
+    @property
+    def filled(self) -> int:
+        return min(self.count, self.capacity)
+
+    def add(self, run: Run) -> None:
+        """Append W runs."""
+        n = len(run.task)
+        if run.observation.shape != (n, self.steps, self.n_o):
+            raise ValueError(
+                f"runs have shape {run.observation.shape}, expected {(n, self.steps, self.n_o)}"
+            )
+        slots = (self.count + np.arange(n)) % self.capacity
+        for name, array in self.arrays.items():
+            array[slots] = getattr(run, name)
+        self.count += n
+
+    def sample_runs(self, n: int, recent: int, rng: np.random.Generator) -> np.ndarray:
+        """Indices (n,) of runs drawn from the newest `recent`."""
+        newest = min(self.filled, recent)
+        return (self.count - 1 - rng.integers(newest, size=n)) % self.capacity
+
+    def context(self, runs: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Transitions (n, T, n_c) of whole runs and their validity (n, T)."""
+        a = self.arrays
+        parts = [a["observation"][runs], a["action"][runs]]
+        if self.reward_in_context:
+            parts.append(a["measured_reward"][runs][..., None])
+        if self.next_in_context:
+            parts.append(a["next_observation"][runs])
+        return torch.from_numpy(np.concatenate(parts, -1)), torch.from_numpy(a["valid"][runs])
+
+    def rows(self, runs: np.ndarray, n: int, rng: np.random.Generator) -> Rows:
+        """n valid rows for each of the runs' tasks, task by task: (len(runs) · n, ·)."""
+        a = self.arrays
+        order, start, size = self._index()
+        tasks = a["task"][runs]
+        pick = start[tasks][:, None] + rng.integers(size[tasks][:, None], size=(len(runs), n))
+        run, step = order[pick], rng.integers(self.steps, size=(len(runs), n))
+        # Invalid steps (a diverged world) are rare: move each to its run's first valid step.
+        bad = a["valid"][run, step] == 0
+        step[bad] = a["valid"][run[bad]].argmax(axis=-1)
+        run, step = run.ravel(), step.ravel()
+        take = lambda name: torch.from_numpy(a[name][run, step])  # noqa: E731
+        return Rows(
+            take("observation"),
+            take("action"),
+            take("reward"),
+            take("next_observation"),
+            take("discount"),
+        )
+
+    def _index(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Runs sorted by task, and each task's first place and count in that order."""
+        task = self.arrays["task"][: self.filled]
+        order = np.argsort(task, kind="stable")
+        size = np.bincount(task, minlength=self.tasks)
+        return order, np.concatenate([[0], np.cumsum(size)[:-1]]), size
+
+    def state_dict(self) -> dict[str, object]:
+        n = self.filled
+        return {
+            "count": self.count,
+            "arrays": {k: torch.from_numpy(v[:n].copy()) for k, v in self.arrays.items()},
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count = int(state["count"])
+        for name, array in self.arrays.items():
+            array[: self.filled] = state["arrays"][name].numpy()

@@ -1,0 +1,65 @@
+"""The task families by name: what the learner, the benchmarks and the twin may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from adapt.errors import AcclimateError
+from sim.insertion import SPACE, SPEC, InsertionWorlds
+from sim.scripted import Demonstrations
+from sim.tasks import TaskSpace
+from sim.worlds import Worlds, WorldSpec
+
+
+class Script(Protocol):
+    """A controller that fills a replay before there is a policy."""
+
+    def begin(self, which: np.ndarray) -> None:
+        """An episode begins in worlds (B,)."""
+        ...
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Action (B, n_a) in [−1, 1]."""
+        ...
+
+
+class UniformActions:
+    """Actions drawn evenly from [−1, 1]: what there is where nobody has written a script."""
+
+    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
+        self.shape, self.rng = (worlds.worlds, worlds.spec.action_size), rng
+
+    def begin(self, which: np.ndarray) -> None:
+        """Nothing to remember."""
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        return self.rng.uniform(-1.0, 1.0, self.shape)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A task space, its worlds, and the script that starts a replay.
+
+    make: (worlds, seed, threads) → worlds.
+    script: (worlds, generator) → script.
+    """
+
+    space: TaskSpace
+    spec: WorldSpec
+    make: Callable[[int, int, int], Worlds]
+    script: Callable[..., Script]
+
+
+FAMILIES: dict[str, Family] = {
+    "insertion": Family(SPACE, SPEC, InsertionWorlds, Demonstrations),
+}
+
+
+def family(name: str) -> Family:
+    if name not in FAMILIES:
+        raise AcclimateError(f"no task family {name!r}; there are {sorted(FAMILIES)}")
+    return FAMILIES[name]

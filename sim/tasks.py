@@ -1,0 +1,304 @@
+"""Task parameters: the named physical quantities that differ from one task to the next.
+
+A `TaskSpace` is an ordered list of `Parameter`s. A `Task` is one point in it, in physical units.
+The split between training and held-out tasks is a rule written in the space itself: a parameter
+may name bands of its range that training never draws from, and a choice may name values that it
+never takes. Two people with the same file therefore hold out the same tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from adapt.errors import AcclimateError
+
+Scale = Literal["linear", "log", "choice"]
+Split = Literal["train", "held_out", "unseen_choice", "all"]
+
+MAX_REJECTIONS = 10_000
+"""Draws of one parameter before its held-out bands are declared to leave no room for training."""
+
+
+class TaskSpaceError(AcclimateError):
+    """A task space, or a value for it, that makes no sense; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One physical quantity that varies between tasks.
+
+    Attributes:
+        name: identifier, unique in its space.
+        unit: SI unit as text, "1" where there is none.
+        low, high: inclusive range, in `unit`. For a choice, 0 and the number of choices less one.
+        scale: how the range is drawn from: "linear" and "log" are uniform in the value and in its
+            logarithm; "choice" draws one of `choices`.
+        nominal: the value that a robot would assume, in `unit`.
+        choices: names of the values of a choice, in order.
+        held_out: bands (low, high) in unit coordinates [−1, 1] that training never draws from.
+        unseen: choices that training never draws.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    scale: Scale = "linear"
+    nominal: float = 0.0
+    choices: tuple[str, ...] = ()
+    held_out: tuple[tuple[float, float], ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"parameter {self.name!r}"
+        if not all(math.isfinite(v) for v in (self.low, self.high, self.nominal)):
+            raise TaskSpaceError(f"{where}: low, high and nominal must be finite numbers")
+        if self.low > self.high:
+            raise TaskSpaceError(
+                f"{where}: low {self.low:g} is above high {self.high:g} {self.unit}; swap them"
+            )
+        if self.scale == "log" and self.low <= 0:
+            raise TaskSpaceError(f"{where}: a log scale needs low > 0, got {self.low:g}")
+        if self.scale == "choice":
+            if len(self.choices) < 1 or (self.low, self.high) != (0, len(self.choices) - 1):
+                raise TaskSpaceError(f"{where}: low must be 0 and high len(choices) − 1")
+            unknown = set(self.unseen) - set(self.choices)
+            if unknown:
+                raise TaskSpaceError(
+                    f"{where}: unseen {sorted(unknown)} not among {list(self.choices)}"
+                )
+            if set(self.unseen) == set(self.choices):
+                raise TaskSpaceError(f"{where}: every choice is unseen; training needs one")
+        elif self.choices or self.unseen:
+            raise TaskSpaceError(f"{where}: choices belong to scale 'choice', not {self.scale!r}")
+        for band in self.held_out:
+            if not -1 <= band[0] < band[1] <= 1:
+                raise TaskSpaceError(f"{where}: held-out band {band} is not within [−1, 1]")
+
+    def to_unit(self, value: np.ndarray) -> np.ndarray:
+        """Map values in `unit` to [−1, 1]; a parameter of no width maps to 0."""
+        low, high = self._bounds()
+        if high == low:
+            return np.zeros_like(np.asarray(value, float))
+        v = np.log(value) if self.scale == "log" else np.asarray(value, float)
+        return 2 * (v - low) / (high - low) - 1
+
+    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+        """Inverse of `to_unit`; a choice is rounded to the nearest."""
+        low, high = self._bounds()
+        v = low + (np.asarray(unit, float) + 1) * (high - low) / 2
+        if self.scale == "log":
+            # exp(log(low)) may miss `low` by one unit in the last place.
+            return np.clip(np.exp(v), self.low, self.high)
+        return np.rint(v) if self.scale == "choice" else v
+
+    def sample(self, n: int, rng: np.random.Generator, split: Split) -> np.ndarray:
+        """Draw n values, in `unit`, from the part of the range that belongs to the split."""
+        if self.scale == "choice":
+            names = {
+                "train": [c for c in self.choices if c not in self.unseen],
+                "held_out": [c for c in self.choices if c not in self.unseen],
+                "unseen_choice": list(self.unseen) or list(self.choices),
+                "all": list(self.choices),
+            }[split]
+            allowed = np.array([self.choices.index(c) for c in names], float)
+            # A shuffled cycle rather than independent draws: every choice gets its share.
+            order = np.concatenate([rng.permutation(allowed) for _ in range(-(-n // len(allowed)))])
+            return order[:n]
+        if not self.held_out or split in ("all", "unseen_choice"):
+            return self.from_unit(rng.uniform(-1, 1, n))
+        if split == "held_out":
+            low, high = np.array(self.held_out).T
+            widths = high - low
+            band = rng.choice(len(widths), size=n, p=widths / widths.sum())
+            return self.from_unit(rng.uniform(low[band], high[band]))
+        draws = rng.uniform(-1, 1, n)
+        for _ in range(MAX_REJECTIONS):
+            inside = self._in_band(draws)
+            if not inside.any():
+                return self.from_unit(draws)
+            draws[inside] = rng.uniform(-1, 1, int(inside.sum()))
+        raise TaskSpaceError(f"parameter {self.name!r}: held-out bands leave nothing to train on")
+
+    def _in_band(self, unit: np.ndarray) -> np.ndarray:
+        return np.any([(unit >= a) & (unit <= b) for a, b in self.held_out], axis=0)
+
+    def _bounds(self) -> tuple[float, float]:
+        if self.scale == "log":
+            return math.log(self.low), math.log(self.high)
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: values (n_p,), in the units that its space names."""
+
+    space: TaskSpace
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        values = np.array(self.values, float)
+        self.space.check(values)
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.values[self.space.index(name)])
+
+    def choice(self, name: str) -> str:
+        """The name that a choice parameter takes."""
+        parameter = self.space[name]
+        return parameter.choices[int(self[name])]
+
+    def as_unit(self) -> np.ndarray:
+        """The values (n_p,) in [−1, 1]."""
+        return np.array(
+            [p.to_unit(v) for p, v in zip(self.space.parameters, self.values, strict=True)]
+        )
+
+    def as_dict(self) -> dict[str, float | str]:
+        """Values by name; choices by their names."""
+        return {
+            p.name: self.choice(p.name) if p.scale == "choice" else self[p.name]
+            for p in self.space.parameters
+        }
+
+
+@dataclass(frozen=True)
+class TaskSpace:
+    """An ordered set of parameters, and where its ranges come from.
+
+    Attributes:
+        name: what the tasks are, e.g. "insertion".
+        parameters: in the order of `Task.values`.
+        provenance: free text by key: who measured or chose these ranges, with what, and when.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.names
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise TaskSpaceError(f"task space {self.name!r}: {twice} named twice")
+
+    @property
+    def names(self) -> list[str]:
+        return [p.name for p in self.parameters]
+
+    def index(self, name: str) -> int:
+        if name not in self.names:
+            raise TaskSpaceError(f"task space {self.name!r} has no {name!r}; it has {self.names}")
+        return self.names.index(name)
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self.parameters[self.index(name)]
+
+    def check(self, values: np.ndarray) -> None:
+        """Raise `TaskSpaceError` unless values (n_p,) are finite and within the ranges."""
+        if values.shape != (len(self.parameters),):
+            raise TaskSpaceError(
+                f"task space {self.name!r}: expected {len(self.parameters)} values, "
+                f"got shape {values.shape}"
+            )
+        for p, v in zip(self.parameters, values, strict=True):
+            # The negation catches NaN as well.
+            if not p.low <= v <= p.high:
+                raise TaskSpaceError(
+                    f"{self.name}.{p.name} = {v:g} {p.unit} is outside [{p.low:g}, {p.high:g}]"
+                )
+
+    def sample(self, n: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw n tasks from one side of the split.
+
+        "train" avoids every held-out band and unseen choice; "held_out" lies in a held-out band
+        of every parameter that has one, within trained choices; "unseen_choice" takes only the
+        choices that training never saw; "all" ignores the split.
+        """
+        columns = [p.sample(n, rng, split) for p in self.parameters]
+        return [Task(self, row) for row in np.stack(columns, axis=1)]
+
+    def task(self, **values: float | str) -> Task:
+        """The nominal task with some values replaced; a choice is given by its name."""
+        row = np.array([p.nominal for p in self.parameters], float)
+        for name, value in values.items():
+            p = self[name]
+            if isinstance(value, str):
+                if value not in p.choices:
+                    raise TaskSpaceError(
+                        f"{self.name}.{name} = {value!r} is not one of {list(p.choices)}"
+                    )
+                value = p.choices.index(value)
+            row[self.index(name)] = value
+        return Task(self, row)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, as they stand in YAML and in a bundle's manifest."""
+        rows = []
+        for p in self.parameters:
+            row: dict[str, Any] = {"name": p.name, "unit": p.unit, "low": p.low, "high": p.high}
+            row |= {"scale": p.scale, "nominal": p.nominal}
+            if p.choices:
+                row |= {"choices": list(p.choices), "unseen": list(p.unseen)}
+            if p.held_out:
+                row["held_out"] = [list(b) for b in p.held_out]
+            rows.append(row)
+        return {"name": self.name, "parameters": rows, "provenance": dict(self.provenance)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> TaskSpace:
+        """Inverse of `to_dict`; an unknown or missing key is an error that names it."""
+        unknown = set(data) - {"name", "parameters", "provenance"}
+        if unknown or not {"name", "parameters"} <= set(data):
+            raise TaskSpaceError(
+                f"a task space has keys name, parameters, provenance; got {sorted(data)}"
+            )
+        parameters = []
+        for row in data["parameters"]:
+            known = set(Parameter.__dataclass_fields__)
+            if set(row) - known:
+                raise TaskSpaceError(
+                    f"parameter {row.get('name')!r}: unknown {sorted(set(row) - known)}; "
+                    f"known are {sorted(known)}"
+                )
+            missing = {"name", "unit", "low", "high"} - set(row)
+            if missing:
+                raise TaskSpaceError(f"parameter {row.get('name')!r} lacks {sorted(missing)}")
+            row = dict(row)
+            row["choices"] = tuple(row.get("choices", ()))
+            row["unseen"] = tuple(row.get("unseen", ()))
+            row["held_out"] = tuple((float(a), float(b)) for a, b in row.get("held_out", ()))
+            for key in ("low", "high", "nominal"):
+                if key in row:
+                    row[key] = float(row[key])
+            parameters.append(Parameter(**row))
+        return TaskSpace(data["name"], tuple(parameters), dict(data.get("provenance", {})))
+
+    def save(self, path: Path) -> None:
+        """Write as YAML."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+
+    @staticmethod
+    def load(path: Path) -> TaskSpace:
+        """Read YAML written by `save`; errors name the file."""
+        try:
+            data = yaml.safe_load(path.read_text())
+            if not isinstance(data, Mapping):
+                raise TaskSpaceError("expected a mapping at the top")
+            return TaskSpace.from_dict(data)
+        except (OSError, yaml.YAMLError, TaskSpaceError) as error:
+            raise TaskSpaceError(f"{path}: {error}") from error
+
+
+def stack_values(tasks: Sequence[Task]) -> np.ndarray:
+    """Values of several tasks of one space, (T, n_p)."""
+    return np.stack([t.values for t in tasks])
