@@ -1,6 +1,7 @@
 """The command line: a table of commands, each imported only when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -34,8 +35,8 @@ def load(name: str) -> Callable[[list[str]], int]:
         if missing in OURS or not missing:
             raise
         raise AcclimateError(
-            f"{missing} is not installed; outside the robot's runtime, "
-            "install everything with: pip install 'acclimate[train]'"
+            f"{missing} is not installed; pip install acclimate brings what a robot needs, "
+            "pip install 'acclimate[train]' everything"
         ) from error
 
 
@@ -58,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""What this machine is: processor, GPUs, and the rights that a control loop asks for. Linux."""
+
+import os
+import platform
+import resource
+import subprocess
+import threading
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+_CPU = Path("/sys/devices/system/cpu")
+
+
+def cpu_model() -> str:
+    """The processor's name as the kernel gives it, or its architecture where it gives none."""
+    return _cpuinfo("model name") or platform.machine()
+
+
+def cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def bfloat16_features() -> tuple[str, ...]:
+    """Instruction sets that make bfloat16 faster than float32; empty where there is none."""
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return tuple(name for name in ("amx_bf16", "avx512_bf16", "bf16") if name in flags)
+
+
+def gpu_names() -> tuple[str, ...]:
+    """NVIDIA GPUs in the driver's order; empty without a driver or without a GPU."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(answer.stdout.splitlines()) if answer.returncode == 0 else ()
+
+
+def realtime_priority() -> bool:
+    """Whether a thread of this process may run under SCHED_FIFO; tried on a thread that ends."""
+    allowed: list[bool] = []
+
+    def attempt() -> None:
+        try:
+            # On Linux, 0 is the calling thread and not the whole process.
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except OSError:
+            allowed.append(False)
+        else:
+            allowed.append(True)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return allowed == [True]
+
+
+def lockable_memory() -> int | None:
+    """Bytes that this process may lock into memory (soft limit); None without a limit."""
+    if _capabilities() & _CAP_IPC_LOCK:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def realtime_kernel() -> bool:
+    """Whether the kernel is built with PREEMPT_RT."""
+    return _read(Path("/sys/kernel/realtime")) == "1" or "PREEMPT_RT" in platform.version()
+
+
+def frequency_governor() -> str:
+    """The first core's frequency governor; empty where the kernel controls no frequency."""
+    return _read(_CPU / "cpu0/cpufreq/scaling_governor")
+
+
+_CAP_IPC_LOCK = 1 << 14  # linux/capability.h
+
+
+def _capabilities() -> int:
+    for line in _read(Path("/proc/self/status")).splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def _cpuinfo(key: str) -> str:
+    for line in _read(_CPUINFO).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
