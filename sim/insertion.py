@@ -7,17 +7,17 @@ tool's pose is that of the nominal plug tip. Everything measured is in the nomin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from adapt.manifest import ActionField, Factor, Field
-from sim.batch import BatchSim
+from sim.body import Body, WristBody
 from sim.plugs import FAMILIES, MM
 from sim.tasks import Parameter, Task, TaskSpace
 from sim.worlds import Step, WorldSpec
-from sim.wrist import SPRING_START, TIMESTEP, seat_pose, task_plug, wrist_model
+from sim.wrist import TIMESTEP, seat_pose, task_plug
 
 CONTROL_PERIOD = 0.05
 """[s], 20 Hz: what Cartesian impedance skills on real arms run at."""
@@ -154,7 +154,6 @@ class Constants:
     bias: np.ndarray
     controller: np.ndarray
     delay: np.ndarray
-    retention: np.ndarray
 
     @staticmethod
     def of(tasks: Sequence[Task]) -> Constants:
@@ -169,38 +168,33 @@ class Constants:
             bias=np.array(bias),
             controller=np.array([[t["controller_x"], t["controller_y"]] for t in tasks]),
             delay=np.array([round(t["wrench_delay"] / TIMESTEP) for t in tasks]),
-            retention=np.array([t["retention"] for t in tasks]),
         )
 
 
 class InsertionWorlds:
-    """B wrist rigs, each with its own plug, socket and controller. See `sim.worlds.Worlds`.
+    """B robots, each with its own plug, socket and controller. See `sim.worlds.Worlds`.
 
     Args:
         worlds: number of worlds B.
         seed: of the measurement and start noise.
         threads: of the physics.
+        body: threads → what carries the plugs; see `sim.body`.
     """
 
     spec = SPEC
 
-    def __init__(self, worlds: int, seed: int, threads: int = 2) -> None:
+    def __init__(
+        self, worlds: int, seed: int, threads: int = 2, body: Callable[[int], Body] = WristBody
+    ) -> None:
         self.worlds = worlds
         self.rng = np.random.default_rng(seed)
-        self._cache: dict[bytes, object] = {}
-        self._threads = threads
-        self._sim: BatchSim | None = None
+        self.sim = body(threads)
 
     def assign(self, tasks: Sequence[Task]) -> None:
         if len(tasks) != self.worlds:
             raise ValueError(f"{self.worlds} worlds need as many tasks, got {len(tasks)}")
         self.tasks = list(tasks)
-        models = [self._model(t) for t in tasks]
-        if self._sim is None:
-            self._sim = BatchSim(models, self._threads)
-        else:
-            for world, model in enumerate(models):
-                self._sim.set_model(world, model)
+        self.sim.assign(tasks)
         self.constants = Constants.of(tasks)
         b = self.worlds
         self.reference = np.zeros((b, 6))
@@ -213,12 +207,6 @@ class InsertionWorlds:
         return self.constants.factors
 
     @property
-    def sim(self) -> BatchSim:
-        if self._sim is None:
-            raise RuntimeError("assign tasks to the worlds first")
-        return self._sim
-
-    @property
     def depth(self) -> np.ndarray:
         """True depth (B,) of the plug's end below the socket's face [m]."""
         return self.constants.seat[:, 2] - self.sim.qpos[:, 2]
@@ -226,12 +214,10 @@ class InsertionWorlds:
     def reset(self, which: np.ndarray) -> np.ndarray:
         n = int(which.sum())
         if n:
-            state = self.sim.state
             start = np.zeros((n, 6))
             start[:, :2] = self.rng.uniform(-START_NOISE, START_NOISE, (n, 2))
             start[:, 2] = START_HEIGHT + self.rng.uniform(-START_NOISE, START_NOISE, n)
-            state[which] = 0.0
-            state[which, 1:7] = start
+            self.sim.place(which, start)
             self.reference[which] = start
             self.elapsed[which] = 0
             self._seated[which] = 0
@@ -246,9 +232,9 @@ class InsertionWorlds:
         self._move_reference(action)
         control = self.reference.copy()
         control[:, :2] += self.constants.controller
-        trajectory = self.sim.step(control, SUBSTEPS)
-        force = self._sense(trajectory.state, trajectory.sensors)
-        force[trajectory.diverged] = 0.0
+        motion = self.sim.step(control, SUBSTEPS)
+        force = self._sense(motion.wrench)
+        force[motion.diverged] = 0.0
         self.peak_force = np.maximum(self.peak_force, force)
         self.elapsed += 1
 
@@ -256,7 +242,7 @@ class InsertionWorlds:
         seated = depth >= np.minimum(full - SEATED_WITHIN, SEATED_FRACTION * full)
         self._seated = np.where(seated, self._seated + 1, 0)
         broken = force > FORCE_LIMIT
-        success = (self._seated >= SEATED_PERIODS) & ~broken & ~trajectory.diverged
+        success = (self._seated >= SEATED_PERIODS) & ~broken & ~motion.diverged
         terminal = success | broken
         fraction = np.clip(depth / full, 0.0, 1.0)
         return Step(
@@ -266,18 +252,11 @@ class InsertionWorlds:
             discount=1.0 - terminal.astype(np.float32),
             truncated=(self.elapsed >= HORIZON) & ~terminal,
             success=success,
-            diverged=trajectory.diverged,
+            diverged=motion.diverged,
         )
 
     def close(self) -> None:
-        if self._sim is not None:
-            self._sim.close()
-
-    def _model(self, task: Task):
-        key = task.values.tobytes()
-        if key not in self._cache:
-            self._cache[key] = wrist_model(task)
-        return self._cache[key]
+        self.sim.close()
 
     def _move_reference(self, action: np.ndarray) -> None:
         measured = self.sim.qpos[:, :4]
@@ -285,23 +264,17 @@ class InsertionWorlds:
         reference = np.clip(reference, measured - REFERENCE_CLIP, measured + REFERENCE_CLIP)
         self.reference[:, :4] = np.clip(reference, WORKSPACE_LOW, WORKSPACE_HIGH)
 
-    def _sense(self, state: np.ndarray, sensors: np.ndarray) -> np.ndarray:
+    def _sense(self, wrench: np.ndarray) -> np.ndarray:
         """Update the measured wrench; return each world's peak contact force (B,) [N].
 
-        The wrench is averaged over half a control period that ended `delay` ago. The sensor
-        reports the force on the plug; springs that the rig models at its joint are added.
+        The wrench (B, n, 6) is averaged over half a control period that ended `delay` ago.
         """
-        wrench = sensors[:, :, :6].copy()
-        c = self.constants
-        inside = c.seat[:, None, 2] - state[:, :, 3] - SPRING_START
-        travel = (c.depth - SPRING_START)[:, None]
-        wrench[:, :, 2] -= c.retention[:, None] * np.clip(inside / travel, 0.0, 1.0)
         half = SUBSTEPS // 2
-        window = np.arange(SUBSTEPS - half, SUBSTEPS)[None] - c.delay[:, None]
+        window = np.arange(SUBSTEPS - half, SUBSTEPS)[None] - self.constants.delay[:, None]
         mean = np.take_along_axis(wrench, window[:, :, None], axis=1).mean(axis=1)
         noise = self.rng.normal(size=(self.worlds, 6))
         noise *= [FORCE_NOISE] * 3 + [TORQUE_NOISE] * 3
-        self._wrench = np.nan_to_num(mean) + c.bias + noise
+        self._wrench = np.nan_to_num(mean) + self.constants.bias + noise
         return np.nan_to_num(np.linalg.norm(wrench[:, :, :3], axis=2).max(axis=1))
 
     def _observe(self) -> np.ndarray:
