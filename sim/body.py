@@ -22,13 +22,11 @@ from sim.wrist import SPRING_START, seat_pose, task_plug, wrist_model
 class Motion:
     """What one control step of n physics steps did, in the nominal socket frame.
 
-    height: (B, n) of the nominal plug tip [m].
     wrench: (B, n, 6) force [N] and torque about the tip [N·m] between wrist and plug, without
         bias or noise.
     diverged: (B,) True where the physics failed; that world stands where it stood before.
     """
 
-    height: np.ndarray
     wrench: np.ndarray
     diverged: np.ndarray
 
@@ -119,7 +117,7 @@ class WristBody:
         inside = self._face[:, None] - height - SPRING_START
         pressed = np.clip(inside / self._travel[:, None], 0.0, 1.0)
         wrench[:, :, 2] -= self._retention[:, None] * pressed
-        return Motion(height, wrench, trajectory.diverged)
+        return Motion(wrench, trajectory.diverged)
 
     def model(self, world: int) -> mujoco.MjModel:
         return self.sim.model(world)
