@@ -61,7 +61,7 @@ def _composed(config_name: str, overrides: list[str]) -> tuple[str, object, set[
     """The settings as YAML text, as plain values with interpolations resolved, and what lacks."""
     # Here and not above: a robot that loads a bundle needs no Hydra, and it is slow to import.
     import hydra
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -72,8 +72,10 @@ def _composed(config_name: str, overrides: list[str]) -> tuple[str, object, set[
         return OmegaConf.to_yaml(composed), values, OmegaConf.missing_keys(composed)
     except (HydraException, OmegaConfBaseException) as error:
         # Left out: the advice to append a misspelt key, which would fail next, and Hydra's paths.
-        message = re.split(r"\n(?:To append to|Config search path)", str(error).strip())[0].rstrip()
-        raise SettingsError(f"{message.rstrip('.')}; --help lists the settings") from error
+        message = re.split(r"\n(?:To append to|Config search|See http)", str(error).strip())[0]
+        if isinstance(error, OverrideParseException):
+            message = f"{error.override!r}: {message}"
+        raise SettingsError(f"{message.rstrip()}; --help lists the settings") from error
 
 
 def _from_text(wanted: type, value: object) -> object:
