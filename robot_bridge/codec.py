@@ -16,7 +16,7 @@ import struct
 import time
 import zlib
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -46,7 +46,7 @@ FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from
 
 _EMPTY = (Kind.HEARTBEAT, Kind.BYE)
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODERS = {kind: msgspec.msgpack.Decoder(body) for kind, body in BODIES.items()}
+_DECODERS = {body: msgspec.msgpack.Decoder(body) for body in BODIES.values()}
 _KIND_OF = {body: kind for kind, body in BODIES.items()}
 
 M = TypeVar("M", bound=Message)
@@ -125,7 +125,7 @@ def decode_message(frame: Frame, expected: type[M]) -> M:
     if BODIES.get(frame.kind) is not expected:
         raise CodecError(f"{frame.kind.name}: expected {_KIND_OF[expected].name}")
     try:
-        return _DECODERS[frame.kind].decode(frame.payload)
+        return cast(M, _DECODERS[expected].decode(frame.payload))
     # Text that is not UTF-8, and nesting beyond the interpreter's patience, have their own errors.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"{frame.kind.name}: {error}") from None

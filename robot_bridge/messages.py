@@ -43,8 +43,8 @@ class Kind(IntEnum):
     READY = 8  # robot → bridge
     EPISODE_END = 9  # robot → bridge
     EPISODE_RECORD = 10  # bridge → operator
-    EVENT = 11  # bridge → robots and operators
-    STOP = 12  # bridge → peer: stop, and stay stopped
+    EVENT = 11  # robot → bridge → robots and operators
+    STOP = 12  # operator → bridge → robot: stop, and stay stopped
     RELEASE = 13  # operator → bridge → robot: the latch may open
     HEARTBEAT = 14  # bridge → peer: still here; no body
     BYE = 15  # peer → bridge: leaving; no body
@@ -166,7 +166,7 @@ class Refused(Message, frozen=True):
 
 
 class Begin(Message, frozen=True):
-    """Run one episode. new_task: forget the belief and seed the draws of the latent with `seed`.
+    """Run one episode. new_task: forget the belief, and draw latents from `seed` and `task`.
 
     adapting: False freezes the belief. An empty robot means the only one connected.
     """
@@ -251,6 +251,9 @@ class EpisodeRecord(Message, frozen=True):
             "commands": table(self.commands),
             "rewards": np.frombuffer(self.rewards, "<f4"),
         }
+
+
+STOPPED = "robot_stopped"  # the event with which a driver says that its stop has latched
 
 
 class Event(Message, frozen=True):

@@ -1,0 +1,82 @@
+"""Where a robot's adapter learns: off the control path, or in step with a clock that waits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+from adapt.adapter import Adapter, Transition
+from adapt.errors import AcclimateError
+
+# 12 s at 20 Hz; a worker so far behind will not catch up.
+CAPACITY = 256
+
+
+class Adaptation:
+    """Feeds transitions to an adapter. threaded: on a worker; otherwise within `learn`.
+
+    `learn` never waits. `settled` says that everything handed over has been learnt from.
+    """
+
+    def __init__(self, threaded: bool, capacity: int = CAPACITY) -> None:
+        self._waiting: queue.Queue[tuple[Adapter, Transition] | None] = queue.Queue(capacity)
+        self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
+        if threaded:
+            # A daemon thread: a hanging encoder must not keep the process from ending.
+            self._worker = threading.Thread(target=self._work, name="adaptation", daemon=True)
+            self._worker.start()
+
+    def learn(self, adapter: Adapter, transition: Transition) -> None:
+        """Hand one transition over; one that finds no room is lost, and reported."""
+        if self._worker is None:
+            self._observe(adapter, transition)
+            return
+        try:
+            self._waiting.put_nowait((adapter, transition))
+        except queue.Full:
+            self._problems.put(
+                f"adaptation is {self._waiting.maxsize} transitions behind; one was dropped"
+            )
+
+    @property
+    def settled(self) -> bool:
+        return self._waiting.unfinished_tasks == 0
+
+    def problems(self) -> list[str]:
+        """What went wrong since the last call."""
+        found: list[str] = []
+        while not self._problems.empty():
+            found.append(self._problems.get())
+        return found
+
+    def close(self) -> None:
+        """Drop what waits and end the worker."""
+        if self._worker is None:
+            return
+        while True:
+            try:
+                self._waiting.get_nowait()
+                self._waiting.task_done()
+            except queue.Empty:
+                break
+        self._waiting.put(None)
+        self._worker.join(timeout=1.0)
+        self._worker = None
+
+    def _observe(self, adapter: Adapter, transition: Transition) -> None:
+        try:
+            adapter.observe(transition)
+        except AcclimateError as error:
+            # The belief is as before; the robot goes on with it.
+            self._problems.put(f"nothing learnt from one transition: {error}")
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            try:
+                self._observe(*item)
+            # Whatever it is, the control path goes on without adaptation and says so.
+            except Exception as error:
+                self._problems.put(f"adaptation failed: {error!r}")
+            finally:
+                self._waiting.task_done()

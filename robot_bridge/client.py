@@ -1,0 +1,315 @@
+"""RobotClient: what a driver links against.
+
+    with RobotClient(endpoint, "arm", observation, action, period) as robot:
+        while (reset := robot.wait_reset(60.0)) is not None:
+            ...                                       # move to the start
+            robot.ready()
+            command = robot.exchange(measured(), first=True)
+            while not done():
+                follow(command)                       # by command.mode
+                command = robot.exchange(measured(), reward)
+            robot.exchange(measured(), reward, last=True)
+            robot.end_episode(Outcome(success, steps, duration, reason))
+
+The client guards last: it clamps commands to the bundle's margins, and on silence goes hold → damp
+→ latched stop, whatever the bridge does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from adapt.manifest import Field
+from robot_bridge import safety
+from robot_bridge.codec import Frame, decode_command, decode_message, encode_observation
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError, LimitError
+from robot_bridge.handshake import specs
+from robot_bridge.limits import Limits
+from robot_bridge.link import Link
+from robot_bridge.messages import (
+    STOPPED,
+    Command,
+    Event,
+    FieldSpec,
+    Flag,
+    Float32,
+    Hello,
+    Kind,
+    Mode,
+    Observation,
+    Outcome,
+    Ready,
+    Release,
+    ResetRequest,
+    Stop,
+    Welcome,
+)
+
+# A simulated clock waits for its answer, so its silence is counted by the wall: a busy machine may
+# take this long, a bridge that is gone takes longer [s].
+SIMULATED_PATIENCE = 2.0
+CONNECT = 10.0  # [s]
+GLANCE = 0.1  # between looks at the bridge's signs of life [s]
+
+
+class RobotClient:
+    """One robot's connection to a bridge. Belongs to one thread.
+
+    observation, action: the driver's fields in order, as FieldSpec or bundle fields.
+    control_period [s]. digest: of the bundle that the driver was made for; "" for any with these
+    fields. simulated_time: the robot's clock waits for answers. patience: how long `exchange`
+    waits, and what silence is counted in [s]; one control period unless given, or
+    SIMULATED_PATIENCE for a simulated clock. now_ns: the monotonic clock [ns].
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        name: str,
+        observation: Sequence[Field | FieldSpec],
+        action: Sequence[Field | FieldSpec],
+        control_period: float,
+        *,
+        digest: str = "",
+        simulated_time: bool = False,
+        patience: float | None = None,
+        staleness: safety.Staleness | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._hello = Hello(
+            role="robot",
+            name=name,
+            digest=digest,
+            observation=_specs(observation),
+            action=_specs(action),
+            control_period=control_period,
+            simulated_time=simulated_time,
+        )
+        if patience is None:
+            patience = SIMULATED_PATIENCE if simulated_time else control_period
+        self._patience = patience
+        self._rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
+        self._now_ns = now_ns
+        self._link = Link(endpoint)
+        self._limits: Limits | None = None
+        self._sequence = 0
+        self._last: Command | None = None  # the last good command, as followed
+        self._unapplied = False
+        self.state = safety.State()
+        self.welcome: Welcome | None = None
+        self.events: list[Event] = []  # from the bridge, about this robot; the driver may clear it
+
+    def connect(self, timeout: float = CONNECT) -> Welcome:
+        """Shake hands within timeout [s]; returns what the bridge serves.
+
+        Raises BridgeLost when nobody answers, HandshakeError with every difference.
+        """
+        welcome = self._link.introduce(self._hello, timeout)
+        self._limits = Limits(
+            welcome.observation, welcome.action, welcome.limits, welcome.control_period
+        )
+        self.welcome = welcome
+        return welcome
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop is latched: the robot must not move, nor be reset."""
+        return self.state.mode is Mode.STOP
+
+    def wait_reset(self, timeout: float) -> ResetRequest | None:
+        """The next episode's request within timeout [s], or None; the driver then moves the robot
+        to the start. While the stop is latched none is handed on. Raises BridgeLost."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            frame = self._link.receive(max(0.0, min(GLANCE, left)))
+            if frame is None:
+                self._link.check_alive()
+                if left <= 0:
+                    return None
+            elif frame.kind is not Kind.RESET:
+                self._hear(frame)
+            elif self.stopped:
+                self._say_stopped()
+            else:
+                return decode_message(frame, ResetRequest)
+
+    def ready(self, truth: Mapping[str, float] | None = None) -> None:
+        """The robot stands at the start. truth: hidden quantities by factor name [SI], for reports.
+        Raises BridgeError for a number that is not finite, BridgeLost without a bridge."""
+        self._link.send(Ready(_finite("truth", truth or {})))
+
+    def exchange(
+        self,
+        observation: Float32,
+        reward: float = 0.0,
+        *,
+        first: bool = False,
+        last: bool = False,
+        terminal: bool = False,
+        faults: int = 0,
+    ) -> Command:
+        """Send what was measured (n_o,), return what to do; blocks for at most `patience`.
+
+        reward: measured for the previous command. first, last: of the episode. terminal: the task
+        ended here by itself. faults: `Fault` bits. Never raises for a bridge that is silent, gone
+        or wrong: the returned mode says what is safe, and `state.reason` why.
+        """
+        if first:
+            self._occur(safety.Start())
+            self._last, self._unapplied = None, False
+        self._sequence += 1
+        sent = Observation(
+            self._sequence,
+            self._now_ns(),
+            np.ascontiguousarray(observation, np.float32).reshape(-1),
+            reward,
+            _flags(first, last, terminal, self._unapplied),
+            faults,
+        )
+        # Even while stopped: the bridge and its operators go on seeing the robot.
+        self._link.tell(encode_observation(sent, self._link.session))
+        self._occur(safety.Asked(sent.time_ns))
+        answer = self._await_answer()
+        if faults:
+            self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
+        command = self._guard(answer, sent.payload)
+        if last:
+            self._occur(safety.Finish())
+        return command
+
+    def check(self) -> Mode:
+        """What is safe right now, without asking the bridge: for a driver's faster inner loop."""
+        self._occur(safety.Tick(self._now_ns()))
+        return self.state.mode
+
+    def halt(self, reason: str) -> None:
+        """Latch the stop from the driver's side."""
+        self._occur(safety.Halt(reason))
+
+    def end_episode(self, outcome: Outcome) -> None:
+        """Say how the episode ended. Raises BridgeError for a number that is not finite,
+        BridgeLost without a bridge."""
+        _finite("outcome", outcome.measures | {"duration": outcome.duration})
+        self._occur(safety.Finish())
+        self._link.send(outcome)
+
+    def close(self) -> None:
+        """Say goodbye and let go of the socket."""
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _await_answer(self) -> Command | None:
+        """The answer to the latest observation, or None after `patience`."""
+        deadline = time.monotonic() + self._patience
+        # While stopped too: that is when a release may come.
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                frame = self._link.receive(left)
+                if frame is None:
+                    break
+                if frame.kind is not Kind.COMMAND:
+                    self._hear(frame)
+                    continue
+                command = decode_command(frame)
+            except (BridgeLost, HandshakeError) as error:
+                self._occur(safety.Halt(str(error)))
+                break
+            except CodecError:
+                # A frame that cannot be read is no answer; the silence speaks for it.
+                continue
+            if command.sequence == self._sequence:
+                self._occur(safety.Answered(self._now_ns(), command.mode, command.validity_ns))
+                return command
+        self._occur(safety.Tick(self._now_ns()))
+        return None
+
+    def _guard(self, answer: Command | None, observation: Float32) -> Command:
+        """The command to follow: within the margins, and no more than the state allows."""
+        limits = self._limits
+        if limits is None:
+            raise BridgeError("exchange before connect")
+        if observation.shape == (limits.observation_size,):
+            broken = limits.broken(observation)
+            if broken is not None:
+                self._occur(safety.Violation(*broken))
+        # Without an answer the last command stands for as long as the state says TRACK.
+        command = answer if answer is not None else self._last
+        clipped: tuple[str, ...] = ()
+        if command is not None and self.state.mode is Mode.TRACK:
+            try:
+                before = self._last.payload if self._last is not None else None
+                payload, clipped = limits.clamp(command.payload, before)
+                command = replace(command, sequence=self._sequence, payload=payload)
+            except LimitError as error:
+                self._occur(safety.Violation(Mode.HOLD, str(error)))
+        self._unapplied = answer is None or bool(clipped) or self.state.mode is not Mode.TRACK
+        if command is None or self.state.mode is not Mode.TRACK:
+            self._last = None
+            still = np.zeros(limits.action_size, np.float32)
+            version = command.belief_version if command is not None else 0
+            return Command(self._sequence, 0, self.state.mode, still, version)
+        self._last = command
+        return command
+
+    def _hear(self, frame: Frame) -> None:
+        """Everything the bridge says unasked."""
+        if frame.kind is Kind.STOP:
+            self._occur(safety.Halt(decode_message(frame, Stop).reason))
+        elif frame.kind is Kind.RELEASE:
+            decode_message(frame, Release)
+            self._occur(safety.Release())
+        elif frame.kind is Kind.EVENT:
+            self.events.append(decode_message(frame, Event))
+
+    def _occur(self, event: safety.Occurrence) -> None:
+        was_stopped = self.stopped
+        self.state = safety.step(self.state, event, self._rules)
+        if self.stopped and not was_stopped:
+            self._say_stopped()
+
+    def _say_stopped(self) -> None:
+        try:
+            self._link.send(Event(STOPPED, self._hello.name, self.state.reason[:4000]))
+        except BridgeLost:
+            # Nobody to tell; the stop stands all the same.
+            return
+
+
+def _specs(fields: Sequence[Field | FieldSpec]) -> tuple[FieldSpec, ...]:
+    return tuple(field if isinstance(field, FieldSpec) else specs([field])[0] for field in fields)
+
+
+def _flags(first: bool, last: bool, terminal: bool, unapplied: bool) -> Flag:
+    flags = (Flag.FIRST, Flag.LAST, Flag.TERMINAL, Flag.UNAPPLIED)
+    given = (first, last, terminal, unapplied)
+    return Flag(sum(flag for flag, on in zip(flags, given, strict=True) if on))
+
+
+def _finite(where: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise BridgeError(f"{where}: {name} is {value}; expected a finite number")
+    return {name: float(value) for name, value in numbers.items()}

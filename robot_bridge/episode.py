@@ -1,0 +1,106 @@
+"""What the bridge keeps of one episode: bounded, whatever its length."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from adapt.belief import Belief
+from robot_bridge.messages import (
+    Begin,
+    BeliefPoint,
+    EpisodeRecord,
+    Float32,
+    Outcome,
+    Ready,
+)
+
+BELIEFS = 200  # snapshots of the belief kept of an episode
+STEPS = 2000  # steps kept of an episode ...
+STEP_BYTES = 8 * 1024 * 1024  # ... or as many as fit here
+EVENTS = 100
+
+T = TypeVar("T")
+
+
+class Thinned(Generic[T]):
+    """At most `capacity` items, evenly spread: when full, every second one goes, and from then on
+    only every second is taken."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = max(2, capacity)
+        self._stride = 1
+        self._seen = 0
+        self.items: list[T] = []
+
+    def append(self, item: T) -> None:
+        if self._seen % self._stride == 0:
+            if len(self.items) == self._capacity:
+                del self.items[1::2]
+                self._stride *= 2
+            if self._seen % self._stride == 0:
+                self.items.append(item)
+        self._seen += 1
+
+
+class Episode:
+    """Collects one episode and makes its record.
+
+    begin: the operator's request, or None when the driver started it on its own. width: n_o + n_a.
+    """
+
+    def __init__(self, robot: str, begin: Begin | None, belief: Belief, width: int) -> None:
+        self.robot = robot
+        self.begin = begin
+        self.ready = Ready()
+        self.step = 0
+        self.before = _point(0, belief)
+        self._beliefs: Thinned[BeliefPoint] = Thinned(BELIEFS)
+        self._version = -1
+        capacity = min(STEPS, STEP_BYTES // (4 * (width + 2)))
+        self._steps: Thinned[tuple[int, Float32, Float32, float]] = Thinned(capacity)
+        self.events: list[str] = []
+
+    def add(self, observation: Float32, command: Float32, reward: float, belief: Belief) -> None:
+        """One answered step: observation (n_o,), command (n_a,) as sent, reward measured with the
+        observation, and the belief at that time."""
+        self._steps.append((self.step, observation, command, reward))
+        if belief.version != self._version:
+            self._beliefs.append(_point(self.step, belief))
+            self._version = belief.version
+        self.step += 1
+
+    def note(self, text: str) -> None:
+        """Keep an event; beyond EVENTS they would only repeat."""
+        if len(self.events) < EVENTS:
+            self.events.append(text)
+
+    def record(self, outcome: Outcome, belief: Belief) -> EpisodeRecord | None:
+        """The record, with the belief after everything was learnt; None without an operator."""
+        begin = self.begin
+        if begin is None:
+            return None
+        kept = self._steps.items
+        return EpisodeRecord(
+            robot=self.robot,
+            task=begin.task,
+            episode=begin.episode,
+            seed=begin.seed,
+            outcome=outcome,
+            truth=self.ready.truth,
+            belief_before=self.before,
+            belief_after=_point(self.step, belief),
+            belief_trace=tuple(self._beliefs.items),
+            steps=np.array([item[0] for item in kept], "<i4").tobytes(),
+            observations=np.array([item[1] for item in kept], "<f4").tobytes(),
+            commands=np.array([item[2] for item in kept], "<f4").tobytes(),
+            rewards=np.array([item[3] for item in kept], "<f4").tobytes(),
+            events=tuple(self.events),
+        )
+
+
+def _point(step: int, belief: Belief) -> BeliefPoint:
+    return BeliefPoint(
+        step, belief.version, tuple(belief.mean.tolist()), tuple(belief.variance.tolist())
+    )

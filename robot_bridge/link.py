@@ -1,0 +1,122 @@
+"""A peer's end of the connection: the handshake, and frames both ways."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+
+from robot_bridge import endpoint as endpoints
+from robot_bridge.codec import (
+    FRAME_BYTES,
+    HEADER,
+    RECORD_BYTES,
+    Frame,
+    decode,
+    decode_message,
+    encode,
+    encode_message,
+)
+from robot_bridge.errors import BridgeLost, CodecError, HandshakeError
+from robot_bridge.messages import Hello, Kind, Message, Refused, Stop, Welcome
+
+LINGER_MS = 300  # for the last word
+RECONNECT_MS = 50
+# The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
+LIVENESS = 3.0
+
+
+class Link:
+    """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread."""
+
+    def __init__(self, endpoint: str) -> None:
+        endpoints.check(endpoint)
+        self.endpoint = endpoint
+        self.session = 0
+        self._heard = 0.0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, LINGER_MS)
+        self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        # Nothing is queued for a bridge that is not there: it would be stale when it comes.
+        self._socket.set(zmq.IMMEDIATE, 1)
+        self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES)
+        self._socket.connect(endpoint)
+
+    def introduce(self, hello: Hello, timeout: float) -> Welcome:
+        """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
+        BridgeLost when nobody answers."""
+        deadline = time.monotonic() + timeout
+        while not self._socket.poll(_milliseconds(deadline), zmq.POLLOUT):
+            if time.monotonic() >= deadline:
+                raise BridgeLost(
+                    f"{self.endpoint}: no bridge answers within {timeout:g} s; start one with "
+                    "`acclimate bridge`"
+                )
+        self.tell(encode_message(hello))
+        while (left := deadline - time.monotonic()) > 0:
+            frame = self.receive(left)
+            if frame is not None and frame.kind is Kind.WELCOME:
+                welcome = decode_message(frame, Welcome)
+                self.session = welcome.session
+                return welcome
+        raise BridgeLost(f"{self.endpoint}: no answer to the handshake within {timeout:g} s")
+
+    def tell(self, data: bytes) -> bool:
+        """Send one frame at once; False when there is no bridge to take it."""
+        try:
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def send(self, message: Message) -> None:
+        """Send one struct. Raises BridgeLost when there is no bridge, CodecError when the struct
+        would be too large."""
+        data = encode_message(message, session=self.session)
+        if len(data) > FRAME_BYTES:
+            raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
+        if not self.tell(data):
+            raise BridgeLost(f"{self.endpoint}: the bridge is gone")
+
+    def receive(self, timeout: float) -> Frame | None:
+        """The next frame within timeout [s], or None.
+
+        Raises BridgeLost when the bridge closes, HandshakeError when it refuses us (a bridge that
+        was started anew does not know our session), CodecError for a frame it cannot have sent.
+        """
+        if not self._socket.poll(_milliseconds(time.monotonic() + timeout), zmq.POLLIN):
+            return None
+        frame = decode(self._socket.recv())
+        self._heard = time.monotonic()
+        if frame.kind is Kind.REFUSED:
+            reasons = decode_message(frame, Refused).reasons
+            raise HandshakeError(f"{self.endpoint}: refused: {'; '.join(reasons)}")
+        if frame.kind is Kind.STOP:
+            stop = decode_message(frame, Stop)
+            if stop.closing:
+                raise BridgeLost(f"{self.endpoint}: the bridge closed: {stop.reason}")
+        return frame
+
+    def quiet(self) -> float:
+        """Seconds since the bridge was last heard."""
+        return time.monotonic() - self._heard
+
+    def check_alive(self) -> None:
+        """Raises BridgeLost when the bridge has been silent for longer than LIVENESS."""
+        if self.quiet() > LIVENESS:
+            raise BridgeLost(f"{self.endpoint}: nothing from the bridge for {self.quiet():.1f} s")
+
+    def close(self) -> None:
+        """Say goodbye, if anybody listens."""
+        if self._socket.closed:
+            return
+        if self.session:
+            self.tell(encode(Kind.BYE, session=self.session))
+        self._socket.close()
+        self._context.term()
+
+
+def _milliseconds(deadline: float) -> int:
+    # Rounded up: a wait of 0 ms would spin.
+    return max(0, int((deadline - time.monotonic()) * 1000) + 1)

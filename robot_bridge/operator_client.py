@@ -1,0 +1,130 @@
+"""OperatorClient: asks for episodes on a connected robot, and hears how they went."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from robot_bridge.codec import decode_message
+from robot_bridge.errors import BridgeError, RobotLost
+from robot_bridge.link import Link
+from robot_bridge.messages import (
+    STOPPED,
+    Begin,
+    EpisodeRecord,
+    Event,
+    Hello,
+    Kind,
+    Release,
+    Stop,
+    Welcome,
+)
+
+CONNECT = 10.0  # [s]
+GLANCE = 0.2  # between looks at the bridge's signs of life [s]
+# Events after which the robot will not finish its episode.
+ENDINGS = ("robot_lost", "robot_left", STOPPED)
+REFUSALS = ("robot_unknown", "begin_refused")
+
+
+class OperatorClient:
+    """One operator's connection to a bridge. Belongs to one thread."""
+
+    def __init__(self, endpoint: str, name: str = "operator") -> None:
+        self._link = Link(endpoint)
+        self._name = name
+        self._robots: set[str] = set()
+
+    def connect(self, timeout: float = CONNECT) -> Welcome:
+        """Shake hands within timeout [s]. Raises BridgeLost when nobody answers."""
+        welcome = self._link.introduce(Hello("operator", self._name), timeout)
+        self._robots = set(welcome.robots)
+        return welcome
+
+    def wait_robot(self, name: str, timeout: float) -> str:
+        """The name of a connected robot: that one, or any if name is empty.
+
+        Raises RobotLost when none connects within timeout [s].
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            if name in self._robots or (not name and self._robots):
+                return name or min(self._robots)
+            if time.monotonic() >= deadline:
+                raise RobotLost(
+                    f"{f'robot {name!r}' if name else 'no robot'} connected within {timeout:g} s; "
+                    f"connected: {', '.join(sorted(self._robots)) or 'none'}"
+                )
+            event = self._event(min(GLANCE, deadline - time.monotonic()))
+            if event is not None and event.name == "robot_connected":
+                self._robots.add(event.robot)
+
+    def run(self, begin: Begin, timeout: float) -> EpisodeRecord:
+        """Run one episode and wait for its record, at most timeout [s].
+
+        Raises RobotLost when the robot leaves, stops or takes too long, BridgeError when the bridge
+        refuses, BridgeLost when it is gone.
+        """
+        self._link.send(begin)
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            frame = self._link.receive(min(GLANCE, left))
+            if frame is None:
+                self._link.check_alive()
+            elif frame.kind is Kind.EPISODE_RECORD:
+                record = decode_message(frame, EpisodeRecord)
+                if (record.task, record.episode) == (begin.task, begin.episode):
+                    return record
+            elif frame.kind is Kind.EVENT:
+                self._judge(decode_message(frame, Event), begin.robot)
+        raise RobotLost(
+            f"robot {begin.robot!r}: task {begin.task}, episode {begin.episode} did not end within "
+            f"{timeout:g} s"
+        )
+
+    def stop(self, reason: str) -> None:
+        """Stop every robot on this bridge until it is released."""
+        self._link.send(Stop(reason))
+
+    def release(self, robot: str) -> None:
+        """Let a stopped robot move again: the caller has looked, and it is safe."""
+        self._link.send(Release(robot))
+
+    def close(self) -> None:
+        """Say goodbye and let go of the socket."""
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _event(self, timeout: float) -> Event | None:
+        frame = self._link.receive(max(0.0, timeout))
+        if frame is None:
+            self._link.check_alive()
+            return None
+        if frame.kind is not Kind.EVENT:
+            return None
+        event = decode_message(frame, Event)
+        if event.name in ("robot_lost", "robot_left"):
+            self._robots.discard(event.robot)
+        return event
+
+    def _judge(self, event: Event, robot: str) -> None:
+        if event.name in REFUSALS:
+            raise BridgeError(f"{event.name}: {event.text}")
+        if event.robot == robot and event.name in ENDINGS:
+            advice = (
+                "; once it is safe, release it with `acclimate trial release=true`"
+                if event.name == STOPPED
+                else ""
+            )
+            raise RobotLost(f"robot {robot!r}: {event.name}: {event.text}{advice}")

@@ -1,0 +1,247 @@
+"""Who is connected, and what becomes of each frame they send."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapt.bundle import PolicyBundle
+from robot_bridge.codec import (
+    Frame,
+    decode,
+    decode_message,
+    decode_observation,
+    encode,
+    encode_command,
+    encode_message,
+)
+from robot_bridge.errors import BridgeError, CodecError, VersionError
+from robot_bridge.handshake import differences, welcome
+from robot_bridge.messages import (
+    STOPPED,
+    Begin,
+    Event,
+    Hello,
+    Kind,
+    Message,
+    Outcome,
+    Ready,
+    Refused,
+    Release,
+    Stop,
+)
+from robot_bridge.robot import Robot
+
+HEARTBEAT = 0.5  # between signs of life to every peer [s]
+
+
+@dataclass(eq=False)
+class Peer:
+    """A connection after its handshake. robot: None for an operator. operator: who began the
+    robot's episode."""
+
+    address: bytes
+    session: int
+    name: str
+    robot: Robot | None
+    operator: Peer | None = None
+
+
+class Peers:
+    """send(address, data): False when the peer is gone. log: one line for people."""
+
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        send: Callable[[bytes, bytes], bool],
+        seed: int,
+        validity_ns: int,
+        log: Callable[[str], None],
+    ) -> None:
+        self._bundle = bundle
+        self._post = send
+        self._seed = seed
+        self._validity_ns = validity_ns
+        self._log = log
+        self._peers: dict[bytes, Peer] = {}
+        self._heartbeat_due = 0.0
+        self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
+            Kind.OBSERVATION: self._observation,
+            Kind.READY: lambda _, robot, frame: robot.ready(decode_message(frame, Ready)),
+            Kind.EPISODE_END: lambda _, robot, frame: robot.end(decode_message(frame, Outcome)),
+            Kind.EVENT: self._robot_event,
+        }
+        self._operators_may: dict[Kind, Callable[[Peer, Frame], None]] = {
+            Kind.BEGIN: self._begin,
+            Kind.STOP: self._stop,
+            Kind.RELEASE: self._release,
+        }
+
+    @property
+    def settling(self) -> bool:
+        """Whether some robot's episode is over but not yet learnt from."""
+        return any(peer.robot and peer.robot.settling for peer in self._peers.values())
+
+    def take(self, address: bytes, data: bytes) -> None:
+        """Act on one frame. Raises CodecError when it is malformed."""
+        frame = decode(data)
+        if frame.kind is Kind.HELLO:
+            self._greet(address, decode_message(frame, Hello))
+            return
+        peer = self._peers.get(address)
+        if peer is None or frame.session != peer.session:
+            self._refuse(address, ["the bridge does not know this session; connect anew"])
+        elif frame.kind is Kind.BYE:
+            self._drop(peer, "robot_left", "the driver said goodbye")
+        elif peer.robot and frame.kind in self._robots_may:
+            self._robots_may[frame.kind](peer, peer.robot, frame)
+        elif not peer.robot and frame.kind in self._operators_may:
+            self._operators_may[frame.kind](peer, frame)
+        else:
+            role = "robot" if peer.robot else "operator"
+            self._refuse(address, [f"{frame.kind.name} is not for a {role} to send"])
+
+    def garbled(self, address: bytes, error: CodecError) -> None:
+        """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            self._tell("frame_refused", peer.name, str(error), peer)
+            return
+        self._log(f"frame_refused: from an unknown peer: {error}")
+        if isinstance(error, VersionError):
+            self._refuse(address, [str(error)])
+
+    def tend(self) -> None:
+        """What is due without being asked: records, events, signs of life."""
+        for peer in list(self._peers.values()):
+            if peer.robot is None:
+                continue
+            for record in peer.robot.finished():
+                if peer.operator is not None:
+                    self._send(peer.operator, record)
+                peer.operator = None
+            for name, text in peer.robot.events():
+                self._tell(name, peer.name, text, peer)
+        now = time.monotonic()
+        if now >= self._heartbeat_due:
+            self._heartbeat_due = now + HEARTBEAT
+            for peer in list(self._peers.values()):
+                self._check(peer)
+
+    def dismiss(self, reason: str) -> None:
+        """Stop every robot and send every peer away."""
+        for peer in list(self._peers.values()):
+            self._send(peer, Stop(reason, closing=True))
+            if peer.robot is not None:
+                peer.robot.close()
+        self._peers.clear()
+
+    def _greet(self, address: bytes, hello: Hello) -> None:
+        # Whoever is gone without a word makes room now, not at the next sign of life.
+        for peer in list(self._peers.values()):
+            if peer.name == hello.name or peer.address == address:
+                self._check(peer)
+        problems = differences(self._bundle, hello) if hello.role == "robot" else []
+        if address in self._peers:
+            problems.append("this connection has shaken hands already")
+        elif hello.role == "robot" and hello.name in self._robots():
+            problems.append(f"a robot named {hello.name!r} is connected already")
+        if problems:
+            self._log(f"refused: {hello.role} {hello.name!r}: {'; '.join(problems)}")
+            self._refuse(address, problems)
+            return
+        robot = None
+        if hello.role == "robot":
+            robot = Robot(
+                hello.name, self._bundle, self._seed, hello.simulated_time, self._validity_ns
+            )
+        peer = Peer(address, 1 + secrets.randbelow(2**62), hello.name, robot)
+        self._peers[address] = peer
+        self._send(peer, welcome(self._bundle, peer.session, list(self._robots())))
+        self._log(f"connected: {hello.role} {hello.name!r}")
+        if robot is not None:
+            self._tell("robot_connected", hello.name, "ready for episodes", None)
+
+    def _observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+        command = robot.answer(decode_observation(frame))
+        if command is not None:
+            self._post(peer.address, encode_command(command, peer.session))
+
+    def _robot_event(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+        event = decode_message(frame, Event)
+        if event.name == STOPPED:
+            robot.refused()
+        self._tell(event.name, peer.name, event.text, None)
+
+    def _begin(self, operator: Peer, frame: Frame) -> None:
+        begin = decode_message(frame, Begin)
+        peer = self._find(operator, begin.robot)
+        if peer is None or peer.robot is None:
+            return
+        try:
+            reset = peer.robot.begin(begin)
+        except BridgeError as error:
+            self._send(operator, Event("begin_refused", peer.name, str(error)))
+            return
+        peer.operator = operator
+        self._send(peer, reset)
+
+    def _stop(self, operator: Peer, frame: Frame) -> None:
+        stop = decode_message(frame, Stop)
+        for peer in self._robots().values():
+            self._send(peer, Stop(f"operator {operator.name!r}: {stop.reason}"))
+
+    def _release(self, operator: Peer, frame: Frame) -> None:
+        release = decode_message(frame, Release)
+        peer = self._find(operator, release.robot)
+        if peer is not None:
+            self._log(f"released: robot {peer.name!r} by operator {operator.name!r}")
+            self._send(peer, release)
+
+    def _find(self, operator: Peer, name: str) -> Peer | None:
+        """The robot of that name, or the only one; None after telling the operator why not."""
+        robots = self._robots()
+        if name in robots:
+            return robots[name]
+        if not name and len(robots) == 1:
+            return next(iter(robots.values()))
+        asked = f"no robot named {name!r}" if name else "which robot is not said"
+        text = f"{asked}; connected: {', '.join(robots) or 'none'}"
+        self._send(operator, Event("robot_unknown", name, text))
+        return None
+
+    def _robots(self) -> dict[str, Peer]:
+        return {peer.name: peer for peer in self._peers.values() if peer.robot}
+
+    def _check(self, peer: Peer) -> None:
+        if not self._post(peer.address, encode(Kind.HEARTBEAT, session=peer.session)):
+            self._drop(peer, "robot_lost", "its connection broke")
+
+    def _drop(self, peer: Peer, name: str, text: str) -> None:
+        if self._peers.pop(peer.address, None) is None:
+            return
+        if peer.robot is None:
+            self._log(f"left: operator {peer.name!r}")
+            for other in self._peers.values():
+                if other.operator is peer:
+                    other.operator = None
+            return
+        peer.robot.close()
+        self._tell(name, peer.name, text, None)
+
+    def _tell(self, name: str, robot: str, text: str, peer: Peer | None) -> None:
+        """An event, to the journal, to every operator and, where given, to the peer concerned."""
+        event = Event(name, robot, text[:4000])
+        self._log(f"{name}: robot {robot!r}: {text}")
+        for other in list(self._peers.values()):
+            if other.robot is None or other is peer:
+                self._send(other, event)
+
+    def _send(self, peer: Peer, message: Message) -> None:
+        # A peer found gone here is dropped at the next sign of life, which is due soon.
+        self._post(peer.address, encode_message(message, session=peer.session))
+
+    def _refuse(self, address: bytes, reasons: list[str]) -> None:
+        self._post(address, encode_message(Refused(tuple(reasons))))

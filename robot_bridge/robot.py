@@ -1,0 +1,202 @@
+"""One connected robot as the bridge sees it: its adapter, its episode, its answers. No sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from adapt.adapter import Transition, make_adapter
+from adapt.bundle import PolicyBundle
+from adapt.errors import AcclimateError
+from robot_bridge.adaptation import Adaptation
+from robot_bridge.episode import Episode
+from robot_bridge.errors import BridgeError
+from robot_bridge.limits import Limits
+from robot_bridge.messages import (
+    Begin,
+    Command,
+    EpisodeRecord,
+    Fault,
+    Flag,
+    Float32,
+    Mode,
+    Observation,
+    Outcome,
+    Ready,
+    ResetRequest,
+)
+
+
+class Robot:
+    """Answers observations and learns from them.
+
+    seed: of the latents, until an operator begins a task with another. simulated_time: each
+    transition is learnt from before the next action. validity_ns: of every command [ns].
+    """
+
+    def __init__(
+        self, name: str, bundle: PolicyBundle, seed: int, simulated_time: bool, validity_ns: int
+    ) -> None:
+        manifest = bundle.manifest
+        self.name = name
+        self._bundle = bundle
+        self._adapter = make_adapter(bundle, seed)
+        self._adaptation = Adaptation(threaded=not simulated_time)
+        self._limits = Limits(
+            manifest.observation, manifest.action, manifest.limits, manifest.control_period
+        )
+        self._validity_ns = validity_ns
+        self._begin: Begin | None = None  # asked for by an operator, not yet started
+        self._ready = Ready()
+        self._episode: Episode | None = None
+        self._outcome: Outcome | None = None
+        self._sequence = -1
+        self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
+        self._events: list[tuple[str, str]] = []
+        self._trouble = ""  # the event of the step before: one that lasts is told once
+
+    def begin(self, begin: Begin) -> ResetRequest:
+        """Prepare for an operator's episode. Raises BridgeError while another is under way."""
+        if self._begin or self._episode:
+            raise BridgeError(f"robot {self.name!r} is busy with another episode")
+        if begin.new_task:
+            # A new adapter, not a reset one: its draws then depend on this seed and task alone,
+            # and those of two tasks have nothing in common.
+            mixed = np.random.SeedSequence([begin.seed, begin.task]).generate_state(1, np.uint64)
+            self._adapter = make_adapter(self._bundle, int(mixed[0]))
+        self._adapter.adapting = begin.adapting
+        self._begin, self._ready = begin, Ready()
+        return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task)
+
+    def ready(self, ready: Ready) -> None:
+        """The robot stands at the start."""
+        self._ready = ready
+
+    def refused(self) -> None:
+        """The robot will not move: what an operator asked for is off."""
+        self._begin = None
+
+    def answer(self, observation: Observation) -> Command | None:
+        """The command for one observation; None for one that was seen before."""
+        if observation.sequence <= self._sequence:
+            self._tell(
+                "sequence_repeated",
+                f"observation {observation.sequence} after {self._sequence}; left aside",
+            )
+            return None
+        self._sequence = observation.sequence
+        if observation.flags & Flag.FIRST:
+            self._open()
+        episode = self._episode
+        name, text = self._wrong(observation)
+        if name or episode is None:
+            self._tell(name, text)
+            # Nothing may be learnt across a gap.
+            self._last = None
+            return self._still(observation, Mode.STOP if observation.faults else Mode.HOLD)
+        self._learn(observation)
+        if observation.flags & Flag.LAST:
+            self._last = None
+            return self._still(observation, Mode.HOLD)
+        return self._act(observation, episode)
+
+    def _act(self, observation: Observation, episode: Episode) -> Command:
+        try:
+            action = self._adapter.act(observation.payload)
+            before = self._last[1] if self._last else None
+            payload, _ = self._limits.clamp(action.physical, before)
+        except AcclimateError as error:
+            self._tell("policy_failed", str(error))
+            self._last = None
+            return self._still(observation, Mode.HOLD)
+        self._trouble = ""
+        episode.add(observation.payload, payload, observation.reward, self._adapter.belief)
+        self._last = observation, payload
+        version = action.belief_version
+        return Command(observation.sequence, self._validity_ns, Mode.TRACK, payload, version)
+
+    def _learn(self, observation: Observation) -> None:
+        if self._last is None or observation.flags & Flag.UNAPPLIED:
+            return
+        before, command = self._last
+        # The action as sent, after the limits: that is what the robot did.
+        action = np.clip(command / self._limits.scale, -1.0, 1.0)
+        terminal = bool(observation.flags & Flag.TERMINAL)
+        self._adaptation.learn(
+            self._adapter,
+            Transition(before.payload, action, observation.reward, observation.payload, terminal),
+        )
+
+    def _wrong(self, observation: Observation) -> tuple[str, str]:
+        """Name and text of what forbids motion; empty when nothing does."""
+        if observation.faults:
+            return "robot_fault", f"the robot reports {Fault(observation.faults)!r}"
+        if self._episode is None:
+            return "no_episode", "an observation outside an episode; one starts with flag FIRST"
+        if text := self._limits.invalid(observation.payload):
+            return "observation_invalid", text
+        if not np.isfinite(observation.reward):
+            return "observation_invalid", f"reward is {observation.reward}; expected a number"
+        return "", ""
+
+    def _still(self, observation: Observation, mode: Mode) -> Command:
+        payload = np.zeros(self._limits.action_size, np.float32)
+        version = self._adapter.belief.version
+        return Command(observation.sequence, self._validity_ns, mode, payload, version)
+
+    def _open(self) -> None:
+        if self._episode is not None:
+            self._tell("episode_cut", "a new episode starts before the last one ended")
+            self._adapter.end_episode()
+        width = self._limits.observation_size + self._limits.action_size
+        self._episode = Episode(self.name, self._begin, self._adapter.belief, width)
+        self._episode.ready = self._ready
+        self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
+        self._adapter.begin_episode()
+
+    def end(self, outcome: Outcome) -> None:
+        """The robot says that its episode is over; see `finished`."""
+        if self._episode is None:
+            self._tell("no_episode", "the end of an episode that never began")
+            self._begin = None
+            return
+        self._outcome = outcome
+
+    @property
+    def settling(self) -> bool:
+        """Whether an episode is over but not yet learnt from."""
+        return self._outcome is not None
+
+    def finished(self) -> Iterator[EpisodeRecord]:
+        """The record of the episode that ended, once everything in it has been learnt from."""
+        if self._episode is None or self._outcome is None or not self._adaptation.settled:
+            return
+        self._gather()
+        self._adapter.end_episode()
+        record = self._episode.record(self._outcome, self._adapter.belief)
+        self._episode = self._outcome = self._last = None
+        if record is not None:
+            yield record
+
+    def events(self) -> list[tuple[str, str]]:
+        """(name, text) of what went wrong since the last call."""
+        self._gather()
+        found, self._events = self._events, []
+        return found
+
+    def close(self) -> None:
+        """End the worker."""
+        self._adaptation.close()
+
+    def _gather(self) -> None:
+        for text in self._adaptation.problems():
+            self._tell("adaptation_problem", text)
+
+    def _tell(self, name: str, text: str) -> None:
+        if name == self._trouble:
+            return
+        self._trouble = name
+        self._events.append((name, text))
+        if self._episode is not None:
+            self._episode.note(f"step {self._episode.step}: {name}: {text}")
