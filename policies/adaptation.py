@@ -58,8 +58,11 @@ class BatchAdapter:
         return weighted * variance, variance
 
     @torch.no_grad()
-    def act(self, observation: np.ndarray, stochastic: bool) -> np.ndarray:
-        """Action (B, n_a) in [−1, 1] for observation (B, n_o)."""
+    def act(self, observation: np.ndarray, stochastic: np.ndarray | bool) -> np.ndarray:
+        """Action (B, n_a) in [−1, 1] for observation (B, n_o).
+
+        stochastic: whether, or in which worlds (B,), to draw it; elsewhere it is the policy's mean.
+        """
         due = self._held == 0
         if self.hold:
             due |= self._held % self.hold == 0
@@ -69,12 +72,10 @@ class BatchAdapter:
             drawn = mean + variance.sqrt() * noise
             self.latent = torch.where(torch.from_numpy(due)[:, None], drawn, self.latent)
         self._held += 1
-        o = torch.from_numpy(observation)
-        if stochastic:
-            shape = (self.worlds, self.actor.body[-1].out_features // 2)
-            noise = torch.randn(shape, generator=self.generator)
-            return self.actor.sample(o, self.latent, noise)[0].numpy()
-        return torch.tanh(self.actor(o, self.latent)[0]).numpy()
+        mean, log_std = self.actor(torch.from_numpy(observation), self.latent)
+        noise = torch.randn(mean.shape, generator=self.generator)
+        drawn = torch.from_numpy(np.broadcast_to(stochastic, self.worlds).astype(np.float32))
+        return torch.tanh(mean + drawn[:, None] * log_std.exp() * noise).numpy()
 
     @torch.no_grad()
     def observe(self, transition: np.ndarray, valid: np.ndarray) -> None:

@@ -30,6 +30,7 @@ def collect_run(
     adapter: BatchAdapter,
     reward_in_context: bool,
     next_in_context: bool,
+    stochastic: np.ndarray | bool = True,
     script: Callable[[np.ndarray], np.ndarray] | None = None,
     begin: Callable[[np.ndarray], None] | None = None,
 ) -> tuple[Run, dict[str, float]]:
@@ -42,6 +43,8 @@ def collect_run(
         adapter: forgets everything first; its `adapting` says whose belief follows the context
             (posterior collection) and whose stays at the prior.
         reward_in_context, next_in_context: the context's fields.
+        stochastic: in which worlds (B,) actions are drawn; the others act by the policy's mean, as
+            a robot does, so that the encoder knows the contexts that robots bring.
         script: actions (B, n_a) from observation (B, n_o) instead of the policy's.
         begin: told in which worlds (B,) an episode begins, for a script that keeps state.
 
@@ -70,7 +73,7 @@ def collect_run(
     diverged = 0
     for t in range(steps):
         if script is None:
-            action = adapter.act(observation, stochastic=True)
+            action = adapter.act(observation, stochastic)
         else:
             action = script(observation).astype(np.float32)
         step = worlds.step(action)

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from adapt.errors import AcclimateError
-from sim.insertion import SPACE, SPEC, InsertionWorlds
+from sim.insertion import SPACE, SPEC, InsertionWorlds, task_factors
 from sim.scripted import Demonstrations
-from sim.tasks import TaskSpace
+from sim.tasks import Task, TaskSpace
 from sim.worlds import Worlds, WorldSpec
 
 
@@ -46,16 +46,18 @@ class Family:
 
     make: (worlds, seed, threads) → worlds.
     script: (worlds, generator) → script.
+    factors: a task's standardised factors (n_f,).
     """
 
     space: TaskSpace
     spec: WorldSpec
     make: Callable[[int, int, int], Worlds]
     script: Callable[..., Script]
+    factors: Callable[[Task], np.ndarray]
 
 
 FAMILIES: dict[str, Family] = {
-    "insertion": Family(SPACE, SPEC, InsertionWorlds, Demonstrations),
+    "insertion": Family(SPACE, SPEC, InsertionWorlds, Demonstrations, task_factors),
 }
 
 

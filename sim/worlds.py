@@ -68,6 +68,7 @@ class Worlds(Protocol):
 
     spec: WorldSpec
     worlds: int
+    rng: np.random.Generator
 
     def assign(self, tasks: Sequence[Task]) -> None:
         """Give every world a task (B); each must be reset before its next step."""

@@ -1,0 +1,143 @@
+"""`acclimate evaluate`: what a run's best networks do on held-out tasks, episode by episode."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from msgspec import Meta
+
+from adapt.errors import AcclimateError
+from adapt.settings import compose
+from policies.adaptation import BatchAdapter
+from policies.checkpoint import write_atomically
+from policies.rollout import Curve, adaptation_curve
+from policies.runs import load_best
+from policies.trainer import Trainer
+from sim.tasks import Split, Task
+
+HELP = """acclimate evaluate run=FOLDER [key=value ...]
+
+Runs the best networks of a run on held-out tasks: so many consecutive episodes per task, success
+after 0, 1, 2, … episodes of adaptation. Writes evaluation.json into the run folder."""
+
+GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What `acclimate evaluate` is told.
+
+    run: a run folder. tasks: in each group. episodes: per task. seed: of tasks and noise.
+    frozen_prior: also run with the belief kept at the prior, for comparison.
+    """
+
+    run: Path
+    tasks: Annotated[int, Meta(ge=1)] = 100
+    episodes: Annotated[int, Meta(ge=1)] = 11
+    seed: Annotated[int, Meta(ge=0)] = 1000
+    threads: Annotated[int, Meta(ge=1)] = 2
+    frozen_prior: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group's results. success, steps: means per episode (K,)."""
+
+    group: str
+    belief: str
+    tasks: int
+    success: list[float]
+    steps: list[float]
+    returns: list[float]
+
+
+def main(argv: list[str]) -> int:
+    settings = compose("policies/evaluate", EvaluateSettings, argv, HELP)
+    trainer, state = load_best(settings.run)
+    rows = evaluate(trainer, settings)
+    print(f"iteration {state['iteration']} of {settings.run}, seed {settings.seed}")
+    for row in rows:
+        rates = " ".join(f"{v:5.2f}" for v in row.success)
+        print(f"{row.group:14} {row.belief:9} success {rates}")
+    data = {"iteration": state["iteration"], "rows": [asdict(r) for r in rows]}
+    write_atomically(settings.run / "evaluation.json", json.dumps(data, indent=2).encode())
+    return 0
+
+
+def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
+    """Every group, with the belief adapting and, if wanted, frozen at the prior."""
+    rows = []
+    for group in GROUPS:
+        tasks = held_out_tasks(trainer, group, settings.tasks, settings.seed)
+        if not tasks:
+            continue
+        kinds = ["adapting"]
+        if settings.frozen_prior and trainer.learner.n_z:
+            kinds.append("prior")
+        for kind in kinds:
+            episodes = settings.episodes if kind == "adapting" else 1
+            curve = run_curve(
+                trainer, tasks, episodes, settings.seed, settings.threads, kind == "adapting"
+            )
+            rows.append(
+                Row(
+                    group,
+                    kind,
+                    len(tasks),
+                    curve.success.mean(0).tolist(),
+                    curve.steps.mean(0).tolist(),
+                    curve.returns.mean(0).tolist(),
+                )
+            )
+    return rows
+
+
+def held_out_tasks(trainer: Trainer, group: Split, n: int, seed: int) -> list[Task]:
+    """n tasks of a group, the same for the same seed; none where nothing was held out that way."""
+    space = trainer.family.space
+    if group == "unseen_choice" and not any(p.unseen for p in space.parameters):
+        return []
+    return space.sample(n, np.random.default_rng(seed), group)
+
+
+def run_curve(
+    trainer: Trainer,
+    tasks: list[Task],
+    episodes: int,
+    seed: int,
+    threads: int = 2,
+    adapting: bool = True,
+    hold: int | None = None,
+    stochastic: bool = False,
+) -> Curve:
+    """Consecutive episodes on every task, in as many worlds."""
+    if not tasks:
+        raise AcclimateError("no tasks to evaluate on")
+    c, learner = trainer.settings.learner, trainer.learner
+    worlds = trainer.family.make(len(tasks), seed, threads)
+    worlds.assign(tasks)
+    adapter = BatchAdapter(
+        learner.actor,
+        learner.encoder,
+        len(tasks),
+        learner.n_z,
+        c.capacity,
+        c.hold if hold is None else hold,
+        torch.Generator().manual_seed(seed),
+    )
+    adapter.adapting = np.full(len(tasks), adapting)
+    try:
+        return adaptation_curve(
+            worlds, adapter, episodes, c.reward_in_context, c.next_in_context, stochastic
+        )
+    finally:
+        worlds.close()

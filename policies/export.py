@@ -1,0 +1,182 @@
+"""`acclimate export`: a run's best networks as a bundle that a robot can verify and run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from adapt.bundle import PolicyBundle, write_bundle
+from adapt.errors import AcclimateError
+from adapt.manifest import ContextSpec, Latent, Limit, Manifest
+from adapt.settings import compose, resolved
+from policies.networks import Actor, FactorEncoder
+from policies.runs import load_best, revision, versions
+from policies.trainer import Trainer
+
+HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
+
+Writes the best networks of a run as a bundle: graphs with their normalisers, manifest, digests and
+golden vectors, checked by loading it as a robot would."""
+
+OPSET = 18
+GOLDEN_ROWS = 16
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """run: a run folder. out: the bundle's folder, which must not exist. name: of the bundle."""
+
+    run: Path
+    out: Path
+    name: str
+
+
+class PolicyGraph(nn.Module):
+    """What policy.onnx computes; without a latent it takes the observation alone."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, observation: Tensor, latent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if latent is None:
+            latent = observation[:, :0]
+        return self.actor(observation, latent)
+
+
+class EncoderGraph(nn.Module):
+    """What encoder.onnx computes: a factor as mean and variance."""
+
+    def __init__(self, encoder: FactorEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, transition: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_precision = self.encoder(transition)
+        return mean, torch.exp(-log_precision)
+
+
+def main(argv: list[str]) -> int:
+    settings = compose("policies/export", ExportSettings, argv, HELP)
+    trainer, state = load_best(settings.run)
+    bundle = export(trainer, state, settings.out, settings.name, settings.run)
+    size = sum(f.stat().st_size for f in settings.out.iterdir())
+    print(f"{settings.out}: {size / 1e6:.2f} MB, digest {bundle.digest}")
+    print(f"largest deviation from torch {bundle.worst_error:.1e}")
+    return 0
+
+
+def export(
+    trainer: Trainer, state: dict[str, Any], out: Path, name: str, run: Path
+) -> PolicyBundle:
+    """Write the trainer's networks as a bundle and return it loaded.
+
+    Raises:
+        BundleError: `out` exists, or what was written does not reproduce torch's outputs.
+    """
+    learner, spec, c = trainer.learner, trainer.family.spec, trainer.settings.learner
+    generator = torch.Generator().manual_seed(trainer.settings.seed)
+    graphs: dict[str, bytes] = {}
+    golden: dict[str, np.ndarray] = {}
+    inputs = {"observation": _like(learner.actor.normaliser, generator)}
+    if learner.n_z:
+        inputs["latent"] = torch.randn(GOLDEN_ROWS, learner.n_z, generator=generator)
+    policy = PolicyGraph(learner.actor).cpu().eval()
+    graphs["policy"] = _graph(policy, inputs, ("mean", "log_std"), "policy", golden)
+    if learner.encoder is not None:
+        inputs = {"transition": _like(learner.encoder.normaliser, generator)}
+        encoder = EncoderGraph(learner.encoder).cpu().eval()
+        graphs["encoder"] = _graph(encoder, inputs, ("mean", "variance"), "encoder", golden)
+    evaluation = run / "evaluation.json"
+    manifest = Manifest(
+        name=name,
+        algorithm="pearl" if learner.n_z else "none",
+        observation=list(spec.observation),
+        action=list(spec.action),
+        squash="tanh",
+        control_period=spec.control_period,
+        latent=Latent(
+            size=learner.n_z,
+            prior_mean=[0.0] * learner.n_z,
+            prior_variance=[1.0] * learner.n_z,
+            hold=c.hold if learner.n_z else 0,
+            factors=list(spec.factors) if c.objective == "posterior" else [],
+        ),
+        context=ContextSpec(
+            reward=c.reward_in_context,
+            next_observation=c.next_in_context,
+            capacity=c.capacity if learner.n_z else 0,
+        ),
+        limits=_limits(trainer),
+        task_space=trainer.family.space.to_dict(),
+        training={
+            "settings": resolved(trainer.settings),
+            "revision": revision(),
+            "iteration": state["iteration"],
+            "validation": {k: v for k, v in state["metrics"].items() if k.startswith("validate/")},
+            "held_out": json.loads(evaluation.read_text()) if evaluation.is_file() else {},
+        },
+        tools=versions(),
+        opset=OPSET,
+        files={},
+    )
+    return write_bundle(out, manifest, graphs, golden)
+
+
+def _limits(trainer: Trainer) -> list[Limit]:
+    """The action fields' own ranges as limits on each command."""
+    return [
+        Limit("position", f.name, f.low, f.high, f.unit, "largest change that training used")
+        for f in trainer.family.spec.action
+    ]
+
+
+def _like(normaliser: nn.Module, generator: torch.Generator) -> Tensor:
+    """Inputs (rows, size) spread as the training data were, half as far again."""
+    mean, std = normaliser.get_buffer("mean").cpu(), normaliser.get_buffer("std").cpu()
+    return mean + 1.5 * std * torch.randn(GOLDEN_ROWS, len(mean), generator=generator)
+
+
+@torch.no_grad()
+def _graph(
+    module: nn.Module,
+    golden_inputs: dict[str, Tensor],
+    outputs: tuple[str, ...],
+    name: str,
+    golden: dict[str, np.ndarray],
+) -> bytes:
+    """Export a module with a dynamic batch; record golden vectors it was not traced with."""
+    batch = torch.export.Dim("batch")
+    example = tuple(torch.zeros_like(v[:2]) for v in golden_inputs.values())
+    shapes = tuple({0: batch} for _ in example)
+    program = torch.onnx.export(
+        module,
+        example,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(golden_inputs),
+        output_names=list(outputs),
+        dynamic_shapes=shapes,
+        verbose=False,
+    )
+    if program is None:
+        raise AcclimateError(f"{name}: torch exported no graph")
+    stream = io.BytesIO()
+    program.save(stream)
+    onnx.checker.check_model(onnx.load_from_string(stream.getvalue()), full_check=True)
+    results = module(*golden_inputs.values())
+    arrays = {**golden_inputs, **dict(zip(outputs, results, strict=True))}
+    golden.update({f"{name}/{k}": v.numpy().astype(np.float32) for k, v in arrays.items()})
+    return stream.getvalue()

@@ -1,0 +1,53 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from policies.pearl import PearlConfig
+
+Count = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `acclimate train` is told.
+
+    name: of the run; its folder is `out`.
+    seed: of everything: tasks, weights, noise, batches.
+    family: of tasks.
+    device: "auto" takes CUDA where there is one.
+    precision: "auto" takes bfloat16 where the processor multiplies it natively.
+    threads: of the physics and of torch; they take turns.
+    worlds: in lock-step. run_steps: control periods on one task before the next.
+    script_iterations: at the start, collected with the family's script instead of the policy.
+    prior_fraction: share of worlds whose belief stays at the prior while collecting.
+    deterministic_fraction: share of worlds that act without noise while collecting.
+    validation_tasks: fresh draws from the *training* split that choose the checkpoint to keep.
+    """
+
+    name: str
+    out: Path
+    seed: Annotated[int, Meta(ge=0)] = 0
+    family: str = "insertion"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Count = 2
+    train_tasks: Count = 2560
+    worlds: Count = 64
+    run_steps: Count = 160
+    iterations: Count = 40
+    script_iterations: Annotated[int, Meta(ge=0)] = 4
+    updates_per_iteration: Annotated[int, Meta(ge=0)] = 250
+    prior_fraction: Fraction = 0.25
+    deterministic_fraction: Fraction = 0.25
+    validation_tasks: Count = 96
+    validation_episodes: Count = 4
+    validation_every: Count = 4
+    checkpoint_every: Count = 2
+    learner: PearlConfig = field(default_factory=PearlConfig)

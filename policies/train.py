@@ -1,0 +1,86 @@
+"""`acclimate train`: meta-train in simulation, or go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import os
+
+# OpenMP's idle threads spin: with any other busy process an update then takes seconds instead of
+# milliseconds. It must be said before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import json
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from adapt.settings import compose
+from policies.runs import RunFolder
+from policies.settings import TrainSettings
+from policies.trainer import Metrics, Trainer
+
+HELP = """acclimate train [experiment=NAME] [key=value ...]
+
+Meta-trains a policy and writes a run folder. Called again with the same settings it goes on from
+the last checkpoint, to the same numbers as if it had never been interrupted."""
+
+
+def main(argv: list[str]) -> int:
+    settings = compose("policies/train", TrainSettings, argv, HELP)
+    summary = train(settings)
+    print(json.dumps(summary, indent=2))
+    return 0
+
+
+def train(settings: TrainSettings) -> Metrics:
+    """Run to the end; returns the last iteration's metrics."""
+    folder = RunFolder(settings)
+    trainer = Trainer(settings)
+    resumed = folder.resume(trainer)
+    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.iteration + 1)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[news]}"),
+    )
+    metrics: Metrics = {}
+    with Progress(*columns) as progress:
+        bar = progress.add_task(
+            f"{settings.name}{' (resumed)' if resumed else ''}",
+            total=settings.iterations,
+            completed=trainer.iteration,
+            news="",
+        )
+        try:
+            while trainer.iteration < settings.iterations:
+                metrics = trainer.iterate()
+                _keep(folder, trainer, metrics)
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, trainer.iteration)
+                progress.update(bar, completed=trainer.iteration, news=_news(metrics))
+        finally:
+            writer.close()
+            trainer.worlds.close()
+    return metrics or (folder.log()[-1] if folder.log() else {})
+
+
+def _keep(folder: RunFolder, trainer: Trainer, metrics: Metrics) -> None:
+    """Log first, then best, then checkpoint: after a crash between any two, resuming repeats the
+    iteration and writes the same again."""
+    settings = trainer.settings
+    folder.append(trainer.iteration, metrics)
+    if metrics.get("validate/improved"):
+        folder.save_best(trainer, metrics)
+    due = trainer.iteration % settings.checkpoint_every == 0
+    if due or trainer.iteration == settings.iterations:
+        folder.save(trainer)
+
+
+def _news(metrics: Metrics) -> str:
+    words = [f"return {metrics['collect/return']:.1f}", f"success {metrics['collect/success']:.2f}"]
+    if "validate/success_0" in metrics:
+        rates = [v for k, v in sorted(metrics.items()) if k.startswith("validate/success_")]
+        words.append("validation " + " ".join(f"{v:.2f}" for v in rates))
+    return "  ".join(words)
+

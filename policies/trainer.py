@@ -1,0 +1,227 @@
+"""The meta-training loop: collect, update, validate, remember."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from policies.adaptation import BatchAdapter
+from policies.checkpoint import generator_state, restore_generator
+from policies.collect import collect_run
+from policies.device import choose_bfloat16, choose_device
+from policies.pearl import PearlLearner
+from policies.replay import RunReplay
+from policies.rollout import adaptation_curve
+from policies.settings import TrainSettings
+from sim.families import family
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Independent streams from one seed, one per use: adding a use leaves the others as they were."""
+
+    tasks: np.random.Generator
+    loop: np.random.Generator
+    learner: int
+    worlds: int
+    validation: int
+
+    @staticmethod
+    def of(seed: int) -> Seeds:
+        children = np.random.SeedSequence(seed).spawn(5)
+        number = [int(c.generate_state(1)[0]) for c in children]
+        return Seeds(
+            np.random.default_rng(children[0]),
+            np.random.default_rng(children[1]),
+            number[2],
+            number[3],
+            number[4],
+        )
+
+
+class Trainer:
+    """All of a run's state, and one iteration of it.
+
+    Between two iterations nothing lives in the physics: every iteration starts its worlds anew.
+    What remains is arrays and generators, so `state_dict` is the whole run.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = s = settings
+        torch.set_num_threads(s.threads)
+        self.family = family(s.family)
+        seeds = Seeds.of(s.seed)
+        self.rng = seeds.loop
+        self.tasks = self.family.space.sample(s.train_tasks, seeds.tasks, "train")
+        self.validation_tasks = self.family.space.sample(s.validation_tasks, seeds.tasks, "train")
+        self.worlds = self.family.make(s.worlds, seeds.worlds, s.threads)
+        self.validation_seed = seeds.validation
+        self.factors = self._factors()
+        device = choose_device(s.device)
+        self.learner = PearlLearner(
+            self.family.spec, s.learner, seeds.learner, device, choose_bfloat16(s.precision, device)
+        )
+        spec, c = self.family.spec, s.learner
+        self.replay = RunReplay(
+            s.iterations * s.worlds,
+            s.run_steps,
+            spec.observation_size,
+            spec.action_size,
+            s.train_tasks,
+            c.reward_in_context,
+            c.next_in_context,
+        )
+        self.generator = torch.Generator().manual_seed(seeds.learner + 2)
+        self.adapter = self._adapter(s.worlds, self.generator)
+        self.iteration = 0
+        self.best = -np.inf
+        self._order: list[int] = []
+
+    def iterate(self) -> Metrics:
+        """One iteration: collect a run in every world, update, perhaps validate.
+
+        Returns metrics by name; every one is documented in docs/training.md.
+        """
+        s = self.settings
+        metrics: Metrics = {}
+        start = time.perf_counter()
+        statistics = self._collect()
+        metrics |= {f"collect/{k}": v for k, v in statistics.items()}
+        collected = time.perf_counter()
+        if self.iteration + 1 == max(s.script_iterations, 1):
+            self._fit_normalisers()
+        if self.iteration + 1 >= s.script_iterations:
+            metrics |= self._update()
+        learned = time.perf_counter()
+        self.iteration += 1
+        last = self.iteration == s.iterations
+        if self.learner.updates and (self.iteration % s.validation_every == 0 or last):
+            metrics |= self._validate()
+        metrics["time/collect"] = collected - start
+        metrics["time/learn"] = learned - collected
+        metrics["time/validate"] = time.perf_counter() - learned
+        metrics["steps"] = float(self.replay.count * s.run_steps)
+        metrics["updates"] = float(self.learner.updates)
+        return metrics
+
+    def _collect(self) -> Metrics:
+        s = self.settings
+        index = np.array([self._next_task() for _ in range(s.worlds)])
+        self.worlds.assign([self.tasks[i] for i in index])
+        self.adapter.adapting = self.rng.random(s.worlds) >= s.prior_fraction
+        stochastic = self.rng.random(s.worlds) >= s.deterministic_fraction
+        act = begin = None
+        if self.iteration < s.script_iterations:
+            script = self.family.script(self.worlds, self.rng)
+            act, begin = script.act, script.begin
+        c = s.learner
+        run, statistics = collect_run(
+            self.worlds,
+            index,
+            s.run_steps,
+            self.adapter,
+            c.reward_in_context,
+            c.next_in_context,
+            stochastic,
+            act,
+            begin,
+        )
+        self.replay.add(run)
+        return statistics
+
+    def _update(self) -> Metrics:
+        """The iteration's updates; metrics are means over them."""
+        self._set_learning_rates()
+        sums: dict[str, torch.Tensor] = {}
+        n = self.settings.updates_per_iteration
+        for _ in range(n):
+            for name, value in self.learner.update(self.replay, self.factors, self.rng).items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+        metrics = {f"learn/{k}": float(v) / n for k, v in sums.items()}
+        bad = [k for k, v in metrics.items() if not np.isfinite(v)]
+        if bad:
+            raise FloatingPointError(f"iteration {self.iteration}: {bad} not finite")
+        return metrics
+
+    def _set_learning_rates(self) -> None:
+        """Linear decay to a tenth: late off-policy updates at full rate make validation jump."""
+        s = self.settings
+        scale = 1.0 - 0.9 * self.iteration / s.iterations
+        for name, optimiser in self.learner.optimisers.items():
+            c = s.learner
+            rate = c.encoder_learning_rate if name == "encoder" else c.learning_rate
+            for group in optimiser.param_groups:
+                group["lr"] = rate * scale
+
+    def _validate(self) -> Metrics:
+        s = self.settings
+        worlds = self.family.make(s.validation_tasks, self.validation_seed, s.threads)
+        worlds.assign(self.validation_tasks)
+        # A generator of its own, always the same: validation disturbs nothing and compares alike.
+        generator = torch.Generator().manual_seed(self.validation_seed)
+        adapter = self._adapter(s.validation_tasks, generator)
+        c = s.learner
+        curve = adaptation_curve(
+            worlds, adapter, s.validation_episodes, c.reward_in_context, c.next_in_context
+        )
+        worlds.close()
+        metrics = {}
+        for k in range(s.validation_episodes):
+            metrics[f"validate/success_{k}"] = float(curve.success[:, k].mean())
+            metrics[f"validate/return_{k}"] = float(curve.returns[:, k].mean())
+        metrics["validate/steps"] = float(curve.steps[:, -1].mean())
+        score = float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
+        metrics["validate/score"] = score
+        metrics["validate/improved"] = float(score > self.best)
+        self.best = max(self.best, score)
+        return metrics
+
+    def _adapter(self, worlds: int, generator: torch.Generator) -> BatchAdapter:
+        c, learner = self.settings.learner, self.learner
+        return BatchAdapter(
+            learner.actor, learner.encoder, worlds, learner.n_z, c.capacity, c.hold, generator
+        )
+
+    def _factors(self) -> np.ndarray:
+        return np.stack([self.family.factors(t) for t in self.tasks]).astype(np.float32)
+
+    def _fit_normalisers(self) -> None:
+        a, n = self.replay.arrays, self.replay.filled
+        context, valid = self.replay.context(np.arange(n))
+        keep = valid.bool()
+        observation = torch.from_numpy(a["observation"][:n])
+        self.learner.fit_normalisers(observation[keep], context[keep])
+
+    def _next_task(self) -> int:
+        """Training tasks in shuffled passes: every task is met as often as every other."""
+        if not self._order:
+            self._order = [int(i) for i in self.rng.permutation(len(self.tasks))]
+        return self._order.pop()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "iteration": self.iteration,
+            "best": float(self.best),
+            "order": self._order,
+            "rng": generator_state(self.rng),
+            "worlds_rng": generator_state(self.worlds.rng),
+            "generator": self.generator.get_state(),
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.iteration = int(state["iteration"])
+        self.best = float(state["best"])
+        self._order = list(state["order"])
+        restore_generator(self.rng, state["rng"])
+        restore_generator(self.worlds.rng, state["worlds_rng"])
+        self.generator.set_state(state["generator"])
+        self.learner.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
