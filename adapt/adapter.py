@@ -168,9 +168,13 @@ class Adapter(ABC):
         Raises SnapshotError, with nothing changed, for damage or another bundle.
         """
         state = unseal(data, self.bundle.digest)
+        if len(state.latent) != self._latent.nbytes:
+            raise SnapshotError(
+                f"latent takes {self._latent.nbytes} bytes; found {len(state.latent)}"
+            )
         latent = np.frombuffer(state.latent, "<f4").astype(np.float32)
-        if latent.shape != self._latent.shape or not np.isfinite(latent).all():
-            raise SnapshotError(f"latent of shape {latent.shape}; expected {self._latent.shape}")
+        if not np.isfinite(latent).all():
+            raise SnapshotError("the stored latent is not finite")
         latent.setflags(write=False)
         rng = load_generator(state.generator)
         with self._memory_lock:

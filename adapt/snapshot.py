@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
 from adapt.errors import SnapshotError
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
@@ -32,10 +34,10 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bundle: str
     in_episode: bool
-    period: int
+    period: Count
     latent: bytes
-    latent_version: int
-    belief_version: int
+    latent_version: Count
+    belief_version: Count
     generator: GeneratorState
     memory: bytes
 
