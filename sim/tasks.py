@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
@@ -28,6 +28,14 @@ MAX_REJECTIONS = 10_000
 
 class TaskSpaceError(AcclimateError):
     """A task space, or a value for it, that makes no sense; the message says which and why."""
+
+
+def check_split(split: object) -> Split:
+    """The split itself, or an error that lists what there is."""
+    for known in get_args(Split):
+        if split == known:
+            return known
+    raise TaskSpaceError(f"no split {split!r}; there are {list(get_args(Split))}")
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,18 @@ class Parameter:
 
     def __post_init__(self) -> None:
         where = f"parameter {self.name!r}"
+        if self.scale not in get_args(Scale):
+            raise TaskSpaceError(f"{where}: no scale {self.scale!r}; there are {get_args(Scale)}")
         if not all(math.isfinite(v) for v in (self.low, self.high, self.nominal)):
             raise TaskSpaceError(f"{where}: low, high and nominal must be finite numbers")
         if self.low > self.high:
             raise TaskSpaceError(
                 f"{where}: low {self.low:g} is above high {self.high:g} {self.unit}; swap them"
+            )
+        if not self.low <= self.nominal <= self.high:
+            raise TaskSpaceError(
+                f"{where}: nominal {self.nominal:g} {self.unit} is outside "
+                f"[{self.low:g}, {self.high:g}]"
             )
         if self.scale == "log" and self.low <= 0:
             raise TaskSpaceError(f"{where}: a log scale needs low > 0, got {self.low:g}")
@@ -110,8 +125,8 @@ class Parameter:
             }[split]
             allowed = np.array([self.choices.index(c) for c in names], float)
             # A shuffled cycle rather than independent draws: every choice gets its share.
-            order = np.concatenate([rng.permutation(allowed) for _ in range(-(-n // len(allowed)))])
-            return order[:n]
+            laps = max(1, -(-n // len(allowed)))
+            return np.concatenate([rng.permutation(allowed) for _ in range(laps)])[:n]
         if not self.held_out or split in ("all", "unseen_choice"):
             return self.from_unit(rng.uniform(-1, 1, n))
         if split == "held_out":
@@ -216,6 +231,10 @@ class TaskSpace:
                 raise TaskSpaceError(
                     f"{self.name}.{p.name} = {v:g} {p.unit} is outside [{p.low:g}, {p.high:g}]"
                 )
+            if p.scale == "choice" and v != int(v):
+                raise TaskSpaceError(
+                    f"{self.name}.{p.name} = {v:g} is no whole number from 0 to {p.high:g}"
+                )
 
     def sample(self, n: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw n tasks from one side of the split.
@@ -224,6 +243,7 @@ class TaskSpace:
         of every parameter that has one, within trained choices; "unseen_choice" takes only the
         choices that training never saw; "all" ignores the split.
         """
+        split = check_split(split)
         columns = [p.sample(n, rng, split) for p in self.parameters]
         return [Task(self, row) for row in np.stack(columns, axis=1)]
 
@@ -262,25 +282,10 @@ class TaskSpace:
             raise TaskSpaceError(
                 f"a task space has keys name, parameters, provenance; got {sorted(data)}"
             )
-        parameters = []
-        for row in data["parameters"]:
-            known = set(Parameter.__dataclass_fields__)
-            if set(row) - known:
-                raise TaskSpaceError(
-                    f"parameter {row.get('name')!r}: unknown {sorted(set(row) - known)}; "
-                    f"known are {sorted(known)}"
-                )
-            missing = {"name", "unit", "low", "high"} - set(row)
-            if missing:
-                raise TaskSpaceError(f"parameter {row.get('name')!r} lacks {sorted(missing)}")
-            row = dict(row)
-            row["choices"] = tuple(row.get("choices", ()))
-            row["unseen"] = tuple(row.get("unseen", ()))
-            row["held_out"] = tuple((float(a), float(b)) for a, b in row.get("held_out", ()))
-            for key in ("low", "high", "nominal"):
-                if key in row:
-                    row[key] = float(row[key])
-            parameters.append(Parameter(**row))
+        rows = data["parameters"]
+        if not isinstance(rows, Sequence) or isinstance(rows, str):
+            raise TaskSpaceError(f"parameters: expected a list, got {type(rows).__name__}")
+        parameters = [_parameter(i, row) for i, row in enumerate(rows)]
         return TaskSpace(data["name"], tuple(parameters), dict(data.get("provenance", {})))
 
     def save(self, path: Path) -> None:
@@ -302,3 +307,35 @@ class TaskSpace:
 def stack_values(tasks: Sequence[Task]) -> np.ndarray:
     """Values of several tasks of one space, (T, n_p)."""
     return np.stack([t.values for t in tasks])
+
+
+def _parameter(index: int, row: object) -> Parameter:
+    """One entry of a file's parameters; an error names the entry and the key at fault."""
+    if not isinstance(row, Mapping):
+        raise TaskSpaceError(f"parameter {index}: expected a mapping, got {type(row).__name__}")
+    where = f"parameter {row.get('name', index)!r}"
+    known = set(Parameter.__dataclass_fields__)
+    if set(row) - known:
+        unknown = sorted(map(str, set(row) - known))
+        raise TaskSpaceError(f"{where}: unknown {unknown}; known are {sorted(known)}")
+    missing = {"name", "unit", "low", "high"} - set(row)
+    if missing:
+        raise TaskSpaceError(f"{where} lacks {sorted(missing)}")
+    values: dict[str, Any] = dict(row)
+    for key in ("low", "high", "nominal"):
+        number = values.get(key, 0.0)
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TaskSpaceError(f"{where}: {key} must be a number, got {number!r}")
+        values[key] = float(number)
+    for key in ("choices", "unseen"):
+        names = values.get(key, ())
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise TaskSpaceError(f"{where}: {key} must be a list of names, got {names!r}")
+        values[key] = tuple(names)
+    try:
+        values["held_out"] = tuple((float(a), float(b)) for a, b in values.get("held_out", ()))
+    except (TypeError, ValueError) as error:
+        raise TaskSpaceError(
+            f"{where}: held_out must be a list of pairs of numbers, got {values['held_out']!r}"
+        ) from error
+    return Parameter(**values)
