@@ -33,8 +33,8 @@ from gymnasium.vector.utils import batch_space
 
 from adapt.errors import AcclimateError
 from sim import families
-from sim.reset_options import check_split, tasks_for_reset
-from sim.tasks import Split, Task
+from sim.reset_options import tasks_for_reset
+from sim.tasks import Split, Task, check_split
 from sim.worlds import Step, Worlds, WorldSpec
 
 Float32 = npt.NDArray[np.float32]

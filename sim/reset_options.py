@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from adapt.errors import AcclimateError
-from sim.tasks import Split, Task, TaskSpace
-
-SPLITS: tuple[str, ...] = get_args(Split)
-
-
-def check_split(split: Any) -> Split:
-    """The split itself, or an error that lists what there is."""
-    if split not in SPLITS:
-        raise AcclimateError(f"no split {split!r}; there are {list(SPLITS)}")
-    return split
+from sim.tasks import Split, Task, TaskSpace, check_split
 
 
 def tasks_for_reset(

@@ -217,7 +217,10 @@ def test_reset_refuses_options_that_make_no_sense(make, options, message):
 
 def test_a_task_of_wider_ranges_is_checked_against_these(make):
     space = FAMILIES["insertion"].space
-    wide = [Parameter(p.name, p.unit, p.low - 1, p.high + 1) for p in space.parameters]
+    wide = [
+        Parameter(p.name, p.unit, p.low - 1, p.high + 1, nominal=p.nominal)
+        for p in space.parameters
+    ]
     values = np.array([p.nominal for p in space.parameters])
     values[space.index("socket_x")] = 0.5
     with pytest.raises(AcclimateError, match=r"socket_x = 0\.5 m is outside"):
