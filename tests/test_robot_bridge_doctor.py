@@ -2,12 +2,15 @@
 
 import importlib.metadata
 import json
+import os
 import sys
 import types
 
 import pytest
 
 from robot_bridge import doctor, machine
+
+SCHEDULER = os.sched_getscheduler(0)  # before any test has run
 
 
 def report(capsys: pytest.CaptureFixture) -> tuple[int, dict]:
@@ -159,8 +162,5 @@ def test_rights_that_are_there_are_no_advice(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_trying_real_time_priority_leaves_this_thread_as_it_was():
-    import os
-
-    before = os.sched_getscheduler(0)
     machine.realtime_priority()
-    assert os.sched_getscheduler(0) == before
+    assert os.sched_getscheduler(0) == SCHEDULER
