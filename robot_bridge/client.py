@@ -293,7 +293,7 @@ class RobotClient:
     def _say_stopped(self) -> None:
         try:
             self._link.send(Event(STOPPED, self._hello.name, self.state.reason[:4000]))
-        except BridgeLost:
+        except (BridgeLost, HandshakeError):
             # Nobody to tell; the stop stands all the same.
             return
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -27,7 +27,7 @@ TRUTH = "#050505"
 _VARIABLES = {INK: "--ink", SOFT: "--soft", FAINT: "--faint", TRUTH: "--truth"} | {
     colour: f"--series-{index}" for index, colour in enumerate(SERIES)
 }
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be found, copied, and follows the page's font
     "font.size": 9.5,
     "text.color": INK,

@@ -17,11 +17,12 @@ from robot_bridge.codec import (
     encode,
     encode_message,
 )
-from robot_bridge.errors import BridgeLost, CodecError, HandshakeError
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.messages import Hello, Kind, Message, Refused, Stop, Welcome
 
 LINGER_MS = 300  # for the last word
 RECONNECT_MS = 50
+WAITING = 100  # frames that may wait for a bridge that does not read
 # The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
 LIVENESS = 3.0
 
@@ -34,25 +35,31 @@ class Link:
         self.endpoint = endpoint
         self.session = 0
         self._heard = 0.0
+        # Why nothing more will come. The words and not the exception, whose traceback would hold
+        # this object in a cycle, and its socket open.
+        self._over: tuple[type[BridgeError], str] | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, LINGER_MS)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
-        # Nothing is queued for a bridge that is not there: it would be stale when it comes.
-        self._socket.set(zmq.IMMEDIATE, 1)
+        # What waits for a bridge that is not there is stale when it comes, and refused by then: a
+        # new bridge knows no session of the old one. ZMQ_IMMEDIATE would keep it from waiting, but
+        # also throws away what arrived just before the connection broke, a stop for one.
+        self._socket.set(zmq.SNDHWM, WAITING)
         self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES)
         self._socket.connect(endpoint)
 
     def introduce(self, hello: Hello, timeout: float) -> Welcome:
         """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
-        BridgeLost when nobody answers."""
+        BridgeLost when nobody answers; the link is closed then."""
+        try:
+            return self._introduce(hello, timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def _introduce(self, hello: Hello, timeout: float) -> Welcome:
         deadline = time.monotonic() + timeout
-        while not self._socket.poll(_milliseconds(deadline), zmq.POLLOUT):
-            if time.monotonic() >= deadline:
-                raise BridgeLost(
-                    f"{self.endpoint}: no bridge answers within {timeout:g} s; start one with "
-                    "`acclimate bridge`"
-                )
         self.tell(encode_message(hello))
         while (left := deadline - time.monotonic()) > 0:
             frame = self.receive(left)
@@ -60,10 +67,13 @@ class Link:
                 welcome = decode_message(frame, Welcome)
                 self.session = welcome.session
                 return welcome
-        raise BridgeLost(f"{self.endpoint}: no answer to the handshake within {timeout:g} s")
+        raise BridgeLost(
+            f"{self.endpoint}: no bridge answers within {timeout:g} s; start one with "
+            "`acclimate bridge`"
+        )
 
     def tell(self, data: bytes) -> bool:
-        """Send one frame at once; False when there is no bridge to take it."""
+        """Send one frame without waiting; False when too many wait already."""
         try:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -71,8 +81,9 @@ class Link:
         return True
 
     def send(self, message: Message) -> None:
-        """Send one struct. Raises BridgeLost when there is no bridge, CodecError when the struct
-        would be too large."""
+        """Send one struct. Raises BridgeLost when the bridge is known to be gone, CodecError when
+        the struct would be too large."""
+        self._check_over()
         data = encode_message(message, session=self.session)
         if len(data) > FRAME_BYTES:
             raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
@@ -83,19 +94,22 @@ class Link:
         """The next frame within timeout [s], or None.
 
         Raises BridgeLost when the bridge closes, HandshakeError when it refuses us (a bridge that
-        was started anew does not know our session), CodecError for a frame it cannot have sent.
+        was started anew does not know our session), CodecError for a frame it cannot have sent. The
+        first two are final: from then on every call raises the same.
         """
+        self._check_over()
         if not self._socket.poll(_milliseconds(time.monotonic() + timeout), zmq.POLLIN):
             return None
         frame = decode(self._socket.recv())
         self._heard = time.monotonic()
         if frame.kind is Kind.REFUSED:
             reasons = decode_message(frame, Refused).reasons
-            raise HandshakeError(f"{self.endpoint}: refused: {'; '.join(reasons)}")
+            self._over = HandshakeError, f"{self.endpoint}: refused: {'; '.join(reasons)}"
         if frame.kind is Kind.STOP:
             stop = decode_message(frame, Stop)
             if stop.closing:
-                raise BridgeLost(f"{self.endpoint}: the bridge closed: {stop.reason}")
+                self._over = BridgeLost, f"{self.endpoint}: the bridge closed: {stop.reason}"
+        self._check_over()
         return frame
 
     def quiet(self) -> float:
@@ -107,12 +121,19 @@ class Link:
         if self.quiet() > LIVENESS:
             raise BridgeLost(f"{self.endpoint}: nothing from the bridge for {self.quiet():.1f} s")
 
+    def _check_over(self) -> None:
+        if self._over is not None:
+            kind, text = self._over
+            raise kind(text)
+
     def close(self) -> None:
         """Say goodbye, if anybody listens."""
         if self._socket.closed:
             return
-        if self.session:
+        if self.session and self._over is None:
             self.tell(encode(Kind.BYE, session=self.session))
+        else:
+            self._socket.set(zmq.LINGER, 0)
         self._socket.close()
         self._context.term()
 

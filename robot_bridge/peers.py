@@ -122,8 +122,7 @@ class Peers:
                 if peer.operator is not None:
                     self._send(peer.operator, record)
                 peer.operator = None
-            for name, text in peer.robot.events():
-                self._tell(name, peer.name, text, peer)
+            self._news(peer, peer.robot)
         now = time.monotonic()
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT
@@ -168,6 +167,12 @@ class Peers:
         command = robot.answer(decode_observation(frame))
         if command is not None:
             self._post(peer.address, encode_command(command, peer.session))
+        # After the answer, which nothing delays, and before the next one.
+        self._news(peer, robot)
+
+    def _news(self, peer: Peer, robot: Robot) -> None:
+        for name, text in robot.events():
+            self._tell(name, peer.name, text, peer)
 
     def _robot_event(self, peer: Peer, robot: Robot, frame: Frame) -> None:
         event = decode_message(frame, Event)

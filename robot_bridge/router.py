@@ -14,6 +14,8 @@ HEARTBEAT_MS = 500
 SILENCE_MS = 2000
 # Long enough for a stop to leave, short enough for Ctrl-C [ms].
 LINGER_MS = 300
+# A peer that never stops talking must not keep the loop from its other duties.
+BATCH = 64
 
 
 class Router:
@@ -41,10 +43,10 @@ class Router:
             raise
 
     def receive(self, timeout_ms: int) -> Iterator[tuple[bytes, bytes]]:
-        """Everything that has arrived; waits at most timeout_ms for the first of it."""
+        """What has arrived, at most BATCH frames; waits at most timeout_ms for the first."""
         if not self._socket.poll(timeout_ms, zmq.POLLIN):
             return
-        while True:
+        for _ in range(BATCH):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:

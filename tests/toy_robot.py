@@ -31,6 +31,7 @@ NOISE = 0.4  # standard deviation of a hint [m]
 RADIUS = 0.1  # of the goal [m]
 HORIZON = 25  # control periods in an episode
 GAIN = 8.0
+PATIENCE = 2.0  # [s]
 
 
 def write_point_bundle(path: Path, control_period: float = 0.02) -> Path:
@@ -172,6 +173,8 @@ def main(argv: list[str]) -> int:
         manifest.control_period,
         digest=digest,
         simulated_time=not chosen.realtime,
+        # Tests run on busy machines: late here is what would be very late on a robot.
+        patience=PATIENCE,
     )
     try:
         with client:
