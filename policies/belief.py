@@ -20,7 +20,7 @@ def prefix_posteriors(mean: Tensor, log_precision: Tensor, valid: Tensor) -> tup
         valid: (n, T), 0 drops a factor.
 
     Returns:
-        mean and variance (n, T + 1, n_z); entry t uses the first t factors, so entry 0 is the prior.
+        mean and variance (n, T + 1, n_z); entry t uses the first t factors: entry 0 is the prior.
     """
     precision = log_precision.exp() * valid[..., None]
     first = torch.zeros_like(mean[:, :1])

@@ -6,7 +6,6 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,10 +172,9 @@ def _graph(
     )
     if program is None:
         raise AcclimateError(f"{name}: torch exported no graph")
-    stream = io.BytesIO()
-    program.save(stream)
-    onnx.checker.check_model(onnx.load_from_string(stream.getvalue()), full_check=True)
+    model = program.model_proto
+    onnx.checker.check_model(model, full_check=True)
     results = module(*golden_inputs.values())
     arrays = {**golden_inputs, **dict(zip(outputs, results, strict=True))}
     golden.update({f"{name}/{k}": v.numpy().astype(np.float32) for k, v in arrays.items()})
-    return stream.getvalue()
+    return model.SerializeToString()

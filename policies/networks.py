@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class Normaliser(nn.Module):
 def mlp(sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
     """Linear, optional LayerNorm, ReLU, …, Linear."""
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(a, b))
         if i < len(sizes) - 2:
             if layer_norm:
@@ -85,7 +86,7 @@ class TwinCritic(nn.Module):
         self.biases = nn.ParameterList()
         self.gains = nn.ParameterList()
         self.shifts = nn.ParameterList()
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        for a, b in pairwise(sizes):
             bound = 1 / math.sqrt(a)
             self.weights.append(nn.Parameter(torch.empty(2, a, b).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(2, 1, b).uniform_(-bound, bound)))
@@ -120,9 +121,7 @@ class FactorEncoder(nn.Module):
         self.normaliser = Normaliser(n_c)
         self.body = mlp([n_c, *hidden, 2 * n_z], layer_norm=True)
         with torch.no_grad():
-            last = self.body[-1]
-            assert isinstance(last, nn.Linear)
-            last.weight.mul_(0.1)
+            next(self.body[-1].parameters()).mul_(0.1)
 
     def forward(self, transition: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log precision (…, n_z) of the factors of transitions (…, n_c)."""

@@ -1,11 +1,11 @@
 """Run folders: what a run leaves behind, readable without us.
 
-    settings.yaml    the composed settings
-    run.json         revision, versions, hardware, command
-    log.jsonl        one line of metrics per iteration
-    checkpoint.pt    everything, to go on from
-    best.pt          networks of the iteration that validated best
-    tensorboard/     the same metrics as curves
+settings.yaml    the composed settings
+run.json         revision, versions, hardware, command
+log.jsonl        one line of metrics per iteration
+checkpoint.pt    everything, to go on from
+best.pt          networks of the iteration that validated best
+tensorboard/     the same metrics as curves
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def revision() -> str:
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
@@ -163,4 +163,3 @@ def _same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
             f"{folder} holds a run with other settings ({told}); choose another out=, or the same "
             "settings to go on with it"
         )
-

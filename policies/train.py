@@ -83,4 +83,3 @@ def _news(metrics: Metrics) -> str:
         rates = [v for k, v in sorted(metrics.items()) if k.startswith("validate/success_")]
         words.append("validation " + " ".join(f"{v:.2f}" for v in rates))
     return "  ".join(words)
-

@@ -24,7 +24,7 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Seeds:
-    """Independent streams from one seed, one per use: adding a use leaves the others as they were."""
+    """Independent streams from one seed, one per use: a new use leaves the others alone."""
 
     tasks: np.random.Generator
     loop: np.random.Generator

@@ -57,7 +57,9 @@ SPACE = TaskSpace(
         ),
         # Bands held out of training: a fifth of the sizes and of the clearances.
         Parameter("size", "1", -1, 1, held_out=((-0.6, -0.4), (0.3, 0.5))),
-        Parameter("clearance", "m", 0.08 * MM, 0.25 * MM, "log", 0.15 * MM, held_out=((-0.2, 0.2),)),
+        Parameter(
+            "clearance", "m", 0.08 * MM, 0.25 * MM, "log", 0.15 * MM, held_out=((-0.2, 0.2),)
+        ),
         Parameter("socket_x", "m", -3 * MM, 3 * MM),
         Parameter("socket_y", "m", -3 * MM, 3 * MM),
         Parameter("socket_z", "m", -0.5 * MM, 0.5 * MM),
@@ -161,13 +163,13 @@ class Constants:
     def of(tasks: Sequence[Task]) -> Constants:
         seats = [seat_pose(t) for t in tasks]
         axes = ("x", "y", "z")
-        bias = [[t[f"force_bias_{a}"] for a in axes] + [t[f"torque_bias_{a}"] for a in axes] for t in tasks]  # fmt: skip
+        names = [f"{kind}_bias_{a}" for kind in ("force", "torque") for a in axes]
         return Constants(
             factors=np.stack([task_factors(t) for t in tasks]).astype(np.float32),
             seat=np.array([[s.x, s.y, s.z, s.yaw] for s in seats]),
             depth=np.array([task_plug(t).depth for t in tasks]),
             yaw_matters=np.array([t.choice("family") != "peg_round" for t in tasks], float),
-            bias=np.array(bias),
+            bias=np.array([[t[n] for n in names] for t in tasks]),
             controller=np.array([[t["controller_x"], t["controller_y"]] for t in tasks]),
             delay=np.array([round(t["wrench_delay"] / TIMESTEP) for t in tasks]),
         )

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +31,10 @@ PEG_CAPSULES = 12
 """Capsules around a peg: between two of them its outline falls short by 3.4 % of its radius."""
 PLATE_HALF = 40 * MM
 PLATE_DEPTH = 26 * MM
+
+
+Rectangle = tuple[float, float, float, float]
+"""x0, x1, y0, y1 [m]"""
 
 
 class GeometryError(AcclimateError):
@@ -89,7 +95,7 @@ class Capsule:
 def _nema_1_15(s: float) -> tuple[Pin, ...]:
     """US two-blade, polarised: blades 1.5 × 6.35 and 1.5 × 7.9, 12.7 apart, 15.9–18.3 long."""
     k, length = 1 + 0.12 * s, 17.1 + 1.2 * s
-    blade = dict(width=1.5 * MM, length=length * MM, edge=0.74 * MM)
+    blade: dict[str, Any] = {"width": 1.5 * MM, "length": length * MM, "edge": 0.74 * MM}
     return (
         Pin(-6.35 * k * MM, 0, depth=6.35 * k * MM, **blade),
         Pin(6.35 * k * MM, 0, depth=7.9 * k * MM, **blade),
@@ -99,7 +105,12 @@ def _nema_1_15(s: float) -> tuple[Pin, ...]:
 def _nema_5_15(s: float) -> tuple[Pin, ...]:
     """US grounded: two blades as above and a round ground pin ⌀4.76, 11.9 away, 3 mm longer."""
     k, length = 1 + 0.12 * s, 15.0 + 0.5 * s
-    blade = dict(width=1.5 * MM, length=length * MM, edge=0.74 * MM, depth=6.35 * k * MM)
+    blade: dict[str, Any] = {
+        "width": 1.5 * MM,
+        "depth": 6.35 * k * MM,
+        "length": length * MM,
+        "edge": 0.74 * MM,
+    }
     y = 4.0 * k
     return (
         Pin(-6.35 * k * MM, y * MM, **blade),
@@ -111,14 +122,19 @@ def _nema_5_15(s: float) -> tuple[Pin, ...]:
 def _cee_7_16(s: float) -> tuple[Pin, ...]:
     """EU: two domed round pins ⌀4.0–4.8, 19 long, about 18.8 apart."""
     d, half = 4.4 + 0.4 * s, 9.4 + 0.8 * s
-    pin = dict(y=0.0, width=d * MM, depth=d * MM, length=19 * MM, round=True, edge=d / 2 * MM)
-    return (Pin(-half * MM, **pin), Pin(half * MM, **pin))
+    size: dict[str, Any] = {"width": d * MM, "depth": d * MM, "length": 19 * MM, "edge": d / 2 * MM}
+    return (Pin(-half * MM, 0, round=True, **size), Pin(half * MM, 0, round=True, **size))
 
 
 def _bs_1363(s: float) -> tuple[Pin, ...]:
     """UK: L and N 6.35 × 4.0 × 17.7, 22.2 apart; earth 4.0 × 8.0 × 22.7, 22.2 above."""
     k = 1 + 0.08 * s
-    live = dict(width=6.35 * MM, depth=4.0 * MM, length=17.7 * MM, edge=1.0 * MM)
+    live: dict[str, Any] = {
+        "width": 6.35 * MM,
+        "depth": 4.0 * MM,
+        "length": 17.7 * MM,
+        "edge": 1.0 * MM,
+    }
     return (
         Pin(-11.1 * k * MM, -7.4 * k * MM, **live),
         Pin(11.1 * k * MM, -7.4 * k * MM, **live),
@@ -186,14 +202,19 @@ def pin_shapes(pin: Pin, tip: float) -> list[Box | Capsule]:
         ring = pin.width / 2 - r
         return [
             Capsule((x, y, top), (x, y, tip + r), r)
-            for x, y in zip(pin.x + ring * np.cos(angles), pin.y + ring * np.sin(angles), strict=True)
+            for x, y in zip(
+                pin.x + ring * np.cos(angles), pin.y + ring * np.sin(angles), strict=True
+            )
         ]
     half_w, half_d = pin.width / 2, pin.depth / 2
+    blade = 2 * r >= 0.95 * pin.width
+    if blade:
+        r = half_w  # one capsule as wide as the blade, its ends flush with the blade's edges
     shank = Box((pin.x, pin.y, (tip + r + top) / 2), (half_w, half_d, (top - tip - r) / 2))
     z = tip + r
-    if 2 * r >= 0.95 * pin.width:
+    if blade:
         start, end = (pin.x, pin.y - half_d + r, z), (pin.x, pin.y + half_d - r, z)
-        return [shank, Capsule(start, end, half_w)]
+        return [shank, Capsule(start, end, r)]
     w, d = half_w - r, half_d - r
     corners = [(-w, -d), (w, -d), (w, d), (-w, d)]
     ring = [
@@ -217,7 +238,8 @@ def plug_shapes(plug: Plug) -> list[Box | Capsule]:
 
 def socket_shapes(plug: Plug, clearance: float) -> list[Box]:
     """Rigid boxes of the socket that fits a plug, its face at z = 0, `clearance` [m] a side."""
-    if clearance < MIN_CLEARANCE:
+    # The negation catches NaN as well.
+    if not clearance >= MIN_CLEARANCE:
         raise GeometryError(
             f"socket for {plug.family}: clearance {clearance / MM:.3f} mm a side is below "
             f"{MIN_CLEARANCE / MM:g} mm: the plug would be wider than its socket, or too close to "
@@ -234,7 +256,7 @@ def socket_shapes(plug: Plug, clearance: float) -> list[Box]:
     return boxes
 
 
-def _plate_cells(holes: list[tuple[float, float, float, float]]):
+def _plate_cells(holes: list[Rectangle]) -> list[Rectangle]:
     """Cut the square plate, less rectangular holes (x0, x1, y0, y1), into rectangles."""
     edge = PLATE_HALF
     for x0, x1, y0, y1 in holes:
@@ -242,7 +264,7 @@ def _plate_cells(holes: list[tuple[float, float, float, float]]):
             raise GeometryError(f"a slot reaches past the plate's half size {edge / MM:g} mm")
     cuts = sorted({-edge, edge, *(y for h in holes for y in h[2:])})
     bands: list[tuple[float, float, list[tuple[float, float]]]] = []
-    for y0, y1 in zip(cuts[:-1], cuts[1:], strict=True):
+    for y0, y1 in pairwise(cuts):
         middle = (y0 + y1) / 2
         spans = sorted((h[0], h[1]) for h in holes if h[2] < middle < h[3])
         solid, x = [], -edge

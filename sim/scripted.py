@@ -49,7 +49,7 @@ class Privileged:
         yaw = np.abs(q[:, 3] - seat[:, 3]) * worlds.constants.yaw_matters
         aligned = (across < ALIGNED) & (yaw < ALIGNED_YAW)
         entered = worlds.depth > 0.8 * MM
-        hover = _toward(worlds, seat + [0, 0, HOVER, 0], gain=0.5)[:, 2]
+        hover = _toward(worlds, seat + np.array([0, 0, HOVER, 0]), gain=0.5)[:, 2]
         action[:, 2] = np.where(aligned | entered, _press(worlds, PRESS), hover)
         return action
 

@@ -71,7 +71,10 @@ def seat_pose(task: Task) -> SeatPose:
     c, s = math.cos(yaw), math.sin(yaw)
     gx, gy = task["grasp_x"], task["grasp_y"]
     return SeatPose(
-        task["socket_x"] - c * gx + s * gy, task["socket_y"] - s * gx - c * gy, task["socket_z"], yaw
+        task["socket_x"] - c * gx + s * gy,
+        task["socket_y"] - s * gx - c * gy,
+        task["socket_z"],
+        yaw,
     )
 
 
@@ -128,7 +131,8 @@ def build_plug(parent: mjcf.Element, task: Task, plug: Plug) -> None:
     if len(boxes) > PLUG_BOXES or len(capsules) > PLUG_CAPSULES:
         raise GeometryError(f"plug {plug.family}: {len(boxes)} boxes, {len(capsules)} capsules")
     colour, _ = _colour(task)
-    common = dict(friction=(task["friction"], 0.002, 0.0001), contype=2, conaffinity=1, mass=0)
+    friction = (task["friction"], 0.002, 0.0001)
+    common = {"friction": friction, "contype": 2, "conaffinity": 1, "mass": 0}
     for i in range(PLUG_BOXES):
         box = boxes[i] if i < len(boxes) else Box((0, 0, 0.5), PARKED_HALF)
         body.add(

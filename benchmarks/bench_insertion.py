@@ -1,0 +1,158 @@
+"""Insertion on held-out tasks: success against episodes of adaptation; what the belief knows.
+
+    python -m benchmarks.bench_insertion pearl=runs/insertion-pearl-0 [baseline=runs/…]
+
+Tasks come from the two held-out groups: sizes and clearances from bands that training never draws,
+in trained families; and a family that training never saw. Every method meets the same tasks.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
+os.environ.setdefault("MUJOCO_GL", "disable")
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import record
+from policies.evaluate import GROUPS, held_out_tasks, run_curve
+from policies.rollout import Curve
+from policies.runs import load_best, read_log
+from policies.trainer import Trainer
+from sim.insertion import FACTORS, InsertionWorlds
+from sim.scripted import Privileged, SpiralSearch
+from sim.tasks import Task
+
+NAME = "insertion"
+TASKS = 100
+"""In each group."""
+EPISODES = 11
+SHOWN = (0, 1, 2, 3, 5, 10)
+BELIEFS = ("seat_x", "seat_y", "seat_yaw", "clearance")
+SEED = 1000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """success, steps: (tasks, episodes); one episode where nothing changes between them."""
+
+    success: np.ndarray
+    steps: np.ndarray
+
+
+def main(words: list[str]) -> int:
+    given = dict(word.split("=", 1) for word in words)
+    unknown = set(given) - {"pearl", "baseline"}
+    if unknown or "pearl" not in given:
+        raise SystemExit(f"expected pearl=RUN [baseline=RUN], got {words}")
+    pearl, _ = load_best(Path(given["pearl"]))
+    training(Path(given["pearl"]), pearl)
+    baseline = load_best(Path(given["baseline"]))[0] if "baseline" in given else None
+    for group in GROUPS:
+        tasks = held_out_tasks(pearl, group, TASKS, SEED)
+        curve = run_curve(pearl, tasks, EPISODES, SEED)
+        seed = pearl.settings.seed
+        report(group, "pearl", tasks, Outcome(curve.success, curve.steps), seed)
+        knowledge(group, curve, seed)
+        prior = run_curve(pearl, tasks, 1, SEED, adapting=False)
+        report(group, "pearl, belief kept at the prior", tasks, _outcome(prior), seed)
+        if baseline is not None:
+            fixed = run_curve(baseline, tasks, 1, SEED)
+            report(group, "no latent", tasks, _outcome(fixed), baseline.settings.seed)
+        for name, script in (("spiral search", SpiralSearch()), ("privileged", Privileged())):
+            report(group, name, tasks, scripted(script, tasks), SEED)
+    return 0
+
+
+def _outcome(curve: Curve) -> Outcome:
+    return Outcome(curve.success, curve.steps)
+
+
+def scripted(script: SpiralSearch | Privileged, tasks: list[Task]) -> Outcome:
+    """One episode of a scripted controller on every task."""
+    worlds = InsertionWorlds(len(tasks), SEED)
+    worlds.assign(tasks)
+    worlds.reset(np.ones(len(tasks), bool))
+    done = np.zeros(len(tasks), bool)
+    success, steps = np.zeros((len(tasks), 1), bool), np.zeros((len(tasks), 1), int)
+    while not done.all():
+        step = worlds.step(script.act(worlds))
+        success[step.success & ~done] = True
+        steps[~done] += 1
+        done |= step.done
+    worlds.close()
+    return Outcome(success, steps)
+
+
+def report(group: str, method: str, tasks: list[Task], outcome: Outcome, seed: int) -> None:
+    """Success by episode, for the group and for each of its families."""
+    families = np.array([t.choice("family") for t in tasks])
+    names = sorted(set(families))
+    for family in ["all", *names] if len(names) > 1 else ["all"]:
+        rows = np.ones(len(tasks), bool) if family == "all" else families == family
+        for k in SHOWN[: 1 if outcome.success.shape[1] == 1 else len(SHOWN)]:
+            parameters = {"group": group, "family": family, "method": method, "episodes": k}
+            rate = outcome.success[rows, k].mean()
+            record(NAME, "success", float(rate), "1", parameters, seed)
+            won = rows & outcome.success[:, k]
+            if family == "all" and won.any():
+                seconds = outcome.steps[won, k].mean() * 0.05
+                record(NAME, "insertion time", float(seconds), "s", parameters, seed)
+
+
+def knowledge(group: str, curve: Curve, seed: int) -> None:
+    """R² from the belief's mean to the truth, after failures alone and after a success; and how
+    many standard deviations the truth lies away (root mean square; 1 is a calibrated belief)."""
+    seen = np.cumsum(curve.success, axis=1)
+    before = np.concatenate([np.zeros((len(seen), 1), int), seen[:, :-1]], axis=1)
+    index = np.arange(before.shape[1])[None].repeat(len(before), 0)
+    states = {
+        "after failures alone": (before == 0) & (index > 0) & (index < 4),
+        "after a success": (before > 0) & (index < 4),
+    }
+    for state, where in states.items():
+        world, episode = np.nonzero(where)
+        if len(world) < 5:
+            continue
+        for factor in FACTORS:
+            if factor.name not in BELIEFS:
+                continue
+            truth = curve.truth[world, factor.index]
+            error = curve.mean[world, episode, factor.index] - truth
+            spread = ((truth - truth.mean()) ** 2).mean()
+            parameters = {
+                "group": group,
+                "state": state,
+                "factor": factor.name,
+                "samples": len(world),
+            }
+            r2 = 1 - (error**2).mean() / spread
+            record(NAME, "R2", float(r2), "1", parameters, seed)
+            off = error / curve.std[world, episode, factor.index]
+            record(
+                NAME, "error in its own std", float(np.sqrt((off**2).mean())), "1", parameters, seed
+            )
+
+
+def training(run: Path, trainer: Trainer) -> None:
+    """Wall-clock and throughput of the run, from its log."""
+    rows = read_log(run)
+    total = {
+        part: sum(row[f"time/{part}"] for row in rows) for part in ("collect", "learn", "validate")
+    }
+    s = trainer.settings
+    parameters = {"run": s.name, "worlds": s.worlds}
+    record(NAME, "training wall-clock", sum(total.values()) / 60, "min", parameters, s.seed)
+    steps, updates = rows[-1]["steps"], rows[-1]["updates"]
+    record(NAME, "training policy steps", steps, "1", parameters, s.seed)
+    record(NAME, "collection", steps / total["collect"], "policy steps/s", parameters, s.seed)
+    record(NAME, "updates", updates / total["learn"], "updates/s", parameters, s.seed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
