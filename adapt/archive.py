@@ -58,10 +58,9 @@ def _read_folder(path: Path) -> dict[str, bytes]:
         if info.st_size > left:
             raise BundleError(f"{path}: larger than {MAX_BYTES} bytes at {entry.name!r}")
         with entry.open("rb") as stream:
-            files[entry.name] = stream.read(left + 1)
-        left -= len(files[entry.name])
-        if left < 0:
-            raise BundleError(f"{path}: larger than {MAX_BYTES} bytes at {entry.name!r}")
+            # No more than was allowed: a file that grows meanwhile fails its digest.
+            files[entry.name] = stream.read(info.st_size)
+        left -= info.st_size
     return files
 
 

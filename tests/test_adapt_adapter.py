@@ -201,18 +201,23 @@ def test_a_latent_lasts_its_hold(held: PolicyBundle) -> None:
     adapter = make_adapter(held, 0)
     adapter.begin_episode()
     actions = []
-    for transition in transitions(9):
+    # Ten, so that the episode ends within a hold.
+    for transition in transitions(10):
         actions.append(adapter.act(observation()))
         adapter.observe(transition)
     groups = [{a.latent.tobytes() for a in actions[n : n + 3]} for n in (0, 3, 6)]
     assert [len(group) for group in groups] == [1, 1, 1]
     assert len(set.union(*groups)) == 3
     # Each was drawn from the belief as it stood then.
-    assert [action.belief_version for action in actions] == [0, 0, 0, 3, 3, 3, 6, 6, 6]
+    assert [action.belief_version for action in actions] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
     adapter.end_episode()
     adapter.begin_episode()
     # A new episode begins a new hold.
-    assert [adapter.act(observation()).belief_version for _ in range(4)] == [9] * 4
+    versions = []
+    for transition in transitions(4):
+        versions.append(adapter.act(observation()).belief_version)
+        adapter.observe(transition)
+    assert versions == [10, 10, 10, 13]
 
 
 def test_reset_forgets_and_end_of_episode_does_not(pearl: PolicyBundle) -> None:

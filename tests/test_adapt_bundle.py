@@ -231,6 +231,21 @@ def test_golden_arrays_are_neither_pickled_nor_over_allocated(tmp_path: Path) ->
             decode_golden((tmp_path / name).read_bytes(), signatures, name)
 
 
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((5, 3)), "float64, not float32"),
+        (np.zeros((5, 3), ">f4"), ">f4, not float32"),
+        (np.zeros((5, 3), np.float32, order="F"), "not float32 in C order"),
+    ],
+)
+def test_golden_arrays_are_plain_float32(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "golden.npz"
+    np.savez(path, mean=array)
+    with pytest.raises(BundleError, match=f"'mean': {message}"):
+        adapt.archive.decode_arrays(path.read_bytes(), "golden.npz")
+
+
 def test_golden_bytes_depend_on_the_numbers_alone() -> None:
     golden = tiny_bundle.build()[2]
     assert encode_golden(golden) == encode_golden(dict(reversed(golden.items())))
