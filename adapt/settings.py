@@ -75,7 +75,8 @@ def _composed(config_name: str, overrides: list[str]) -> tuple[str, object, set[
         message = re.split(r"\n(?:To append to|Config search|See http)", str(error).strip())[0]
         if isinstance(error, OverrideParseException):
             message = f"{error.override!r}: {message}"
-        raise SettingsError(f"{message.rstrip(". \n")}; --help lists the settings") from error
+        message = message.rstrip(". \n")
+        raise SettingsError(f"{message}; --help lists the settings") from error
 
 
 def _from_text(wanted: type, value: object) -> object:
