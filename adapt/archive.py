@@ -107,7 +107,8 @@ def decode_arrays(data: bytes, where: str) -> dict[str, npt.NDArray[np.float32]]
                 raise ValueError(f"format version {version}, not (1, 0)")
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype != np.dtype("<f4") or fortran:
-                raise ValueError(f"{dtype}, not float32 in C order")
+                order = " in Fortran order" if fortran else ""
+                raise ValueError(f"{dtype}{order}; expected float32 in C order")
             arrays[name] = np.frombuffer(member, dtype="<f4", offset=stream.tell()).reshape(shape)
         except (ValueError, SyntaxError, EOFError) as error:
             raise BundleError(f"{where}: array {name!r}: {error}") from error

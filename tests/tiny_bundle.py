@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +12,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from adapt.archive import digest
 from adapt.bundle import write_bundle
 from adapt.manifest import ActionField, ContextSpec, Factor, Field, Latent, Limit, Manifest
 
 Array = npt.NDArray[np.float32]
 OPSET = 18
+FILES = ("manifest.json", "policy.onnx", "encoder.onnx", "golden.npz")
 
 
 def write(
@@ -164,3 +168,18 @@ def model(
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.checker.check_model(made)
     return made.SerializeToString()
+
+
+def edit_manifest(folder: Path, change: Callable[[dict], object]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def reseal(folder: Path) -> None:
+    """Make the digests fit again, as a forger would."""
+    edit_manifest(
+        folder,
+        lambda m: m.update(files={n: digest((folder / n).read_bytes()) for n in FILES[1:]}),
+    )
