@@ -66,9 +66,13 @@ def pins_of(plug) -> list[Box | Capsule]:
 def test_the_gap_between_plug_and_socket_is_the_clearance_asked_for(family, size, clearance):
     plug = make_plug(family, size)
     boxes = socket_shapes(plug, clearance)
-    gaps = [min(float(distance(outline(s), b).min()) for b in boxes) for s in pins_of(plug)]
-    # No pin nearer than asked for, in its own hole or another's; and the nearest exactly so.
-    assert min(gaps) == pytest.approx(clearance, abs=1e-9)
+    points = np.concatenate([outline(s) for s in pins_of(plug)])
+    # No pin nearer than asked for, in its own hole or another's.
+    assert min(distance(points, b).min() for b in boxes) == pytest.approx(clearance, abs=1e-9)
+    # And exactly so far in each direction: moved by the clearance, the plug touches its socket.
+    for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        moved = points + clearance * np.array(step)
+        assert min(distance(moved, b).min() for b in boxes) == pytest.approx(0, abs=1e-9)
 
 
 @every_family
