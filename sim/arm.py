@@ -114,12 +114,13 @@ class ArmBody:
         self._zero = wrench[-ZEROING:].mean(axis=0)
 
     def step(self, reference: np.ndarray, substeps: int) -> Motion:
-        before = self._data.qpos.copy(), self._data.qvel.copy(), self._data.time
+        before = self._data.qpos.copy(), self._data.time
         wrench, diverged = self._run(reference[0], substeps)
         if diverged:
             mujoco.mj_resetData(self.model(0), self._data)
-            self._data.qpos[:], self._data.qvel[:], self._data.time = before
+            self._data.qpos[:], self._data.time = before
             self._control.look(self._data.qpos, self._data.qvel)
+            self._control.forget()
         return Motion((wrench - self._zero)[None], np.array([diverged]))
 
     def model(self, world: int) -> mujoco.MjModel:

@@ -24,7 +24,7 @@ class Motion:
 
     wrench: (B, n, 6) force [N] and torque about the tip [N·m] between wrist and plug, without
         bias or noise.
-    diverged: (B,) True where the physics failed; that world stands where it stood before.
+    diverged: (B,) True where the physics failed; that world is back where it was before.
     """
 
     wrench: np.ndarray

@@ -9,12 +9,16 @@ import numpy as np
 from dm_control import mjcf
 
 from sim.ur5e import HOME, TORQUE_LIMITS, add_arm
+from sim.wrist import TIMESTEP
 
 DAMPING_RATIO = 1.2
 """Of each axis, with the arm's inertia as felt at the tip."""
 FORCE_GAIN = 1.0
 """How strongly the measured wrench is fed back: the arm feels 1 + gain times lighter than it is.
 From 2 on, contact with the socket rings."""
+OBSERVER = 80.0
+"""Bandwidth of the disturbance observer [rad/s]. Without it, the friction of the wrist joints hides
+moves of the size that a search makes."""
 IK_STEPS, IK_TOLERANCE = 50, 1e-9
 
 
@@ -63,10 +67,11 @@ class Impedance:
     """tau = Jᵀ (K e − D v) + gravity and velocity terms, within the joints' torque limits.
 
     Everything is computed on the controller's own model of the arm, whose masses are not quite the
-    true ones and which knows neither the plug nor the friction. Six joints leave six axes no null
-    space. The measured wrench is fed back to make the arm feel lighter; D gives every axis
-    `DAMPING_RATIO` with the inertia that is then left. That is still several times the training
-    rig's virtual mass, and differs from axis to axis.
+    true ones and which knows neither the plug nor the friction: an observer of the joints' momentum
+    makes up for both, as far as it is quick enough. Six joints leave six axes no null space. The
+    measured wrench is fed back to make the arm feel lighter; D gives every axis `DAMPING_RATIO`
+    with the inertia that is then left. That is still several times the training rig's virtual mass,
+    and differs from axis to axis.
     """
 
     def __init__(self) -> None:
@@ -80,6 +85,9 @@ class Impedance:
         self._bias = np.zeros(6)
         self.stiffness = np.ones(6)
         self.damping = np.ones(6)
+        self._mass = np.zeros((6, 6))
+        self._momentum = np.zeros(6)
+        self._disturbance = np.zeros(6)
 
     @property
     def position(self) -> np.ndarray:
@@ -118,12 +126,16 @@ class Impedance:
         """Set K (6,) [N/m, N·m/rad] and, with the inertia at the last joint positions seen, D."""
         model, data = self._model, self._data
         mujoco.mj_makeM(model, data)
-        mass = np.zeros((6, 6))
-        mujoco.mj_fullM(model, data, mass)
-        at_tip = np.linalg.inv(self._jacobian @ np.linalg.solve(mass, self._jacobian.T))
+        mujoco.mj_fullM(model, data, self._mass)
+        at_tip = np.linalg.inv(self._jacobian @ np.linalg.solve(self._mass, self._jacobian.T))
+        self.forget()
         self.stiffness = stiffness
         felt = np.diag(at_tip) / (1 + FORCE_GAIN)
         self.damping = 2 * DAMPING_RATIO * np.sqrt(stiffness * felt)
+
+    def forget(self) -> None:
+        """Start to observe the disturbance anew, from rest."""
+        self._momentum[:], self._disturbance[:] = 0.0, 0.0
 
     def torque(
         self,
@@ -132,7 +144,8 @@ class Impedance:
         target_rotation: np.ndarray,
         contact: np.ndarray,
     ) -> np.ndarray:
-        """Joint torques (6,) [N·m] toward a target (3,) [m] and (3, 3), after `look`.
+        """Joint torques (6,) [N·m] toward a target (3,) [m] and (3, 3), after `look`. To be called
+        every `TIMESTEP`: the torque is taken as applied until the next call.
 
         contact: wrench (6,) on the plug, about the tip and in the tool's frame [N, N·m].
         """
@@ -144,9 +157,18 @@ class Impedance:
         error[3:] = _turn_between(target_rotation, self.orientation)
         force = self.stiffness * error - self.damping * (self._jacobian @ velocity)
         force *= 1 + FORCE_GAIN
-        force += FORCE_GAIN * (self.orientation @ contact.reshape(2, 3).T).T.ravel()
-        torque = self._jacobian.T @ force + self._bias
-        return np.clip(torque, -TORQUE_LIMITS, TORQUE_LIMITS)
+        outside = (contact.reshape(2, 3) @ self.orientation.T).ravel()
+        force += FORCE_GAIN * outside
+        torque = self._jacobian.T @ force + self._bias - self._disturbance
+        torque = np.minimum(np.maximum(torque, -TORQUE_LIMITS), TORQUE_LIMITS)
+        # Whatever changes the momentum beyond this is friction, or mass that the model has wrong
+        # (De Luca and Mattone 2003); how the inertia changes at these speeds is left out.
+        expected = torque - self._bias + self._jacobian.T @ outside + self._disturbance
+        self._momentum += TIMESTEP * expected
+        mujoco.mj_makeM(model, data)
+        mujoco.mj_fullM(model, data, self._mass)
+        self._disturbance = OBSERVER * (self._mass @ velocity - self._momentum)
+        return torque
 
     def inverse(self, pose: np.ndarray) -> np.ndarray:
         """Joint positions (6,) [rad] near `HOME` for a tool pose (6,), by Newton's method."""

@@ -158,6 +158,20 @@ def test_a_failed_step_is_reported_and_undone() -> None:
     assert not body.step(start, 25).diverged[0]
 
 
+def test_observer_makes_up_for_friction_and_wrong_masses() -> None:
+    """In the air the arm comes to its reference; friction and gravity alone would leave 0.3 mm and
+    5 mrad."""
+    body = ArmBody()
+    body.assign([SPACE.task()])
+    body.place(ONE, np.array([[0, 0, 0.01, 0, 0, 0.0]]))
+    reference = np.array([[0.002, -0.002, 0.012, 0.02, 0, 0]])
+    for _ in range(40):
+        body.step(reference, 25)
+    error = np.abs(body.qpos - reference)[0]
+    assert (error[:3] < 0.03e-3).all()
+    assert (error[3:] < 0.3e-3).all()
+
+
 def test_one_task_at_a_time() -> None:
     with pytest.raises(AcclimateError, match="one task at a time, got 2"):
         ArmBody().assign([SPACE.task(), SPACE.task()])
