@@ -142,7 +142,9 @@ class Adapter(ABC):
     def _draw(self) -> None:
         # One read: the worker may swap the belief between two.
         belief = self._belief
-        self._latent, self._latent_version = belief.sample(self._rng), belief.version
+        exploration = self.bundle.manifest.latent.exploration
+        self._latent = belief.sample(self._rng, exploration)
+        self._latent_version = belief.version
 
     def snapshot(self) -> bytes:
         """Everything the adapter knows, the episode under way included; see `restore`."""

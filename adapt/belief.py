@@ -37,9 +37,9 @@ class Belief:
     count: int
     version: int
 
-    def sample(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """One latent (n_z,), read-only."""
-        noise = rng.standard_normal(self.mean.size)
+    def sample(self, rng: np.random.Generator, exploration: float = 1.0) -> npt.NDArray[np.float32]:
+        """One latent (n_z,), read-only; `exploration` scales the standard deviations."""
+        noise = exploration * rng.standard_normal(self.mean.size)
         latent = (self.mean + np.sqrt(self.variance) * noise).astype(np.float32)
         latent.setflags(write=False)
         return latent

@@ -58,6 +58,8 @@ class Latent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The latent of size n_z and its Gaussian prior.
 
     hold: control periods for which a drawn latent is kept; 0 keeps it for the whole episode.
+    exploration: latents are drawn with the belief's standard deviations times this. Above 1 it
+        reaches the corners of a uniform task space, which a Gaussian of its variance undersamples.
     factors: empty where the latent has no physical meaning.
     """
 
@@ -66,6 +68,7 @@ class Latent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prior_variance: list[Positive]
     hold: Count
     factors: list[Factor]
+    exploration: Positive = 1.0
 
 
 class ContextSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

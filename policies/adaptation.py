@@ -18,6 +18,7 @@ class BatchAdapter:
         capacity: transitions whose factors count; the oldest is dropped.
         hold: control periods for which a drawn latent is kept, 0 for the whole episode.
         generator: of the latents' and actions' noise.
+        exploration: latents are drawn with the belief's standard deviations times this.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class BatchAdapter:
         capacity: int,
         hold: int,
         generator: torch.Generator,
+        exploration: float = 1.0,
     ) -> None:
         self.actor, self.encoder = actor, encoder
         self.worlds, self.n_z, self.capacity, self.hold = worlds, n_z, capacity, hold
         self.generator = generator
+        self.exploration = exploration
         self.adapting = np.ones(worlds, bool)
         self._ring = torch.zeros(2, worlds, capacity, n_z)
         self._next = np.zeros(worlds, int)
@@ -69,7 +72,7 @@ class BatchAdapter:
         if self.n_z and due.any():
             mean, variance = self.belief()
             noise = torch.randn(self.worlds, self.n_z, generator=self.generator)
-            drawn = mean + variance.sqrt() * noise
+            drawn = mean + self.exploration * variance.sqrt() * noise
             self.latent = torch.where(torch.from_numpy(due)[:, None], drawn, self.latent)
         self._held += 1
         mean, log_std = self.actor(torch.from_numpy(observation), self.latent)

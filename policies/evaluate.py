@@ -133,6 +133,7 @@ def run_curve(
         c.capacity,
         c.hold if hold is None else hold,
         torch.Generator().manual_seed(seed),
+        c.exploration,
     )
     adapter.adapting = np.full(len(tasks), adapting)
     try:

@@ -112,6 +112,7 @@ def export(
             prior_variance=[1.0] * learner.n_z,
             hold=c.hold if learner.n_z else 0,
             factors=list(spec.factors) if c.objective == "posterior" else [],
+            exploration=c.exploration,
         ),
         context=ContextSpec(
             reward=c.reward_in_context,

@@ -40,6 +40,7 @@ class PearlConfig:
     latent: size of z for "critic"; "posterior" takes one dimension per factor.
     capacity: transitions that make the context.
     hold: control periods for which a latent is held; 0 for an episode.
+    exploration: latents are drawn with the belief's standard deviations times this.
     tasks_per_batch, rows_per_task: an update's shape.
     context_recency: contexts come from this many newest runs.
     """
@@ -48,6 +49,7 @@ class PearlConfig:
     latent: int = 5
     capacity: int = 240
     hold: int = 0
+    exploration: float = 1.0
     reward_in_context: bool = True
     next_in_context: bool = True
     actor_hidden: tuple[int, ...] = (256, 256)
@@ -192,7 +194,7 @@ class PearlLearner:
         task = task.repeat_interleave(c.rows_per_task)
         row_mean, row_variance = mean[task, prefix], variance[task, prefix]
         noise = torch.randn(n, self.n_z, generator=self.generator, device=self.device)
-        latent = row_mean + row_variance.sqrt() * noise
+        latent = row_mean + c.exploration * row_variance.sqrt() * noise
         info["belief_std"] = variance[:, -1].detach().sqrt().mean()
         info["kl"] = kl_to_prior(row_mean, row_variance).sum(-1).mean()
         if c.objective == "critic":

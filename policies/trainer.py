@@ -185,7 +185,14 @@ class Trainer:
     def _adapter(self, worlds: int, generator: torch.Generator) -> BatchAdapter:
         c, learner = self.settings.learner, self.learner
         return BatchAdapter(
-            learner.actor, learner.encoder, worlds, learner.n_z, c.capacity, c.hold, generator
+            learner.actor,
+            learner.encoder,
+            worlds,
+            learner.n_z,
+            c.capacity,
+            c.hold,
+            generator,
+            c.exploration,
         )
 
     def _factors(self) -> np.ndarray:

@@ -37,6 +37,12 @@ Rectangle = tuple[float, float, float, float]
 """x0, x1, y0, y1 [m]"""
 
 
+Shape = tuple[float, float, float, float, float, float]
+"""What a procedural plug is made from: spacing, height, width, depth, extra length, kind; each in
+[−1, 1]."""
+NOMINAL_SHAPE: Shape = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
 class GeometryError(AcclimateError):
     """A plug or socket that cannot exist; the message names the part and the sizes."""
 
@@ -126,6 +132,31 @@ def _cee_7_16(s: float) -> tuple[Pin, ...]:
     return (Pin(-half * MM, 0, round=True, **size), Pin(half * MM, 0, round=True, **size))
 
 
+def _procedural_2(s: float, shape: Shape) -> tuple[Pin, ...]:
+    """Two equal pins, 10–24 apart, rectangular or round, 14–19 long: no standard's."""
+    half = 8.5 + 3.5 * shape[0]
+    return tuple(_procedural_pin(x, 0.0, 16.5 + 2.5 * s, shape) for x in (-half, half))
+
+
+def _procedural_3(s: float, shape: Shape) -> tuple[Pin, ...]:
+    """A pair as above, 12–24 apart, and 10–24 from it a round pin, up to 6 longer."""
+    half, height = 9.0 + 3.0 * shape[0], 17.0 + 7.0 * shape[1]
+    length, longer, d = 15.5 + 1.5 * s, 3.0 + 3.0 * shape[4], 4.5 + 0.5 * shape[2]
+    pair = tuple(_procedural_pin(x, -height / 3, length, shape) for x in (-half, half))
+    earth = Pin(0, height / 1.5 * MM, d * MM, d * MM, (length + longer) * MM, True, d / 2 * MM)
+    return (*pair, earth)
+
+
+def _procedural_pin(x: float, y: float, length: float, shape: Shape) -> Pin:
+    """A pin of 2–7 × 2–7, or a round one of ⌀4–5 in a third of all shapes."""
+    if shape[5] > 1 / 3:
+        d = (4.5 + 0.5 * shape[2]) * MM
+        return Pin(x * MM, y * MM, d, d, length * MM, True, d / 2)
+    width, depth = 4.5 + 2.5 * shape[2], 4.5 + 2.5 * shape[3]
+    edge = min(1.0, 0.49 * width, 0.49 * depth)
+    return Pin(x * MM, y * MM, width * MM, depth * MM, length * MM, edge=edge * MM)
+
+
 def _bs_1363(s: float) -> tuple[Pin, ...]:
     """UK: L and N 6.35 × 4.0 × 17.7, 22.2 apart; earth 4.0 × 8.0 × 22.7, 22.2 above."""
     k = 1 + 0.08 * s
@@ -163,7 +194,7 @@ def _connector(s: float) -> tuple[Pin, ...]:
     )
 
 
-FAMILIES: dict[str, Callable[[float], tuple[Pin, ...]]] = {
+STANDARD: dict[str, Callable[[float], tuple[Pin, ...]]] = {
     "nema_1_15": _nema_1_15,
     "nema_5_15": _nema_5_15,
     "cee_7_16": _cee_7_16,
@@ -172,15 +203,25 @@ FAMILIES: dict[str, Callable[[float], tuple[Pin, ...]]] = {
     "connector": _connector,
     "bs_1363": _bs_1363,
 }
+PROCEDURAL: dict[str, Callable[[float, Shape], tuple[Pin, ...]]] = {
+    "procedural_2": _procedural_2,
+    "procedural_3": _procedural_3,
+}
+FAMILIES = (*STANDARD, *PROCEDURAL)
 
 
-def make_plug(family: str, size: float) -> Plug:
-    """The family's plug; `size` in [−1, 1] spans the dimensions that its docstring states."""
+def make_plug(family: str, size: float, shape: Shape = NOMINAL_SHAPE) -> Plug:
+    """The family's plug; `size` in [−1, 1] spans the dimensions that its docstring states.
+
+    shape: six numbers in [−1, 1] that the procedural families are made from.
+    """
     if family not in FAMILIES:
         raise GeometryError(f"no plug family {family!r}; there are {sorted(FAMILIES)}")
-    if not -1 <= size <= 1:
-        raise GeometryError(f"plug {family}: size {size:g} is outside [−1, 1]")
-    return Plug(family, FAMILIES[family](size))
+    if not all(-1 <= v <= 1 for v in (size, *shape)):
+        raise GeometryError(f"plug {family}: size {size:g}, shape {shape}: outside [−1, 1]")
+    if family in STANDARD:
+        return Plug(family, STANDARD[family](size))
+    return Plug(family, PROCEDURAL[family](size, shape))
 
 
 # ---------------------------------------------------------------- shapes

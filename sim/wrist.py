@@ -39,6 +39,8 @@ VIRTUAL_INERTIA = 0.003
 """[kg·m²] on each rotation axis."""
 STIFFNESS = (1200.0, 1200.0, 2500.0, 20.0, 20.0, 20.0)
 """Nominal impedance: x, y, z [N/m], rotations about x, y, z [N·m/rad]. Critically damped."""
+SHAPE = tuple(f"shape_{i}" for i in range(1, 7))
+"""Parameters that procedural plugs are made from; others ignore them."""
 AXES = ("x", "y", "z", "yaw", "pitch", "roll")
 SOLREF = (0.004, 1.0)
 SOLIMP = (0.95, 0.99, 0.0005, 0.5, 2.0)
@@ -79,7 +81,8 @@ def seat_pose(task: Task) -> SeatPose:
 
 
 def task_plug(task: Task) -> Plug:
-    return make_plug(task.choice("family"), task["size"])
+    a, b, c, d, e, f = (task[name] for name in SHAPE)
+    return make_plug(task.choice("family"), task["size"], (a, b, c, d, e, f))
 
 
 def _colour(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
