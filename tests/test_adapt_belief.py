@@ -129,6 +129,8 @@ def test_samples_follow_the_belief() -> None:
     assert samples.dtype == np.float32
     np.testing.assert_allclose(samples.mean(axis=0), PRIOR_MEAN, atol=0.05)
     np.testing.assert_allclose(samples.var(axis=0), PRIOR_VARIANCE, rtol=0.05)
+    wide = np.array([ring.belief(0).sample(rng, 2.0) for _ in range(20_000)])
+    np.testing.assert_allclose(wide.var(axis=0), 4 * np.array(PRIOR_VARIANCE), rtol=0.05)
 
 
 def test_a_restored_accumulator_goes_on_to_the_last_bit() -> None:

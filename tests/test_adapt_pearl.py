@@ -182,9 +182,9 @@ def test_act_sees_whole_beliefs_while_another_thread_observes(
     drawn: list[tuple[int, tuple[bytes, bytes]]] = []
     real = Belief.sample
 
-    def sample(belief: Belief, rng: np.random.Generator) -> np.ndarray:
+    def sample(belief: Belief, rng: np.random.Generator, exploration: float) -> np.ndarray:
         drawn.append((belief.version, (belief.mean.tobytes(), belief.variance.tobytes())))
-        return real(belief, rng)
+        return real(belief, rng, exploration)
 
     monkeypatch.setattr(Belief, "sample", sample)
     failures: list[BaseException] = []
