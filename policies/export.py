@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from adapt.errors import AcclimateError
 from adapt.manifest import ContextSpec, Latent, Limit, Manifest
 from adapt.settings import compose, resolved
 from policies.networks import Actor, FactorEncoder
+from policies.parity import closed_loop
 from policies.runs import load_best, revision, versions
 from policies.trainer import Trainer
 
@@ -31,6 +33,8 @@ golden vectors, checked by loading it as a robot would."""
 
 OPSET = 18
 GOLDEN_ROWS = 16
+TOLERANCE = 1e-5
+"""Largest difference allowed between the bundle and torch in closed loop, actions and beliefs."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,17 @@ def main(argv: list[str]) -> int:
     settings = compose("policies/export", ExportSettings, argv, HELP)
     trainer, state = load_best(settings.run)
     bundle = export(trainer, state, settings.out, settings.name, settings.run)
+    parity = closed_loop(trainer, bundle, tasks=3, episodes=2, seed=trainer.settings.seed)
     size = sum(f.stat().st_size for f in settings.out.iterdir())
     print(f"{settings.out}: {size / 1e6:.2f} MB, digest {bundle.digest}")
-    print(f"largest deviation from torch {bundle.worst_error:.1e}")
+    print(f"largest deviation from torch: {bundle.worst_error:.1e} on golden vectors,")
+    print(f"{parity.worst:.1e} over {parity.steps} steps in closed loop")
+    if parity.worst > TOLERANCE:
+        shutil.rmtree(settings.out)
+        raise AcclimateError(
+            f"{settings.out}: removed, because it does not act as torch does: {parity}, "
+            f"tolerance {TOLERANCE:g}"
+        )
     return 0
 
 
