@@ -153,7 +153,8 @@ def _procedural_pin(x: float, y: float, length: float, shape: Shape) -> Pin:
         d = (4.5 + 0.5 * shape[2]) * MM
         return Pin(x * MM, y * MM, d, d, length * MM, True, d / 2)
     width, depth = 4.5 + 2.5 * shape[2], 4.5 + 2.5 * shape[3]
-    edge = min(1.0, 0.49 * width, 0.49 * depth)
+    # Not so round that the end would be a blade's: a square one would leave that no length.
+    edge = min(1.0, 0.47 * width, 0.47 * depth)
     return Pin(x * MM, y * MM, width * MM, depth * MM, length * MM, edge=edge * MM)
 
 
