@@ -5,6 +5,8 @@ import math
 import mujoco
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.insertion import SPACE
 from sim.plugs import (
@@ -13,6 +15,8 @@ from sim.plugs import (
     MM,
     PLATE_DEPTH,
     PLATE_HALF,
+    PROCEDURAL,
+    STANDARD,
     Box,
     Capsule,
     GeometryError,
@@ -23,6 +27,7 @@ from sim.plugs import (
 from sim.wrist import (
     PLUG_BOXES,
     PLUG_CAPSULES,
+    SHAPE,
     SOCKET_BOXES,
     seat_pose,
     task_plug,
@@ -122,9 +127,53 @@ def test_a_socket_fills_its_plate_but_for_the_holes(family):
 def test_a_larger_size_is_a_larger_plug_and_none_repeats(family):
     spans = []
     for size in (-1, 0, 1):
-        plug = make_plug(family, size)
-        spans.append(max(abs(p.x) + p.width / 2 + abs(p.y) + p.depth / 2 for p in plug.pins))
+        pins = make_plug(family, size).pins
+        outer = max(abs(p.x) + p.width / 2 + abs(p.y) + p.depth / 2 for p in pins)
+        spans.append(outer + max(p.length for p in pins))
     assert spans[0] < spans[1] < spans[2]
+
+
+number = st.one_of(st.sampled_from([-1.0, 1.0]), st.floats(-1, 1))
+
+
+@pytest.mark.parametrize("family", sorted(PROCEDURAL))
+@given(size=number, shape=st.tuples(*[number] * 6))
+@settings(max_examples=30, deadline=None)
+def test_every_procedural_plug_has_its_clearance_and_its_budget(family, size, shape):
+    plug = make_plug(family, size, shape)
+    boxes, shapes = socket_shapes(plug, 0.1 * MM), plug_shapes(plug)
+    assert len(boxes) <= SOCKET_BOXES and plug.depth < PLATE_DEPTH
+    assert sum(isinstance(s, Box) for s in shapes) <= PLUG_BOXES
+    assert sum(isinstance(s, Capsule) for s in shapes) <= PLUG_CAPSULES
+    for s in shapes:
+        if isinstance(s, Capsule):
+            assert math.dist(s.start, s.end) > 1e-5  # MuJoCo takes no capsule without length
+    points = np.concatenate([outline(s) for s in pins_of(plug)])
+    gap = min(distance(points, b).min() for b in boxes)
+    assert gap == pytest.approx(0.1 * MM, abs=1e-9)
+
+
+@pytest.mark.parametrize("family", sorted(PROCEDURAL))
+def test_every_number_of_a_shape_counts_and_only_where_it_is_said_to(family):
+    base = (0.1, 0.1, 0.1, 0.1, 0.1, -0.5)
+    alike = []
+    for i in range(6):
+        other = [*base]
+        other[i] = 0.9
+        alike.append(make_plug(family, 0, tuple(other)) == make_plug(family, 0, base))  # pyright: ignore[reportArgumentType]
+    # A pair has neither height nor a pin that is longer than the rest.
+    assert alike == [False, family == "procedural_2", False, False, family == "procedural_2", False]
+    for standard in STANDARD:
+        assert make_plug(standard, 0, base) == make_plug(standard, 0)
+
+
+@pytest.mark.parametrize("corner", [-1.0, 1.0])
+def test_procedural_plugs_compile_at_the_corners_of_their_space(corner):
+    for family in PROCEDURAL:
+        for kind in (-1.0, 1.0):
+            shape = {name: kind if name == SHAPE[5] else corner for name in SHAPE}
+            task = SPACE.task(family=family, size=corner, **shape)
+            assert wrist_model(task).signature == wrist_model(SPACE.task()).signature
 
 
 def test_every_family_and_size_compiles_to_one_signature_within_its_budget():
@@ -196,5 +245,7 @@ def test_a_family_or_size_that_there_is_not_is_refused():
     with pytest.raises(GeometryError, match=r"no plug family 'usb_c'; there are .*bs_1363"):
         make_plug("usb_c", 0.0)
     for size in (1.01, -2.0, math.nan):
-        with pytest.raises(GeometryError, match=r"peg_rect: size .* is outside \[−1, 1\]"):
+        with pytest.raises(GeometryError, match=r"peg_rect: size .*outside \[−1, 1\]"):
             make_plug("peg_rect", size)
+    with pytest.raises(GeometryError, match=r"procedural_3: .*1\.5.*outside \[−1, 1\]"):
+        make_plug("procedural_3", 0.0, (0, 1.5, 0, 0, 0, 0))
