@@ -1,6 +1,9 @@
 """Insertion on held-out tasks: success against episodes of adaptation; what the belief knows.
 
-    python -m benchmarks.bench_insertion pearl=runs/insertion-pearl-0 [baseline=runs/…]
+    python -m benchmarks.bench_insertion [pearl=RUN[,RUN…]] [baseline=RUN]
+
+Each run is one that `acclimate train experiment=insertion_pearl` or `=insertion_fixed` left behind;
+the numbers are those of the bundle in bundles/, whose networks the first run's are.
 
 Tasks come from the two held-out groups: sizes and clearances from bands that training never draws,
 in trained families; and a family that training never saw. Every method meets the same tasks.
@@ -24,9 +27,9 @@ from policies.evaluate import GROUPS, held_out_tasks, run_curve
 from policies.rollout import Curve
 from policies.runs import load_best, read_log
 from policies.trainer import Trainer
-from sim.insertion import FACTORS, InsertionWorlds
+from sim.insertion import CONTROL_PERIOD, FACTORS, InsertionWorlds
 from sim.scripted import Privileged, SpiralSearch
-from sim.tasks import Task
+from sim.tasks import Split, Task
 
 NAME = "insertion"
 TASKS = 100
@@ -46,27 +49,38 @@ class Outcome:
 
 
 def main(words: list[str]) -> int:
-    given = dict(word.split("=", 1) for word in words)
-    unknown = set(given) - {"pearl", "baseline"}
-    if unknown or "pearl" not in given:
-        raise SystemExit(f"expected pearl=RUN [baseline=RUN], got {words}")
-    pearl, _ = load_best(Path(given["pearl"]))
-    training(Path(given["pearl"]), pearl)
-    baseline = load_best(Path(given["baseline"]))[0] if "baseline" in given else None
-    for group in GROUPS:
-        tasks = held_out_tasks(pearl, group, TASKS, SEED)
-        curve = run_curve(pearl, tasks, EPISODES, SEED)
-        seed = pearl.settings.seed
-        report(group, "pearl", tasks, Outcome(curve.success, curve.steps), seed)
-        knowledge(group, curve, seed)
-        prior = run_curve(pearl, tasks, 1, SEED, adapting=False)
-        report(group, "pearl, belief kept at the prior", tasks, _outcome(prior), seed)
-        if baseline is not None:
-            fixed = run_curve(baseline, tasks, 1, SEED)
-            report(group, "no latent", tasks, _outcome(fixed), baseline.settings.seed)
-        for name, script in (("spiral search", SpiralSearch()), ("privileged", Privileged())):
-            report(group, name, tasks, scripted(script, tasks), SEED)
+    given = {"pearl": "runs/insertion-pearl-0", "baseline": "runs/insertion-fixed-0"}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in given or not value:
+            raise SystemExit(f"{word!r}: expected pearl=RUN[,RUN...] or baseline=RUN")
+        given[key] = value
+    folders = [Path(name) for name in given["pearl"].split(",")]
+    for number, folder in enumerate(folders):
+        pearl, _ = load_best(folder)
+        training(folder, pearl)
+        for group in GROUPS:
+            tasks = held_out_tasks(pearl, group, TASKS, SEED)
+            curve = run_curve(pearl, tasks, EPISODES, SEED)
+            seed = pearl.settings.seed
+            report(group, "PEARL", tasks, _outcome(curve), seed)
+            knowledge(group, curve, seed)
+            prior = run_curve(pearl, tasks, 1, SEED, adapting=False)
+            report(group, "PEARL, belief kept at the prior", tasks, _outcome(prior), seed)
+            if number == 0:
+                references(group, tasks, Path(given["baseline"]))
     return 0
+
+
+def references(group: Split, tasks: list[Task], folder: Path) -> None:
+    """The policy without a latent, and both scripts, on the same tasks."""
+    baseline, _ = load_best(folder)
+    if group == GROUPS[0]:
+        training(folder, baseline)
+    fixed = run_curve(baseline, tasks, 1, SEED)
+    report(group, "no latent", tasks, _outcome(fixed), baseline.settings.seed)
+    for name, script in (("spiral search", SpiralSearch()), ("privileged", Privileged())):
+        report(group, name, tasks, scripted(script, tasks), SEED)
 
 
 def _outcome(curve: Curve) -> Outcome:
@@ -101,7 +115,7 @@ def report(group: str, method: str, tasks: list[Task], outcome: Outcome, seed: i
             record(NAME, "success", float(rate), "1", parameters, seed)
             won = rows & outcome.success[:, k]
             if family == "all" and won.any():
-                seconds = outcome.steps[won, k].mean() * 0.05
+                seconds = outcome.steps[won, k].mean() * CONTROL_PERIOD
                 record(NAME, "insertion time", float(seconds), "s", parameters, seed)
 
 

@@ -74,6 +74,9 @@ class RunReplay:
             "valid": zeros(),
             "task": np.full(self.capacity, -1, np.int64),
         }
+        # Each run's steps, the valid ones first, and how many of them those are.
+        self._valid_first = np.zeros(shape, np.int64)
+        self._valid_count = np.zeros(self.capacity, np.int64)
 
     @property
     def transition_size(self) -> int:
@@ -84,7 +87,10 @@ class RunReplay:
         return min(self.count, self.capacity)
 
     def add(self, run: Run) -> None:
-        """Append W runs."""
+        """Append W runs; one without a single valid step is left out."""
+        kept = run.valid.any(axis=1)
+        if not kept.all():
+            run = Run(**{name: value[kept] for name, value in vars(run).items()})
         n = len(run.task)
         if run.observation.shape != (n, self.steps, self.n_o):
             raise ValueError(
@@ -93,6 +99,7 @@ class RunReplay:
         slots = (self.count + np.arange(n)) % self.capacity
         for name, array in self.arrays.items():
             array[slots] = getattr(run, name)
+        self._note_valid(slots)
         self.count += n
 
     def sample_runs(self, n: int, recent: int, rng: np.random.Generator) -> np.ndarray:
@@ -116,11 +123,8 @@ class RunReplay:
         order, start, size = self._index()
         tasks = a["task"][runs]
         pick = start[tasks][:, None] + rng.integers(size[tasks][:, None], size=(len(runs), n))
-        run, step = order[pick], rng.integers(self.steps, size=(len(runs), n))
-        # Invalid steps (a diverged world) are rare: move each to its run's first valid step.
-        bad = a["valid"][run, step] == 0
-        step[bad] = a["valid"][run[bad]].argmax(axis=-1)
-        run, step = run.ravel(), step.ravel()
+        run = order[pick].ravel()
+        step = self._valid_first[run, rng.integers(self._valid_count[run])]
         take = lambda name: torch.from_numpy(a[name][run, step])  # noqa: E731
         return Rows(
             take("observation"),
@@ -148,3 +152,9 @@ class RunReplay:
         self.count = int(state["count"])
         for name, array in self.arrays.items():
             array[: self.filled] = state["arrays"][name].numpy()
+        self._note_valid(np.arange(self.filled))
+
+    def _note_valid(self, slots: np.ndarray) -> None:
+        valid = self.arrays["valid"][slots]
+        self._valid_first[slots] = np.argsort(-valid, axis=1, kind="stable")
+        self._valid_count[slots] = valid.sum(axis=1).astype(np.int64)

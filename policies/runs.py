@@ -65,7 +65,8 @@ class RunFolder:
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.out
         self.path.mkdir(parents=True, exist_ok=True)
-        wanted = resolved(settings)
+        # Through JSON, so that a tuple here equals the list that YAML gives back.
+        wanted = json.loads(json.dumps(resolved(settings)))
         file = self.path / "settings.yaml"
         if file.exists():
             _same(yaml.safe_load(file.read_text()), wanted, self.path)
@@ -156,10 +157,20 @@ def load_best(folder: Path) -> tuple[Trainer, dict[str, Any]]:
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    differing = sorted(k for k in set(found) | set(wanted) if found.get(k) != wanted.get(k))
+    there, here = _flat(found), _flat(wanted)
+    differing = [k for k in {**there, **here} if there.get(k) != here.get(k)]
     if differing:
-        told = ", ".join(f"{k}: {found.get(k)!r} there, {wanted.get(k)!r} here" for k in differing)
+        told = ", ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in differing)
         raise AcclimateError(
             f"{folder} holds a run with other settings ({told}); choose another out=, or the same "
             "settings to go on with it"
         )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted name."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return leaves

@@ -59,7 +59,6 @@ class BatchSim:
         self._data = [mujoco.MjData(first) for _ in range(threads)]
         self._pool = mujoco.rollout.Rollout(nthread=threads)
         self.state = np.zeros((len(models), 1 + self.nq + self.nv + first.na))
-        self._warmstart = np.zeros((len(models), self.nv))
 
     @property
     def worlds(self) -> int:

@@ -94,7 +94,12 @@ class WristBody:
         return self.sim.qvel
 
     def assign(self, tasks: Sequence[Task]) -> None:
-        models = [self._model(t) for t in tasks]
+        # Compiling takes 40 ms: tasks that stay keep their models, those that left are forgotten.
+        known, self._cache = self._cache, {}
+        for key, task in zip(keys := [t.values.tobytes() for t in tasks], tasks, strict=True):
+            if key not in self._cache:
+                self._cache[key] = known[key] if key in known else wrist_model(task)
+        models = [self._cache[key] for key in keys]
         if self._sim is None:
             self._sim = BatchSim(models, self._threads)
         else:
@@ -128,9 +133,3 @@ class WristBody:
     def close(self) -> None:
         if self._sim is not None:
             self._sim.close()
-
-    def _model(self, task: Task) -> mujoco.MjModel:
-        key = task.values.tobytes()
-        if key not in self._cache:
-            self._cache[key] = wrist_model(task)
-        return self._cache[key]

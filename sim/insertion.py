@@ -231,6 +231,10 @@ class InsertionWorlds:
     def step(self, action: np.ndarray) -> Step:
         if action.shape != (self.worlds, 4):
             raise ValueError(f"action has shape {action.shape}, expected {(self.worlds, 4)}")
+        if not np.isfinite(action).all():
+            world, axis = np.argwhere(~np.isfinite(action))[0]
+            name = SPEC.action[axis].name
+            raise ValueError(f"action {name!r} of world {world} is {action[world, axis]}")
         action = np.clip(action, -1.0, 1.0)
         self._move_reference(action)
         control = self.reference.copy()

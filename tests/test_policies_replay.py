@@ -164,3 +164,13 @@ def test_runs_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 7, 3\), expected \(2, 8, 3\)"):
         store.add(runs(0, 2, 0))
     assert store.count == 0
+
+
+def test_a_run_without_a_valid_step_is_left_out():
+    store = replay()
+    new = runs(0, 3, [0, 1, 2])
+    new.valid[1] = 0
+    store.add(new)
+    assert store.filled == 2
+    assert list(store.arrays["task"][:2]) == [0, 2]
+    assert set(origin(store.rows(np.array([0, 1]), 200, rng()).reward)[0]) == {0, 2}

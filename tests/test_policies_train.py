@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(whole: Path, tmp_path: Path) -
     out = tmp_path / "killed"
     words = [f"{k}={v}" for k, v in SMALL.items()]
     words += ["name=small", f"out={out}", "learner.capacity=12", "learner.hold=0"]
+    words += ["learner.exploration=1.0"]
     words += ["learner.tasks_per_batch=2", "learner.rows_per_task=4"]
     command = [sys.executable, "-m", "acclimate", "train", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -96,8 +98,11 @@ def test_one_iteration_after_a_restored_state_is_the_same_to_the_bit(tmp_path: P
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(whole: Path) -> None:
-    with pytest.raises(AcclimateError, match=r"worlds: 3 there, 7 here"):
+    with pytest.raises(AcclimateError, match=r"\(worlds: 3 there, 7 here\)"):
         RunFolder(settings(whole, worlds=7))
+    other = replace(settings(whole), learner=PearlConfig(capacity=99))
+    with pytest.raises(AcclimateError, match=r"learner\.capacity: 12 there, 99 here"):
+        RunFolder(other)
 
 
 def test_a_damaged_checkpoint_is_named(whole: Path, tmp_path: Path) -> None:
