@@ -60,10 +60,10 @@ def arm_model(task: Task) -> mujoco.MjModel:
     look = {"type": "box", "contype": 0, "conaffinity": 0, "group": 1}
     root.worldbody.add(
         "geom", name="table", pos=(0, 0.2, BASE[2] - 0.02), size=(0.6, 0.6, 0.02),
-        rgba=(0.55, 0.50, 0.45, 1), **look,
+        rgba=(0.80, 0.78, 0.75, 1), **look,
     )  # fmt: skip
     root.worldbody.add(
-        "geom", name="pedestal", pos=(0, 0, (BASE[2] - 0.03) / 2), rgba=(0.30, 0.31, 0.33, 1),
+        "geom", name="pedestal", pos=(0, 0, (BASE[2] - 0.03) / 2), rgba=(0.55, 0.57, 0.60, 1),
         size=(0.045, 0.045, -(BASE[2] + 0.03) / 2), **look,
     )  # fmt: skip
     root.sensor.add("force", name="force", site="wrist_sensor")

@@ -11,7 +11,7 @@ from dm_control import mjcf
 from sim.ur5e import HOME, TORQUE_LIMITS, add_arm
 from sim.wrist import TIMESTEP
 
-DAMPING_RATIO = 1.2
+DAMPING_RATIO = 1.0
 """Of each axis, with the arm's inertia as felt at the tip."""
 FORCE_GAIN = 1.0
 """How strongly the measured wrench is fed back: the arm feels 1 + gain times lighter than it is.

@@ -129,7 +129,7 @@ def add_fingers(tool: mjcf.Element, half_width: float, height: float) -> None:
 
     half_width: of the housing [m]. height: of its lower face above the plug's tip [m].
     """
-    top, thick = 0.1, 0.004
+    top, thick = 0.1, 0.003
     tool.add(
         "geom", type="box", pos=(0, 0, (top + 0.138) / 2), rgba=DARK,
         size=(max(half_width + 2 * thick, 0.03), 0.026, (0.138 - top) / 2), **LOOK,
@@ -138,7 +138,7 @@ def add_fingers(tool: mjcf.Element, half_width: float, height: float) -> None:
         low = height + 0.002
         tool.add(
             "geom", type="box", pos=(side * (half_width + thick), 0, (low + top) / 2),
-            size=(thick, 0.009, (top - low) / 2), rgba=GREY, **LOOK,
+            size=(thick, 0.007, (top - low) / 2), rgba=DARK, **LOOK,
         )  # fmt: skip
 
 
