@@ -62,7 +62,7 @@ class DemoSettings:
 
 def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     """Run the demo; returns the page's path. Nothing that it started outlives it."""
-    groups = {split: count for split, count in (settings.groups or {}).items() if count}
+    groups: dict[Split, int] = {s: n for s, n in (settings.groups or {}).items() if n}
     if not groups:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
     bundle = Path(settings.bundle) if settings.bundle else SHIPPED

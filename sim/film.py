@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import mujoco
@@ -82,9 +83,10 @@ def save_film(path: Path, pictures: Iterator[np.ndarray], period: float) -> None
                 loop=0,
             )
         elif path.suffix == ".mp4":
-            with imageio.get_writer(
+            writer: Any = imageio.get_writer(
                 path, fps=1 / period, codec="libx264", quality=8, macro_block_size=16
-            ) as writer:
+            )
+            with writer:
                 for picture in pictures:
                     writer.append_data(picture)
         else:

@@ -15,7 +15,7 @@ from sim.insertion import SPACE, InsertionWorlds
 from sim.plugs import FAMILIES
 from sim.scripted import Privileged
 from sim.ur5e import BASE, HOME, JOINTS, LINKS, TOOL_LENGTH, TORQUE_LIMITS
-from sim.wrist import STIFFNESS
+from sim.wrist import STIFFNESS, retention_force, task_plug
 
 ONE = np.ones(1, bool)
 
@@ -133,6 +133,21 @@ def test_force_on_the_socket_follows_the_stiffness() -> None:
         force = -motion.wrench[0, -1, 2]
         assert lead > 0.004
         assert force == pytest.approx(STIFFNESS[2] * stiffness * lead, rel=0.2)
+
+
+def test_springs_press_on_a_plug_that_is_inside() -> None:
+    task = SPACE.task(family="peg_round", clearance=0.25e-3, friction=0.15, retention=12)
+    body = ArmBody()
+    body.assign([task])
+    body.place(ONE, np.array([[0, 0, 0.003, 0, 0, 0.0]]))
+    for z in np.linspace(0.003, -0.011, 20):
+        body.step(np.array([[0, 0, z, 0, 0, 0]]), 25)
+    motion = body.step(np.array([[0, 0, -0.011, 0, 0, 0]]), 25)
+    depth = -float(body.qpos[0, 2])
+    assert depth > 0.008
+    expected = retention_force(task, depth, task_plug(task))
+    assert expected > 3
+    assert -motion.wrench[0, :, 2].mean() == pytest.approx(expected, abs=1.0)
 
 
 def test_wrench_is_zeroed_in_the_air() -> None:
