@@ -32,7 +32,7 @@ from robot_bridge.codec import Frame, decode_command, decode_message, encode_obs
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError, LimitError
 from robot_bridge.handshake import specs
 from robot_bridge.limits import Limits
-from robot_bridge.link import Link
+from robot_bridge.link import Link, read_stop
 from robot_bridge.messages import (
     STOPPED,
     Command,
@@ -48,7 +48,6 @@ from robot_bridge.messages import (
     Ready,
     Release,
     ResetRequest,
-    Stop,
     Welcome,
 )
 
@@ -277,7 +276,7 @@ class RobotClient:
     def _hear(self, frame: Frame) -> None:
         """Everything the bridge says unasked."""
         if frame.kind is Kind.STOP:
-            self._occur(safety.Halt(decode_message(frame, Stop).reason))
+            self._occur(safety.Halt(read_stop(frame).reason))
         elif frame.kind is Kind.RELEASE:
             decode_message(frame, Release)
             self._occur(safety.Release())

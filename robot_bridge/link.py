@@ -106,7 +106,7 @@ class Link:
             reasons = decode_message(frame, Refused).reasons
             self._over = HandshakeError, f"{self.endpoint}: refused: {'; '.join(reasons)}"
         if frame.kind is Kind.STOP:
-            stop = decode_message(frame, Stop)
+            stop = read_stop(frame)
             if stop.closing:
                 self._over = BridgeLost, f"{self.endpoint}: the bridge closed: {stop.reason}"
         self._check_over()
@@ -136,6 +136,14 @@ class Link:
             self._socket.set(zmq.LINGER, 0)
         self._socket.close()
         self._context.term()
+
+
+def read_stop(frame: Frame) -> Stop:
+    """The stop in a frame. A stop whose words cannot be read is a stop all the same."""
+    try:
+        return decode_message(frame, Stop)
+    except CodecError as error:
+        return Stop(f"the bridge says stop, and why cannot be read: {error}")
 
 
 def _milliseconds(deadline: float) -> int:

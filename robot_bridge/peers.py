@@ -35,6 +35,7 @@ from robot_bridge.messages import (
 from robot_bridge.robot import Robot
 
 HEARTBEAT = 0.5  # between signs of life to every peer [s]
+REASON = 1000  # characters of a text put together here: few enough for every bound on the wire
 
 
 @dataclass(eq=False)
@@ -131,8 +132,10 @@ class Peers:
 
     def dismiss(self, reason: str) -> None:
         """Stop every robot and send every peer away."""
-        for peer in list(self._peers.values()):
-            self._send(peer, Stop(reason, closing=True))
+        for peer in self._peers.values():
+            self._send(peer, _stop(reason, closing=True))
+        # Only now: a worker that hangs must not keep the next robot from its stop.
+        for peer in self._peers.values():
             if peer.robot is not None:
                 peer.robot.close()
         self._peers.clear()
@@ -196,7 +199,7 @@ class Peers:
     def _stop(self, operator: Peer, frame: Frame) -> None:
         stop = decode_message(frame, Stop)
         for peer in self._robots().values():
-            self._send(peer, Stop(f"operator {operator.name!r}: {stop.reason}"))
+            self._send(peer, _stop(f"operator {operator.name!r}: {stop.reason}"))
 
     def _release(self, operator: Peer, frame: Frame) -> None:
         release = decode_message(frame, Release)
@@ -250,3 +253,8 @@ class Peers:
 
     def _refuse(self, address: bytes, reasons: list[str]) -> None:
         self._post(address, encode_message(Refused(tuple(reasons))))
+
+
+def _stop(reason: str, closing: bool = False) -> Stop:
+    # One word too many, and the robot's decoder would refuse the stop.
+    return Stop(reason[:REASON], closing)

@@ -138,6 +138,14 @@ def test_a_stop_wins_over_every_command_after_it(pair):
     assert "button" in client.state.reason
 
 
+def test_a_stop_whose_words_cannot_be_read_stops(pair):
+    impostor, client = pair
+    endless = codec.encode_message(Stop("x" * 5000))
+    impostor.replies += [lambda sequence: [endless]] * 2
+    client.exchange(GOOD, first=True)
+    assert client.exchange(GOOD).mode is Mode.STOP
+
+
 def test_silence_repeats_a_valid_command_then_holds_damps_and_stops(pair):
     impostor, client = pair
     impostor.replies += [track(0.001, 0, 0)] + [silence] * 40

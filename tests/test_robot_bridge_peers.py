@@ -1,0 +1,76 @@
+"""What becomes of each frame, and who is told, without sockets."""
+
+import pytest
+import tiny_bundle
+
+from adapt.bundle import PolicyBundle
+from robot_bridge import codec
+from robot_bridge.handshake import specs
+from robot_bridge.messages import Hello, Kind, Stop, Welcome
+from robot_bridge.peers import Peers
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+class Post:
+    """Keeps what was sent to whom, as frames, in order."""
+
+    def __init__(self, bundle):
+        self.sent = []
+        self.peers = Peers(bundle, self.send, 0, 1, lambda line: None)
+        self._bundle = bundle
+        self._sessions = {}
+
+    def send(self, address, data):
+        self.sent.append((address, codec.decode(data)))
+        return True
+
+    def frames(self, address, kind):
+        return [frame for to, frame in self.sent if to == address and frame.kind is kind]
+
+    def say(self, address, message):
+        session = self._sessions.get(address, 0)
+        self.peers.take(address, codec.encode_message(message, session=session))
+
+    def join(self, address, role="robot", **changes):
+        manifest = self._bundle.manifest
+        fields = {}
+        if role == "robot":
+            fields["observation"] = specs(manifest.observation)
+            fields["action"] = specs(manifest.action)
+            fields["control_period"] = manifest.control_period
+        self.say(address, Hello(role, address.decode(), **(fields | changes)))
+        for frame in self.frames(address, Kind.WELCOME):
+            self._sessions[address] = codec.decode_message(frame, Welcome).session
+
+
+@pytest.fixture
+def post(bundle):
+    made = Post(bundle)
+    yield made
+    made.peers.dismiss("done")
+
+
+@pytest.mark.parametrize("length", [10, 4096])
+def test_an_operators_stop_can_be_read_whatever_its_reason(post, length):
+    post.join(b"arm")
+    post.join(b"somebody", role="operator")
+    post.say(b"somebody", Stop("x" * length))
+    (frame,) = post.frames(b"arm", Kind.STOP)
+    assert "'somebody': xxx" in codec.decode_message(frame, Stop).reason
+
+
+def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkeypatch):
+    post.join(b"arm")
+    post.join(b"leg")
+    order = []
+    monkeypatch.setattr(post, "send", lambda address, data: order.append("stop") or True)
+    monkeypatch.setattr(post.peers, "_post", post.send)
+    for peer in post.peers._peers.values():
+        monkeypatch.setattr(peer.robot._adaptation, "close", lambda: order.append("close"))
+    # Long, as the words of an exception can be.
+    post.peers.dismiss("fault: " + "x" * 100_000)
+    assert order == ["stop", "stop", "close", "close"]
