@@ -19,6 +19,7 @@ from adapt.runtime import CPU
 from adapt.settings import compose
 from robot_bridge.errors import CodecError
 from robot_bridge.interrupt import Interrupt
+from robot_bridge.limits import Limits
 from robot_bridge.peers import Peers
 from robot_bridge.router import Router
 
@@ -41,10 +42,16 @@ class BridgeSettings:
 
 
 class Daemon:
-    """The loop: receive → validate → act → answer. Binds at once; raises EndpointError."""
+    """The loop: receive → validate → act → answer. Binds at once.
+
+    Raises LimitError for a bundle whose limits nothing can keep, EndpointError.
+    """
 
     def __init__(self, bundle: PolicyBundle, settings: BridgeSettings) -> None:
-        period_ns = round(bundle.manifest.control_period * 1e9)
+        manifest = bundle.manifest
+        # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
+        Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
+        period_ns = round(manifest.control_period * 1e9)
         self._router = Router(settings.endpoint)
         self._peers = Peers(
             bundle, self._router.send, settings.seed, settings.validity * period_ns, log

@@ -10,16 +10,26 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tiny_bundle
 import zmq
 
-from adapt.bundle import read_manifest
+from adapt.bundle import PolicyBundle, read_manifest, write_bundle
+from adapt.manifest import Limit
 from robot_bridge.client import RobotClient
 from robot_bridge.codec import HEADER, decode, decode_message, encode_message
+from robot_bridge.daemon import BridgeSettings, Daemon
 from robot_bridge.endpoint import check
-from robot_bridge.errors import BridgeError, BridgeLost, EndpointError, HandshakeError, RobotLost
+from robot_bridge.errors import (
+    BridgeError,
+    BridgeLost,
+    EndpointError,
+    HandshakeError,
+    LimitError,
+    RobotLost,
+)
 from robot_bridge.handshake import specs
 from robot_bridge.messages import Begin, FieldSpec, Hello, Mode, Outcome, Refused
 from robot_bridge.operator_client import OperatorClient
@@ -297,6 +307,18 @@ def test_a_tcp_port_in_use_and_a_bundle_that_is_not_there(bundle, tmp_path):
             assert code == 2
             assert words in said
             assert "Traceback" not in said
+    assert not (tmp_path / "b").exists()
+
+
+def test_limits_that_nothing_can_keep_are_refused_before_a_robot_comes(tmp_path):
+    manifest, graphs, golden = tiny_bundle.build()
+    limit = Limit("rate", "wrench", -1.0, 1.0, "N/s", "measured, so not ours to slow down")
+    write_bundle(
+        tmp_path / "odd", msgspec.structs.replace(manifest, limits=[limit]), graphs, golden
+    )
+    settings = BridgeSettings(tmp_path / "odd", f"ipc://{tmp_path}/b")
+    with pytest.raises(LimitError, match="limit on the rate of 'wrench'"):
+        Daemon(PolicyBundle.load(settings.bundle), settings).close("no limits")
     assert not (tmp_path / "b").exists()
 
 
