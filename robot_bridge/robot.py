@@ -51,6 +51,7 @@ class Robot:
         self._ready = Ready()
         self._episode: Episode | None = None
         self._outcome: Outcome | None = None
+        self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._sequence = -1
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
         self._events: list[tuple[str, str]] = []
@@ -58,7 +59,7 @@ class Robot:
 
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way."""
-        if self._begin or self._episode:
+        if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         if begin.new_task:
             # A new adapter, not a reset one: its draws then depend on this seed and task alone,
@@ -146,7 +147,10 @@ class Robot:
         return Command(observation.sequence, self._validity_ns, mode, payload, version)
 
     def _open(self) -> None:
-        if self._episode is not None:
+        if self._outcome is not None:
+            # Both came at once. Waiting for the worker here would delay the answer.
+            self._conclude()
+        elif self._episode is not None:
             self._tell("episode_cut", "a new episode starts before the last one ended")
             self._adapter.end_episode()
         width = self._limits.observation_size + self._limits.action_size
@@ -169,15 +173,22 @@ class Robot:
         return self._outcome is not None
 
     def finished(self) -> Iterator[EpisodeRecord]:
-        """The record of the episode that ended, once everything in it has been learnt from."""
-        if self._episode is None or self._outcome is None or not self._adaptation.settled:
+        """The record of an episode that ended, once everything in it has been learnt from or the
+        next one has begun."""
+        if self._adaptation.settled:
+            self._conclude()
+        records, self._records = self._records, []
+        yield from records
+
+    def _conclude(self) -> None:
+        if self._episode is None or self._outcome is None:
             return
         self._gather()
         self._adapter.end_episode()
         record = self._episode.record(self._outcome, self._adapter.belief)
         self._episode = self._outcome = self._last = None
         if record is not None:
-            yield record
+            self._records.append(record)
 
     def events(self) -> list[tuple[str, str]]:
         """(name, text) of what went wrong since the last call."""

@@ -113,6 +113,16 @@ def test_one_episode_at_a_time_and_its_record(driver):
     robot.begin(Begin("arm", 5, 0, 9, True))
 
 
+def test_an_end_and_the_next_start_at_once_lose_no_record(driver):
+    driver.robot.begin(Begin("arm", 4, 0, 9, True))
+    driver.send(flags=Flag.FIRST)
+    driver.send(flags=Flag.LAST)
+    driver.robot.end(OUTCOME)
+    driver.send(flags=Flag.FIRST)
+    assert [record.task for record in driver.robot.finished()] == [4]
+    assert driver.robot.events() == []
+
+
 def test_off_the_control_path_the_same_is_learnt(bundle):
     records = []
     for simulated in (True, False):
