@@ -56,6 +56,7 @@ from robot_bridge.messages import (
 SIMULATED_PATIENCE = 2.0
 CONNECT = 10.0  # [s]
 GLANCE = 0.1  # between looks at the bridge's signs of life [s]
+REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
 
 class RobotClient:
@@ -108,7 +109,8 @@ class RobotClient:
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]; returns what the bridge serves.
 
-        Raises BridgeLost when nobody answers, HandshakeError with every difference.
+        Raises BridgeLost when nobody answers, HandshakeError with every difference, CodecError for
+        a name or field that no bridge would take.
         """
         welcome = self._link.introduce(self._hello, timeout)
         self._limits = Limits(
@@ -191,11 +193,11 @@ class RobotClient:
 
     def halt(self, reason: str) -> None:
         """Latch the stop from the driver's side."""
-        self._occur(safety.Halt(reason))
+        self._occur(safety.Halt(reason[:REASON]))
 
     def end_episode(self, outcome: Outcome) -> None:
-        """Say how the episode ended. Raises BridgeError for a number that is not finite,
-        BridgeLost without a bridge."""
+        """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
+        that is too long, BridgeLost without a bridge."""
         _finite("outcome", outcome.measures | {"duration": outcome.duration})
         self._occur(safety.Finish())
         self._link.send(outcome)
@@ -276,7 +278,7 @@ class RobotClient:
     def _hear(self, frame: Frame) -> None:
         """Everything the bridge says unasked."""
         if frame.kind is Kind.STOP:
-            self._occur(safety.Halt(read_stop(frame).reason))
+            self._occur(safety.Halt(read_stop(frame).reason[:REASON]))
         elif frame.kind is Kind.RELEASE:
             decode_message(frame, Release)
             self._occur(safety.Release())

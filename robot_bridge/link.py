@@ -51,7 +51,8 @@ class Link:
 
     def introduce(self, hello: Hello, timeout: float) -> Welcome:
         """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
-        BridgeLost when nobody answers; the link is closed then."""
+        BridgeLost when nobody answers, CodecError for a hello that no bridge would take; the link
+        is closed then."""
         try:
             return self._introduce(hello, timeout)
         except BaseException:
@@ -60,7 +61,7 @@ class Link:
 
     def _introduce(self, hello: Hello, timeout: float) -> Welcome:
         deadline = time.monotonic() + timeout
-        self.tell(encode_message(hello))
+        self.tell(_checked(hello))
         while (left := deadline - time.monotonic()) > 0:
             frame = self.receive(left)
             if frame is not None and frame.kind is Kind.WELCOME:
@@ -82,11 +83,9 @@ class Link:
 
     def send(self, message: Message) -> None:
         """Send one struct. Raises BridgeLost when the bridge is known to be gone, CodecError when
-        the struct would be too large."""
+        it is not what the bridge would take."""
         self._check_over()
-        data = encode_message(message, session=self.session)
-        if len(data) > FRAME_BYTES:
-            raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
+        data = _checked(message, self.session)
         if not self.tell(data):
             raise BridgeLost(f"{self.endpoint}: the bridge is gone")
 
@@ -136,6 +135,15 @@ class Link:
             self._socket.set(zmq.LINGER, 0)
         self._socket.close()
         self._context.term()
+
+
+def _checked(message: Message, session: int = 0) -> bytes:
+    """One frame, read back once: the bridge drops what breaks a bound, and nobody would answer."""
+    data = encode_message(message, session=session)
+    if len(data) > FRAME_BYTES:
+        raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
+    decode_message(decode(data), type(message))
+    return data
 
 
 def read_stop(frame: Frame) -> Stop:

@@ -36,6 +36,7 @@ from robot_bridge.robot import Robot
 
 HEARTBEAT = 0.5  # between signs of life to every peer [s]
 REASON = 1000  # characters of a text put together here: few enough for every bound on the wire
+REASONS = 15  # of one refusal: even in four-byte characters they fit a frame
 
 
 @dataclass(eq=False)
@@ -252,7 +253,10 @@ class Peers:
         self._post(peer.address, encode_message(message, session=peer.session))
 
     def _refuse(self, address: bytes, reasons: list[str]) -> None:
-        self._post(address, encode_message(Refused(tuple(reasons))))
+        kept = [reason[:REASON] for reason in reasons[:REASONS]]
+        if len(reasons) > len(kept):
+            kept.append(f"and {len(reasons) - len(kept)} more")
+        self._post(address, encode_message(Refused(tuple(kept))))
 
 
 def _stop(reason: str, closing: bool = False) -> Stop:

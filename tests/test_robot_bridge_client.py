@@ -12,9 +12,9 @@ from adapt.bundle import PolicyBundle
 from adapt.manifest import Limit
 from robot_bridge import codec
 from robot_bridge.client import RobotClient
-from robot_bridge.errors import BridgeError
+from robot_bridge.errors import BridgeError, CodecError
 from robot_bridge.handshake import welcome
-from robot_bridge.messages import Command, Flag, Kind, Mode, Stop
+from robot_bridge.messages import Command, Flag, Kind, Mode, Outcome, Stop
 
 GOOD = np.zeros(6, np.float32)
 SESSION = 5
@@ -161,6 +161,20 @@ def test_numbers_that_are_none_are_refused_before_they_are_sent(pair):
     _, client = pair
     with pytest.raises(BridgeError, match="truth: x is nan"):
         client.ready({"x": float("nan")})
+
+
+def test_what_the_bridge_would_drop_unread_is_refused_before_it_is_sent(pair):
+    _, client = pair
+    with pytest.raises(CodecError, match=r"EPISODE_END: .* `\$\.reason`"):
+        client.end_episode(Outcome(False, 1, 0.1, "x" * 5000))
+    # What a stop says fits an outcome that quotes it.
+    client.halt("x" * 5000)
+    client.end_episode(Outcome(False, 1, 0.1, f"stopped: {client.state.reason}"))
+
+
+def test_a_name_that_no_bridge_would_take_is_not_taken_for_a_bridge_that_is_gone(tmp_path):
+    with pytest.raises(CodecError, match=r"HELLO: .* `\$\.name`"):
+        RobotClient(f"ipc://{tmp_path}/b", "x" * 200, [], [], 0.05).connect(0.1)
 
 
 def test_a_measured_force_beyond_its_limit_damps(bundle, tmp_path):

@@ -6,7 +6,7 @@ import tiny_bundle
 from adapt.bundle import PolicyBundle
 from robot_bridge import codec
 from robot_bridge.handshake import specs
-from robot_bridge.messages import Hello, Kind, Stop, Welcome
+from robot_bridge.messages import FieldSpec, Hello, Kind, Refused, Stop, Welcome
 from robot_bridge.peers import Peers
 
 
@@ -74,3 +74,14 @@ def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkey
     # Long, as the words of an exception can be.
     post.peers.dismiss("fault: " + "x" * 100_000)
     assert order == ["stop", "stop", "close", "close"]
+
+
+def test_a_refusal_can_be_read_however_much_differs(post):
+    many = tuple(FieldSpec(f"{'x' * 120}{number}", (1,), "m") for number in range(256))
+    post.join(b"arm", observation=many)
+    (frame,) = post.frames(b"arm", Kind.REFUSED)
+    reasons = codec.decode_message(frame, Refused).reasons
+    assert reasons[0].startswith("observation fields: expected tip_position, wrench; found xxx")
+    post.peers._refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
+    frame = post.frames(b"arm", Kind.REFUSED)[-1]
+    assert codec.decode_message(frame, Refused).reasons[-1] == "and 285 more"
