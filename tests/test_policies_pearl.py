@@ -1,0 +1,162 @@
+"""The learner, on a line with a hidden goal: what flows where, and that it learns to look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_worlds import SPACE, SPEC, ToyWorlds
+
+from policies.adaptation import BatchAdapter
+from policies.collect import collect_run
+from policies.pearl import PearlConfig, PearlLearner
+from policies.replay import RunReplay
+from policies.rollout import adaptation_curve
+
+CONFIG = PearlConfig(
+    objective="posterior",
+    latent=2,
+    capacity=15,
+    actor_hidden=(32, 32),
+    critic_hidden=(32, 32),
+    encoder_hidden=(32,),
+    discount=0.9,
+    learning_rate=3e-3,
+    encoder_learning_rate=3e-3,
+    tasks_per_batch=8,
+    rows_per_task=8,
+    target_rate=0.02,
+)
+WORLDS, STEPS = 32, 15
+
+
+def learner(**changes: object) -> PearlLearner:
+    return PearlLearner(SPEC, replace(CONFIG, **changes), seed=0, device="cpu", bfloat16=False)
+
+
+def adapter(of: PearlLearner, worlds: int = WORLDS, seed: int = 0) -> BatchAdapter:
+    generator = torch.Generator().manual_seed(seed)
+    return BatchAdapter(of.actor, of.encoder, worlds, of.n_z, 15, of.config.hold, generator)
+
+
+def filled(of: PearlLearner, rounds: int = 4) -> tuple[RunReplay, np.ndarray]:
+    """A replay of random actions, and the factors of its tasks."""
+    rng = np.random.default_rng(0)
+    replay = RunReplay(rounds * WORLDS, STEPS, 1, 1, rounds * WORLDS)
+    worlds, factors = ToyWorlds(WORLDS, 0), []
+    for i in range(rounds):
+        worlds.assign(SPACE.sample(WORLDS, rng))
+        factors.append(worlds.factors())
+        run, _ = collect_run(
+            worlds,
+            np.arange(WORLDS) + i * WORLDS,
+            STEPS,
+            adapter(of),
+            True,
+            True,
+            script=lambda o: rng.uniform(-1, 1, (WORLDS, 1)),
+        )
+        replay.add(run)
+    return replay, np.concatenate(factors)
+
+
+def gradients(of: PearlLearner, loss: torch.Tensor) -> bool:
+    """Whether the loss reaches the encoder."""
+    assert of.encoder is not None
+    found = torch.autograd.grad(
+        loss, list(of.encoder.parameters()), allow_unused=True, retain_graph=True
+    )
+    return any(g is not None and g.abs().sum() > 0 for g in found)
+
+
+@pytest.mark.parametrize(("objective", "through"), [("critic", True), ("posterior", False)])
+def test_the_critic_trains_the_encoder_only_where_the_objective_says_so(
+    objective: str, through: bool
+) -> None:
+    of = learner(objective=objective)
+    replay, factors = filled(of)
+    runs = replay.sample_runs(8, 64, np.random.default_rng(0))
+    truth = torch.from_numpy(factors[replay.arrays["task"][runs]])
+    latent, own = of._latents(replay, runs, truth, np.random.default_rng(1), {})
+    rows = replay.rows(runs, 8, np.random.default_rng(2))
+    critic = of._critic_loss(rows, latent, truth.repeat_interleave(8, 0), {})
+    assert latent.requires_grad == through
+    assert own is not None and gradients(of, own)
+    if through:
+        assert gradients(of, critic)
+
+
+def test_an_update_depends_on_its_seeds_alone() -> None:
+    weights = []
+    for _ in range(2):
+        of = learner()
+        replay, factors = filled(of)
+        rng = np.random.default_rng(5)
+        for _ in range(3):
+            of.update(replay, factors, rng)
+        weights.append(torch.cat([p.ravel() for p in of.actor.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_every_network_moves_and_the_target_follows_slowly() -> None:
+    of = learner()
+    replay, factors = filled(of)
+    before = {k: [p.clone() for p in m.parameters()] for k, m in of.modules().items()}
+    of.update(replay, factors, np.random.default_rng(0))
+    for name, module in of.modules().items():
+        moved = [
+            (p - q).abs().max() for p, q in zip(module.parameters(), before[name], strict=True)
+        ]
+        assert max(moved) > 0, name
+    pairs = zip(of.target.parameters(), before["target"], of.critic.parameters(), strict=True)
+    for now, then, leader in pairs:
+        torch.testing.assert_close(now, then + CONFIG.target_rate * (leader - then))
+
+
+def test_a_policy_without_a_latent_has_no_encoder_and_still_updates() -> None:
+    of = learner(objective="none")
+    replay, factors = filled(of)
+    info = of.update(replay, factors, np.random.default_rng(0))
+    assert of.encoder is None and of.n_z == 0 and "kl" not in info
+
+
+def test_it_learns_where_the_goal_is_and_goes_there() -> None:
+    """After one episode of context the goal is known; without any, it is not."""
+    of = learner()
+    replay, factors = filled(of)
+    context, _ = replay.context(np.arange(replay.filled))
+    of.fit_normalisers(
+        torch.from_numpy(replay.arrays["observation"]).reshape(-1, 1), context.reshape(-1, 4)
+    )
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        of.update(replay, factors, rng)
+    worlds = ToyWorlds(128, 3)
+    worlds.assign(SPACE.sample(128, np.random.default_rng(9)))
+    curve = adaptation_curve(worlds, adapter(of, 128, 1), 3, True, True)
+    error = np.sqrt(((curve.mean[:, :, 0] - curve.truth) ** 2).mean(0))
+    assert error[0] > 0.8 > 4 * error[1]
+    # The belief is calibrated: the truth lies about one of its standard deviations away.
+    apart = (curve.mean[:, 0, 0] - curve.truth[:, 0]) / curve.std[:, 0, 0]
+    assert 0.8 < np.sqrt((apart**2).mean()) < 1.2
+    assert curve.success[:, 1:].mean() > 0.9
+    assert curve.steps[:, 2].mean() < curve.steps[:, 0].mean()
+
+
+def test_a_diverged_step_restarts_its_episode_and_counts_for_nothing() -> None:
+    of = learner()
+    worlds = ToyWorlds(2, 0)
+    worlds.assign([SPACE.task(goal=1.0), SPACE.task(goal=1.0)])
+    worlds.diverge = {(1, 2)}
+
+    class Still(BatchAdapter):
+        def act(self, observation: np.ndarray, stochastic: np.ndarray | bool) -> np.ndarray:
+            return np.zeros((2, 1), np.float32)
+
+    still = Still(of.actor, of.encoder, 2, 1, 15, 0, torch.Generator().manual_seed(0))
+    curve = adaptation_curve(worlds, still, 1, True, True)
+    assert curve.steps[:, 0].tolist() == [SPEC.horizon, SPEC.horizon]
+    np.testing.assert_allclose(curve.returns[:, 0], -SPEC.horizon)
+    assert still._next.tolist() == [SPEC.horizon, 2 + SPEC.horizon]
