@@ -106,7 +106,7 @@ def scripted(script: SpiralSearch | Privileged, tasks: list[Task]) -> Outcome:
 def report(group: str, method: str, tasks: list[Task], outcome: Outcome, seed: int) -> None:
     """Success by episode, for the group and for each of its families."""
     families = np.array([t.choice("family") for t in tasks])
-    names = sorted(set(families))
+    names = sorted({t.choice("family") for t in tasks})
     for family in ["all", *names] if len(names) > 1 else ["all"]:
         rows = np.ones(len(tasks), bool) if family == "all" else families == family
         for k in SHOWN[: 1 if outcome.success.shape[1] == 1 else len(SHOWN)]:
