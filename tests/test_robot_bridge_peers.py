@@ -1,5 +1,7 @@
 """What becomes of each frame, and who is told, without sockets."""
 
+from typing import Literal
+
 import pytest
 import tiny_bundle
 
@@ -35,7 +37,7 @@ class Post:
         session = self._sessions.get(address, 0)
         self.peers.take(address, codec.encode_message(message, session=session))
 
-    def join(self, address, role="robot", **changes):
+    def join(self, address, role: Literal["robot", "operator"] = "robot", **changes):
         manifest = self._bundle.manifest
         fields = {}
         if role == "robot":
