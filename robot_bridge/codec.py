@@ -133,7 +133,10 @@ def decode_message(frame: Frame, expected: type[M]) -> M:
 
 def encode_observation(observation: Observation, session: int) -> bytes:
     """One OBSERVATION frame."""
-    head = OBSERVATION.pack(observation.reward, observation.faults)
+    # Too large for a float32 becomes infinite, which the bridge refuses, and not an exception in
+    # the middle of a driver's loop.
+    with np.errstate(over="ignore"):
+        head = OBSERVATION.pack(np.float32(observation.reward), observation.faults)
     return encode(
         Kind.OBSERVATION,
         head + observation.payload.astype("<f4", copy=False).tobytes(),

@@ -24,7 +24,7 @@ from robot_bridge.messages import (
 CONNECT = 10.0  # [s]
 GLANCE = 0.2  # between looks at the bridge's signs of life [s]
 # Events after which the robot will not finish its episode.
-ENDINGS = ("robot_lost", "robot_left", STOPPED)
+ENDINGS = ("robot_lost", "robot_left", "episode_cut", STOPPED)
 REFUSALS = ("robot_unknown", "begin_refused")
 
 
@@ -121,10 +121,11 @@ class OperatorClient:
     def _judge(self, event: Event, robot: str) -> None:
         if event.name in REFUSALS:
             raise BridgeError(f"{event.name}: {event.text}")
-        if event.robot == robot and event.name in ENDINGS:
+        # An empty name asked for the only robot there is.
+        if robot in ("", event.robot) and event.name in ENDINGS:
             advice = (
                 "; once it is safe, release it with `acclimate trial release=true`"
                 if event.name == STOPPED
                 else ""
             )
-            raise RobotLost(f"robot {robot!r}: {event.name}: {event.text}{advice}")
+            raise RobotLost(f"robot {event.robot!r}: {event.name}: {event.text}{advice}")

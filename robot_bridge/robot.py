@@ -51,6 +51,7 @@ class Robot:
         self._ready = Ready()
         self._episode: Episode | None = None
         self._outcome: Outcome | None = None
+        self._over = False  # whether the open episode has had its last observation
         self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._sequence = -1
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
@@ -98,7 +99,7 @@ class Robot:
             return self._still(observation, Mode.STOP if observation.faults else Mode.HOLD)
         self._learn(observation)
         if observation.flags & Flag.LAST:
-            self._last = None
+            self._last, self._over = None, True
             return self._still(observation, Mode.HOLD)
         return self._act(observation, episode)
 
@@ -133,7 +134,7 @@ class Robot:
         """Name and text of what forbids motion; empty when nothing does."""
         if observation.faults:
             return "robot_fault", f"the robot reports {Fault(observation.faults)!r}"
-        if self._episode is None:
+        if self._episode is None or self._over:
             return "no_episode", "an observation outside an episode; one starts with flag FIRST"
         if text := self._limits.invalid(observation.payload):
             return "observation_invalid", text
@@ -157,6 +158,7 @@ class Robot:
         self._episode = Episode(self.name, self._begin, self._adapter.belief, width)
         self._episode.ready = self._ready
         self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
+        self._over = False
         self._adapter.begin_episode()
 
     def end(self, outcome: Outcome) -> None:
@@ -165,7 +167,7 @@ class Robot:
             self._tell("no_episode", "the end of an episode that never began")
             self._begin = None
             return
-        self._outcome = outcome
+        self._outcome, self._over = outcome, True
 
     @property
     def settling(self) -> bool:

@@ -113,6 +113,16 @@ def test_one_episode_at_a_time_and_its_record(driver):
     robot.begin(Begin("arm", 5, 0, 9, True))
 
 
+def test_after_the_last_observation_nothing_moves(driver):
+    driver.send(flags=Flag.FIRST)
+    driver.send(flags=Flag.LAST)
+    assert driver.send().mode is Mode.HOLD
+    assert driver.learnt == 1
+    driver.send(flags=Flag.FIRST)
+    driver.robot.end(OUTCOME)
+    assert driver.send().mode is Mode.HOLD
+
+
 def test_an_end_and_the_next_start_at_once_lose_no_record(driver):
     driver.robot.begin(Begin("arm", 4, 0, 9, True))
     driver.send(flags=Flag.FIRST)
