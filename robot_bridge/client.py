@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -56,6 +57,7 @@ from robot_bridge.messages import (
 SIMULATED_PATIENCE = 2.0
 CONNECT = 10.0  # [s]
 GLANCE = 0.1  # between looks at the bridge's signs of life [s]
+EVENTS = 100  # a driver that never looks at them runs for months
 REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
 
@@ -104,7 +106,8 @@ class RobotClient:
         self._unapplied = False
         self.state = safety.State()
         self.welcome: Welcome | None = None
-        self.events: list[Event] = []  # from the bridge, about this robot; the driver may clear it
+        # From the bridge, about this robot, the latest EVENTS of them.
+        self.events: deque[Event] = deque(maxlen=EVENTS)
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]; returns what the bridge serves.

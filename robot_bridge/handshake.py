@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapt.bundle import PolicyBundle
-from adapt.manifest import Field
+from adapt.manifest import Field, Manifest
 from robot_bridge.messages import FieldSpec, Hello, Welcome
 
 # Periods come from YAML on one side and from a robot's data sheet on the other.
 PERIOD_TOLERANCE = 1e-9
 
 
-def differences(bundle: PolicyBundle, hello: Hello) -> list[str]:
-    """Each way in which a robot's Hello disagrees with the bundle; empty when they agree."""
-    manifest = bundle.manifest
+def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[str]:
+    """Each way in which a robot's Hello disagrees with what is served; empty when they agree.
+
+    Both ends ask: the bridge of its bundle, the robot of the bridge's welcome.
+    """
     found: list[str] = []
-    if hello.digest and hello.digest != bundle.digest:
-        found.append(f"bundle digest: expected {bundle.digest}, found {hello.digest}")
-    found += _fields("observation", manifest.observation, hello.observation)
-    found += _fields("action", manifest.action, hello.action)
-    if abs(manifest.control_period - hello.control_period) > PERIOD_TOLERANCE:
+    if hello.digest and hello.digest != digest:
+        found.append(f"bundle digest: expected {digest}, found {hello.digest}")
+    found += _fields("observation", served.observation, hello.observation)
+    found += _fields("action", served.action, hello.action)
+    if abs(served.control_period - hello.control_period) > PERIOD_TOLERANCE:
         found.append(
-            f"control period: expected {manifest.control_period:g} s, found "
+            f"control period: expected {served.control_period:g} s, found "
             f"{hello.control_period:g} s"
         )
     return found

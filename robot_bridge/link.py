@@ -18,6 +18,7 @@ from robot_bridge.codec import (
     encode_message,
 )
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
+from robot_bridge.handshake import differences
 from robot_bridge.messages import Hello, Kind, Message, Refused, Stop, Welcome
 
 LINGER_MS = 300  # for the last word
@@ -66,6 +67,9 @@ class Link:
             frame = self.receive(left)
             if frame is not None and frame.kind is Kind.WELCOME:
                 welcome = decode_message(frame, Welcome)
+                wrong = differences(welcome, welcome.digest, hello) if hello.role == "robot" else []
+                if wrong:
+                    raise HandshakeError(f"{self.endpoint}: served is not ours: {'; '.join(wrong)}")
                 self.session = welcome.session
                 return welcome
         raise BridgeLost(

@@ -146,7 +146,9 @@ class Peers:
         for peer in list(self._peers.values()):
             if peer.name == hello.name or peer.address == address:
                 self._check(peer)
-        problems = differences(self._bundle, hello) if hello.role == "robot" else []
+        problems: list[str] = []
+        if hello.role == "robot":
+            problems += differences(self._bundle.manifest, self._bundle.digest, hello)
         if address in self._peers:
             problems.append("this connection has shaken hands already")
         elif hello.role == "robot" and hello.name in self._robots():

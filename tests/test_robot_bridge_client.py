@@ -12,9 +12,9 @@ from adapt.bundle import PolicyBundle
 from adapt.manifest import Limit
 from robot_bridge import codec
 from robot_bridge.client import RobotClient
-from robot_bridge.errors import BridgeError, CodecError
+from robot_bridge.errors import BridgeError, CodecError, HandshakeError
 from robot_bridge.handshake import welcome
-from robot_bridge.messages import Command, Flag, Kind, Mode, Outcome, Stop
+from robot_bridge.messages import Command, Event, Flag, Kind, Mode, Outcome, Stop
 
 GOOD = np.zeros(6, np.float32)
 SESSION = 5
@@ -161,6 +161,32 @@ def test_numbers_that_are_none_are_refused_before_they_are_sent(pair):
     _, client = pair
     with pytest.raises(BridgeError, match="truth: x is nan"):
         client.ready({"x": float("nan")})
+
+
+def test_a_reward_beyond_float32_is_for_the_bridge_to_refuse(pair):
+    impostor, client = pair
+    impostor.replies += [track(0, 0, 0)] * 2
+    client.exchange(GOOD, first=True)
+    client.exchange(GOOD, reward=1e300)
+    assert impostor.seen[1].reward == np.inf
+
+
+def test_events_that_nobody_reads_do_not_pile_up(pair):
+    impostor, client = pair
+    event = codec.encode_message(Event("adaptation_problem", "arm", "behind"))
+    impostor.replies += [lambda sequence: [event] * 300 + track(0, 0, 0)(sequence)] * 2
+    client.exchange(GOOD, first=True)
+    client.exchange(GOOD)
+    assert 0 < len(client.events) <= 100
+
+
+def test_a_welcome_to_something_else_is_refused_by_the_robot_too(pair, bundle):
+    _, client = pair
+    manifest = bundle.manifest
+    endpoint = client._link.endpoint
+    other = RobotClient(endpoint, "leg", manifest.observation, manifest.action, 0.02)
+    with pytest.raises(HandshakeError, match="control period: expected"):
+        other.connect()
 
 
 def test_what_the_bridge_would_drop_unread_is_refused_before_it_is_sent(pair):
