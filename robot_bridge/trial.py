@@ -17,7 +17,7 @@ from adapt.settings import compose, resolved
 from robot_bridge.errors import RobotLost
 from robot_bridge.messages import Begin, EpisodeRecord, Welcome
 from robot_bridge.operator_client import OperatorClient
-from robot_bridge.trial_folder import EpisodeLine, TrialHeader, TrialWriter, clear
+from robot_bridge.trial_folder import EpisodeLine, TrialHeader, TrialWriter, check_free
 from robot_bridge.trial_table import Row, table
 
 
@@ -60,13 +60,15 @@ def run(
     """
     with OperatorClient(settings.endpoint, "trial") as operator:
         # Before anything moves: a trial that cannot be written need not run.
-        clear(settings.out, settings.overwrite)
+        check_free(settings.out, settings.overwrite)
         welcome = operator.connect(settings.wait)
         robot = operator.wait_robot(settings.robot, settings.wait)
         if settings.release:
             operator.release(robot)
         lines: list[EpisodeLine] = []
-        with TrialWriter(settings.out, _header(settings, welcome, robot)) as writer:
+        header = _header(settings, welcome, robot)
+        # An older trial goes only now that there is a bridge and a robot to make another.
+        with TrialWriter(settings.out, header, settings.overwrite) as writer:
             try:
                 for begin in schedule(settings, robot):
                     record = operator.run(begin, settings.patience)

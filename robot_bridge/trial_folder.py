@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -102,8 +104,11 @@ class TrialWriter:
         return line
 
     def summarise(self, rows: list[Row]) -> None:
-        """Write the table."""
-        (self.folder / SUMMARY).write_bytes(_pretty(rows))
+        """Write the table. Raises TrialError when the disk does not take it."""
+        try:
+            (self.folder / SUMMARY).write_bytes(_pretty(rows))
+        except OSError as error:
+            raise TrialError(f"{self.folder}: {error.strerror or error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +122,9 @@ class TrialWriter:
         self._lines.close()
 
 
-def clear(folder: Path, overwrite: bool) -> None:
-    """Make sure that folder is there and empty. Raises TrialError for a folder that holds something
-    and may not be overwritten, or that holds something else than a trial."""
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raises TrialError for a folder that holds something and may not be overwritten, or that holds
+    something else than a trial."""
     if folder.exists() and not folder.is_dir():
         raise TrialError(f"{folder}: is a file; expected a folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -127,6 +132,12 @@ def clear(folder: Path, overwrite: bool) -> None:
             raise TrialError(f"{folder}: is not empty; choose another, or say overwrite=true")
         if not (folder / HEADER).is_file():
             raise TrialError(f"{folder}: holds no trial, so it is not overwritten")
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Make sure that folder is there and empty. Raises TrialError as `check_free`."""
+    check_free(folder, overwrite)
+    if folder.is_dir() and any(folder.iterdir()):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -142,14 +153,16 @@ def read_lines(folder: Path) -> list[EpisodeLine]:
 
 
 def read_arrays(folder: Path, line: EpisodeLine) -> dict[str, np.ndarray]:
-    """steps (T,), observations (T, n_o), commands (T, n_a), rewards (T,) of one episode."""
+    """steps (T,), observations (T, n_o), commands (T, n_a), rewards (T,) of one episode.
+
+    Raises TrialError for a file that is missing, damaged or outside the folder."""
     path = (folder / line.arrays).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise TrialError(f"{folder / LINES}: {line.arrays!r} lies outside the folder")
     try:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TrialError(f"{path}: {error}") from error
 
 

@@ -15,10 +15,10 @@ from test_robot_bridge_daemon import ROOT, bridge
 
 import acclimate
 from robot_bridge import report, trial
-from robot_bridge.errors import RobotLost, TrialError
+from robot_bridge.errors import BridgeLost, RobotLost, TrialError
 from robot_bridge.report import ReportSettings, write_report
 from robot_bridge.trial import TrialSettings
-from robot_bridge.trial_folder import clear, read_arrays, read_header, read_lines
+from robot_bridge.trial_folder import TrialWriter, clear, read_arrays, read_header, read_lines
 from robot_bridge.trial_table import wilson
 
 
@@ -170,6 +170,27 @@ def test_a_folder_in_use_is_not_overwritten_unless_asked(done, tmp_path):
     with pytest.raises(TrialError, match="holds no trial"):
         clear(tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_without_a_bridge_the_older_trial_stays(done, tmp_path):
+    (folder, _), _ = done
+    with pytest.raises(BridgeLost):
+        trial.run(TrialSettings(f"ipc://{tmp_path}/b", folder, overwrite=True, wait=0.1))
+    assert len(read_lines(folder)) == 48
+
+
+def test_a_disk_that_takes_nothing_more_and_a_damaged_file_are_told_in_one_line(done, tmp_path):
+    (folder, _), _ = done
+    writer = TrialWriter(tmp_path / "t", read_header(folder))
+    (tmp_path / "t/summary.json").mkdir()
+    with writer, pytest.raises(TrialError, match="t: Is a directory"):
+        writer.summarise([])
+    line = read_lines(folder)[0]
+    whole = (folder / line.arrays).read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:60] + bytes(20) + whole[80:]):
+        (tmp_path / "t" / line.arrays).write_bytes(damaged)
+        with pytest.raises(TrialError, match=line.arrays):
+            read_arrays(tmp_path / "t", line)
 
 
 def test_a_misspelt_setting_and_an_absent_bridge_are_told_in_one_line(tmp_path, capsys):
