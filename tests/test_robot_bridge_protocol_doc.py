@@ -1,0 +1,145 @@
+"""docs/protocol.md against the code: the page alone must be enough to write a client from."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from adapt import manifest
+from robot_bridge import codec, messages, router
+from robot_bridge.handshake import PERIOD_TOLERANCE
+from robot_bridge.link import LIVENESS
+from robot_bridge.messages import Flag, Kind, Mode, Stop
+from robot_bridge.peers import HEARTBEAT
+from robot_bridge.safety import Staleness
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
+TYPES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f32": "f"}
+
+
+def example(name):
+    """The bytes of one hex block of the page."""
+    return bytes.fromhex(PAGE.split(f"```hex {name}\n")[1].split("```")[0])
+
+
+def rows(after, width):
+    """The body of the first table of so many columns after a text, as stripped cells."""
+    tables = re.findall(r"(?:^\|.*\n)+", PAGE[PAGE.index(after) :], flags=re.MULTILINE)
+    for text in tables:
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+        if len(cells[0]) == width:
+            return cells[2:]
+    raise AssertionError(f"no table of {width} columns after {after!r}")
+
+
+def by_page(data):
+    """A header, read by nothing but the page's table."""
+    found = {}
+    for offset, size, kind, field, _ in rows("## Frame", 5)[:-1]:
+        raw = data[int(offset) : int(offset) + int(size)]
+        found[field] = raw if kind == "bytes" else struct.unpack(f"<{TYPES[kind]}", raw)[0]
+    return found
+
+
+def test_the_observation_of_the_page_is_what_it_says():
+    observation = codec.decode_observation(codec.decode(example("OBSERVATION")))
+    assert (observation.sequence, observation.time_ns) == (7, 1_500_000_000)
+    assert (observation.flags, observation.reward, observation.faults) == (Flag.FIRST, 0.25, 0)
+    assert observation.payload.tolist() == [0.5, -1.0, 2.0]
+    assert codec.encode_observation(observation, 0x1122334455667788) == example("OBSERVATION")
+
+
+def test_the_command_of_the_page_is_what_it_says():
+    frame = codec.decode(example("COMMAND"))
+    command = codec.decode_command(frame)
+    assert (frame.session, frame.time_ns) == (0x1122334455667788, 2_000_000_000)
+    assert (command.sequence, command.validity_ns) == (7, 150_000_000)
+    assert (command.belief_version, command.mode) == (3, Mode.TRACK)
+    np.testing.assert_array_equal(command.payload, np.array([0.001, -0.5], np.float32))
+
+
+def test_the_stop_of_the_page_is_what_it_says():
+    frame = codec.decode(codec.encode(Kind.STOP, example("STOP")))
+    assert codec.decode_message(frame, Stop) == Stop("button", False)
+
+
+@pytest.mark.parametrize("name", ["OBSERVATION", "COMMAND"])
+def test_the_header_table_reads_a_frame(name):
+    data = example(name)
+    found = by_page(data)
+    frame = codec.decode(data)
+    assert (found["magic"], found["version"]) == (codec.MAGIC, messages.PROTOCOL)
+    assert (found["kind"], found["flags"]) == (frame.kind, frame.flags)
+    assert (found["session"], found["sequence"]) == (frame.session, frame.sequence)
+    assert (found["time"], found["length"]) == (frame.time_ns, len(frame.payload))
+    assert found["checksum"] == zlib.crc32(data[:36] + data[40:])
+    assert int(rows("## Frame", 5)[-1][0]) == codec.HEADER.size
+    assert zlib.crc32(b"123456789") == 0xCBF43926
+
+
+def test_the_table_of_kinds_is_whole():
+    table = rows("| kind | name |", 4)
+    assert [(int(number), name) for number, name, *_ in table] == [
+        (kind.value, kind.name) for kind in Kind
+    ]
+    for _, name, _, payload in table:
+        body = messages.BODIES.get(Kind[name])
+        assert payload == body.__name__ if body else payload in ("binary, below", "empty")
+
+
+def test_the_binary_heads_are_where_the_tables_say():
+    for title, layout, count in (
+        ("OBSERVATION", codec.OBSERVATION, 2),
+        ("COMMAND", codec.COMMAND, 4),
+    ):
+        offset = 0
+        for at, kind, *_ in rows(f"### {title}", 4):
+            assert int(at) == offset
+            offset += 3 if kind == "3 bytes" else struct.calcsize(f"<{TYPES[kind.split()[0]]}")
+        assert offset - 4 == layout.size
+        assert len(rows(f"### {title}", 4)) == count + 1
+
+
+def test_every_struct_is_listed_with_its_fields():
+    listed = dict(rows("## Messages", 2))
+    structs = {body.__name__: body for body in messages.BODIES.values()}
+    structs |= {kind.__name__: kind for kind in (messages.FieldSpec, messages.BeliefPoint)}
+    nested = (
+        manifest.Field,
+        manifest.ActionField,
+        manifest.Latent,
+        manifest.Factor,
+        manifest.Limit,
+    )
+    structs |= {kind.__name__: kind for kind in nested}
+    assert set(listed) == set(structs)
+    for name, kind in structs.items():
+        # Explanations in brackets do not name fields.
+        plain = re.sub(r"\([^()]*\)", "", listed[name])
+        fields = [part.split("=")[0].strip() for part in plain.split(",")]
+        assert fields == [field.name for field in msgspec.structs.fields(kind)], name
+        optional = [part.split("=")[0].strip() for part in plain.split(",") if "=" in part]
+        given = [field.name for field in msgspec.structs.fields(kind) if not field.required]
+        assert optional == given, name
+
+
+def test_the_bounds_are_those_of_the_code():
+    bounds = dict(rows("| bound |", 2))
+    numbers = {key: re.findall(r"[\d.]+", value) for key, value in bounds.items()}
+    assert numbers["frame that a bridge takes"] == [
+        str(codec.FRAME_BYTES),
+        str(codec.CONTROL_BYTES),
+    ]
+    assert numbers["payload of any kind but EPISODE_RECORD"] == [str(codec.CONTROL_BYTES)]
+    assert numbers["payload of EPISODE_RECORD"] == [str(codec.RECORD_BYTES)]
+    assert numbers["bridge's ZMTP ping"] == [str(router.HEARTBEAT_MS), str(router.SILENCE_MS)]
+    assert float(numbers["HEARTBEAT from the bridge"][0]) == HEARTBEAT
+    assert float(numbers["client gives the bridge up"][0]) == LIVENESS
+    assert PERIOD_TOLERANCE == 1e-9
+    stale = Staleness()
+    words = f"From {stale.hold} the client holds, from {stale.damp} it damps, from {stale.stop} it"
+    assert words in " ".join(PAGE.split())
