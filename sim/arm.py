@@ -16,7 +16,7 @@ from adapt.errors import AcclimateError
 from sim.batch import MAX_SPEED
 from sim.body import Motion
 from sim.impedance import Impedance, rotation
-from sim.plugs import Box, plug_shapes
+from sim.shapes import Box, plug_shapes
 from sim.tasks import Task
 from sim.ur5e import BASE, add_arm, add_fingers
 from sim.wrist import (

@@ -17,15 +17,8 @@ import mujoco
 import numpy as np
 from dm_control import mjcf
 
-from sim.plugs import (
-    Box,
-    Capsule,
-    GeometryError,
-    Plug,
-    make_plug,
-    plug_shapes,
-    socket_shapes,
-)
+from sim.plugs import GeometryError, Plug, make_plug
+from sim.shapes import Box, Capsule, plug_shapes, socket_shapes
 from sim.tasks import Task
 
 TIMESTEP = 0.002

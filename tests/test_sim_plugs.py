@@ -9,18 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.insertion import SPACE
-from sim.plugs import (
-    FAMILIES,
+from sim.plugs import FAMILIES, MM, PROCEDURAL, STANDARD, GeometryError, make_plug
+from sim.shapes import (
     MIN_CLEARANCE,
-    MM,
     PLATE_DEPTH,
     PLATE_HALF,
-    PROCEDURAL,
-    STANDARD,
     Box,
     Capsule,
-    GeometryError,
-    make_plug,
     plug_shapes,
     socket_shapes,
 )
