@@ -8,6 +8,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,8 @@ def decode_arrays(data: bytes, where: str) -> dict[str, npt.NDArray[np.float32]]
                 order = " in Fortran order" if fortran else ""
                 raise ValueError(f"{dtype}{order}; expected float32 in C order")
             arrays[name] = np.frombuffer(member, dtype="<f4", offset=stream.tell()).reshape(shape)
-        except (ValueError, SyntaxError, EOFError) as error:
+        # The header is Python text that numpy tokenises and parses: a hostile one fails in any of
+        # these ways.
+        except (ValueError, SyntaxError, EOFError, RecursionError, TokenError) as error:
             raise BundleError(f"{where}: array {name!r}: {error}") from error
     return arrays

@@ -1,5 +1,6 @@
 """A bundle as one zip: the same bundle, or refused without a byte written."""
 
+import io
 import shutil
 import zipfile
 from pathlib import Path
@@ -96,3 +97,14 @@ def test_too_much_is_refused(intact: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(adapt.archive, "MAX_FILES", 3)
     with pytest.raises(BundleError, match="more than 3 files"):
         PolicyBundle.load(intact)
+
+
+@pytest.mark.parametrize("text", [b"{'descr': (", b"(" * 50_000, b"{'descr': '<f4'" + b"\n \n  x"])
+def test_a_hostile_array_header_is_an_error_of_ours(text: bytes) -> None:
+    header = text.ljust(64) if len(text) < 64 else text
+    member = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.npy", member)
+    with pytest.raises(BundleError, match="array 'a'"):
+        adapt.archive.decode_arrays(stream.getvalue(), "hostile.npz")
