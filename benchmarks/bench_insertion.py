@@ -120,11 +120,18 @@ def report(group: str, method: str, tasks: list[Task], outcome: Outcome, seed: i
 
 
 def knowledge(group: str, curve: Curve, seed: int) -> None:
-    """R² from the belief's mean to the truth, after failures alone and after a success; and how
-    many standard deviations the truth lies away (root mean square; 1 is a calibrated belief)."""
+    """R² from the belief's mean to the truth, after failures alone and after a success; how many
+    standard deviations the truth lies away (root mean square; 1 is a calibrated belief); and the
+    success of all later episodes in either state."""
     seen = np.cumsum(curve.success, axis=1)
     before = np.concatenate([np.zeros((len(seen), 1), int), seen[:, :-1]], axis=1)
     index = np.arange(before.shape[1])[None].repeat(len(before), 0)
+    for state, where in {"failures alone": before == 0, "a success": before > 0}.items():
+        later = where & (index > 0)
+        if later.any():
+            parameters = {"group": group, "after": state, "episodes counted": int(later.sum())}
+            rate = float(curve.success[later].mean())
+            record(NAME, "success of later episodes", rate, "1", parameters, seed)
     states = {
         "after failures alone": (before == 0) & (index > 0) & (index < 4),
         "after a success": (before > 0) & (index < 4),

@@ -12,6 +12,7 @@ from adapt.bundle import PolicyBundle
 from policies.belief import prefix_posteriors
 from policies.collect import transition_rows
 from policies.trainer import Trainer
+from sim.worlds import Worlds
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,23 @@ class Parity:
 
 @torch.no_grad()
 def closed_loop(
-    trainer: Trainer, bundle: PolicyBundle, tasks: int, episodes: int, seed: int
+    trainer: Trainer,
+    bundle: PolicyBundle,
+    tasks: int,
+    episodes: int,
+    seed: int,
+    worlds: Worlds | None = None,
 ) -> Parity:
     """Let the bundle's adapter, as a robot runs it, play simulated tasks, and let torch answer the
     same observations, latents and contexts.
 
     The adapter drives, so an error in its belief would feed back into what both see next. Torch's
     belief is recomputed from the whole context at once at every step, not incrementally.
+
+    worlds: one world to play in, closed at the end; the family's own if there is none.
     """
     learner, c = trainer.learner, trainer.settings.learner
-    worlds = trainer.family.make(1, seed, 1)
+    worlds = worlds or trainer.family.make(1, seed, 1)
     chosen = trainer.family.space.sample(tasks, np.random.default_rng(seed), "train")
     action_error = mean_error = std_error = 0.0
     steps = 0

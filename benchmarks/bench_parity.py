@@ -1,0 +1,43 @@
+"""ONNX against torch in closed loop: the shipped bundle drives, torch answers the same.
+
+    python -m benchmarks.bench_parity [RUN]
+
+RUN is the run folder that the bundle was exported from.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
+
+import sys
+from pathlib import Path
+
+from adapt.bundle import PolicyBundle
+from benchmarks.results import ROOT, record
+from policies.parity import closed_loop
+from policies.runs import load_best
+from sim.arm import ArmBody
+from sim.body import WristBody
+from sim.insertion import InsertionWorlds
+
+TASKS, EPISODES, SEED = 20, 4, 7
+BODIES = {"wrist": WristBody, "arm": ArmBody}
+
+
+def main(words: list[str]) -> int:
+    trainer, _ = load_best(Path(words[0] if words else "runs/insertion-pearl-0"))
+    bundle = PolicyBundle.load(ROOT / "bundles" / "insertion-pearl")
+    for name, body in BODIES.items():
+        worlds = InsertionWorlds(1, SEED, 1, body)
+        parity = closed_loop(trainer, bundle, TASKS, EPISODES, SEED, worlds)
+        parameters = {"body": name, "steps": parity.steps}
+        record("parity", "action", parity.action, "1", parameters, SEED)
+        record("parity", "belief mean", parity.belief_mean, "1", parameters, SEED)
+        record("parity", "belief std", parity.belief_std, "1", parameters, SEED)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
