@@ -27,19 +27,6 @@ class Script(Protocol):
         ...
 
 
-class UniformActions:
-    """Actions drawn evenly from [−1, 1]: what there is where nobody has written a script."""
-
-    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
-        self.shape, self.rng = (worlds.worlds, worlds.spec.action_size), rng
-
-    def begin(self, which: np.ndarray) -> None:
-        """Nothing to remember."""
-
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        return self.rng.uniform(-1.0, 1.0, self.shape)
-
-
 @dataclass(frozen=True)
 class Family:
     """A task space, its worlds, and the script that starts a replay.

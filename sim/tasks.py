@@ -304,11 +304,6 @@ class TaskSpace:
             raise TaskSpaceError(f"{path}: {error}") from error
 
 
-def stack_values(tasks: Sequence[Task]) -> np.ndarray:
-    """Values of several tasks of one space, (T, n_p)."""
-    return np.stack([t.values for t in tasks])
-
-
 def _parameter(index: int, row: object) -> Parameter:
     """One entry of a file's parameters; an error names the entry and the key at fault."""
     if not isinstance(row, Mapping):

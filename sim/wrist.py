@@ -42,6 +42,7 @@ PLUG_BOXES, PLUG_CAPSULES = 4, 12
 SOCKET_BOXES = 46
 SPRING_START = 0.005
 """Depth at which a socket's springs begin to press [m]."""
+PLUG_COLOUR, SOCKET_COLOUR = (0.85, 0.55, 0.20, 1.0), (0.35, 0.45, 0.60, 1.0)
 PARKED = (0.0, 0.0, -1.0)
 PARKED_HALF = (0.001, 0.001, 0.001)
 
@@ -78,10 +79,6 @@ def task_plug(task: Task) -> Plug:
     return make_plug(task.choice("family"), task["size"], (a, b, c, d, e, f))
 
 
-def _colour(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return (0.85, 0.55, 0.20, 1.0), (0.35, 0.45, 0.60, 1.0)
-
-
 def build_socket(root: mjcf.RootElement, task: Task, plug: Plug) -> None:
     """Add the task's socket to a model whose origin is the nominal socket's face."""
     boxes = socket_shapes(plug, task["clearance"])
@@ -94,7 +91,6 @@ def build_socket(root: mjcf.RootElement, task: Task, plug: Plug) -> None:
         pos=(task["socket_x"], task["socket_y"], task["socket_z"]),
         euler=tilt,
     )
-    _, colour = _colour(task)
     friction = (task["friction"], 0.002, 0.0001)
     for i in range(SOCKET_BOXES):
         box = boxes[i] if i < len(boxes) else Box(PARKED, PARKED_HALF)
@@ -106,7 +102,7 @@ def build_socket(root: mjcf.RootElement, task: Task, plug: Plug) -> None:
             size=box.half,
             euler=(0, 0, box.yaw),
             friction=friction,
-            rgba=colour,
+            rgba=SOCKET_COLOUR,
             contype=1,
             conaffinity=2,
         )
@@ -126,14 +122,13 @@ def build_plug(parent: mjcf.Element, task: Task, plug: Plug) -> None:
     capsules = [s for s in shapes if isinstance(s, Capsule)]
     if len(boxes) > PLUG_BOXES or len(capsules) > PLUG_CAPSULES:
         raise GeometryError(f"plug {plug.family}: {len(boxes)} boxes, {len(capsules)} capsules")
-    colour, _ = _colour(task)
     friction = (task["friction"], 0.002, 0.0001)
     common = {"friction": friction, "contype": 2, "conaffinity": 1, "mass": 0}
     for i in range(PLUG_BOXES):
         box = boxes[i] if i < len(boxes) else Box((0, 0, 0.5), PARKED_HALF)
         body.add(
-            "geom", name=f"plug_box_{i}", type="box", pos=box.centre, size=box.half, rgba=colour,
-            **common,
+            "geom", name=f"plug_box_{i}", type="box", pos=box.centre, size=box.half,
+            rgba=PLUG_COLOUR, **common,
         )  # fmt: skip
     for i in range(PLUG_CAPSULES):
         shape = capsules[i] if i < len(capsules) else Capsule((0, 0, 0.5), (0, 0, 0.501), 0.001)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.insertion import SPACE
-from sim.tasks import Parameter, Task, TaskSpace, TaskSpaceError, stack_values
+from sim.tasks import Parameter, Task, TaskSpace, TaskSpaceError
 
 BANDS = ((-0.6, -0.4), (0.3, 0.5))
 SMALL = TaskSpace(
@@ -24,6 +24,11 @@ SMALL = TaskSpace(
 )
 
 number = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+def stack_values(tasks: list[Task]) -> np.ndarray:
+    """Values of several tasks (T, n_p)."""
+    return np.stack([task.values for task in tasks])
 
 
 @st.composite
