@@ -80,6 +80,9 @@ SPACE = TaskSpace(
         Parameter("torque_bias_y", "N·m", -0.03, 0.03),
         Parameter("torque_bias_z", "N·m", -0.03, 0.03),
         Parameter("wrench_delay", "s", 0, 0.02, nominal=0.01),
+        # What the arm's links weigh at its tip; a body with links of its own ignores these.
+        Parameter("virtual_mass", "kg", 1, 2, "log", 1.4),
+        Parameter("virtual_inertia", "kg·m²", 0.003, 0.1, "log", 0.01),
     ),
     {
         "ranges": "chosen: socket found by a camera (±3 mm, ±4.6°), plug grasped by hand, "

@@ -2,7 +2,8 @@
 
 The rig stands for any arm under Cartesian impedance control, seen from its tool: a virtual mass
 held to a reference pose by springs and dampers about the plug's tip, a six-axis force-torque
-sensor between wrist and plug. Gravity is taken as compensated by the arm.
+sensor between wrist and plug. Gravity is taken as compensated by the arm. The mass and inertia that
+an arm presents at its tip depend on the arm and its pose, so every task has its own.
 
 Every task gives a model of exactly the same sizes (unused shapes are parked out of reach), so one
 batched call steps them all.
@@ -23,13 +24,8 @@ from sim.tasks import Task
 
 TIMESTEP = 0.002
 """Physics step [s]: half the contact time constant below."""
-VIRTUAL_MASS = 1.0
-"""[kg]"""
 PLUG_MASS = 0.05
 """[kg]"""
-TOOL_MASS = VIRTUAL_MASS + PLUG_MASS
-VIRTUAL_INERTIA = 0.003
-"""[kg·m²] on each rotation axis."""
 STIFFNESS = (1200.0, 1200.0, 2500.0, 20.0, 20.0, 20.0)
 """Nominal impedance: x, y, z [N/m], rotations about x, y, z [N·m/rad]. Critically damped."""
 SHAPE = tuple(f"shape_{i}" for i in range(1, 7))
@@ -140,6 +136,11 @@ def build_plug(parent: mjcf.Element, task: Task, plug: Plug) -> None:
     body.add("site", name="wrist_sensor", pos=(0, 0, 0), size=(0.0005,))
 
 
+def tool_mass(task: Task) -> float:
+    """What the rig's sliding joints move [kg]."""
+    return task["virtual_mass"] + PLUG_MASS
+
+
 def retention_force(task: Task, depth: float, plug: Plug) -> float:
     """Axial force [N] of the socket's springs on a plug `depth` [m] below the face.
 
@@ -158,7 +159,7 @@ def add_retention(joint: mjcf.Element, task: Task, plug: Plug) -> None:
     a mass 1 / (1 − d) times heavier; d = 0.1 keeps that mass within a tenth.
     """
     d = 0.1
-    stiffness = task["retention"] / (plug.depth - SPRING_START) / TOOL_MASS * (1 - d)
+    stiffness = task["retention"] / (plug.depth - SPRING_START) / tool_mass(task) * (1 - d)
     joint.limited = True
     joint.range = (task["socket_z"] - SPRING_START, 1.0)
     joint.solreflimit = (-max(stiffness, 1e-6), -max(2 * d * math.sqrt(stiffness), 1e-3))
@@ -194,7 +195,10 @@ def wrist_model(task: Task) -> mujoco.MjModel:
     build_socket(root, task, plug)
     wrist = root.worldbody.add("body", name="wrist")
     wrist.add(
-        "inertial", pos=(0, 0, 0), mass=VIRTUAL_MASS, diaginertia=(VIRTUAL_INERTIA,) * 3
+        "inertial",
+        pos=(0, 0, 0),
+        mass=task["virtual_mass"],
+        diaginertia=(task["virtual_inertia"],) * 3,
     )  # fmt: skip
     directions = np.eye(3)
     stiffness = task["stiffness"]
@@ -206,7 +210,7 @@ def wrist_model(task: Task) -> mujoco.MjModel:
         if name == "z":
             add_retention(joint, task, plug)
         k = STIFFNESS[i] * stiffness
-        inertia = TOOL_MASS if linear else VIRTUAL_INERTIA
+        inertia = tool_mass(task) if linear else task["virtual_inertia"]
         root.actuator.add(
             "position", name=name, joint=joint, kp=k, kv=2 * math.sqrt(k * inertia)
         )  # fmt: skip

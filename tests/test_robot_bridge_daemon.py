@@ -340,7 +340,8 @@ def test_signals_at_any_time_leave_nothing_behind(bundle, tmp_path, delay):
     if delay is None:
         assert codes == [130, 0]
     else:
-        assert codes[0] in (130, -signal.SIGINT)
+        # Python itself exits with 1 when Ctrl-C meets its own start.
+        assert codes[0] in (130, 1, -signal.SIGINT)
         assert codes[1] in (0, -signal.SIGTERM)
 
 
