@@ -1,0 +1,82 @@
+"""What the bridge tells whoever listens: recorder, metrics. Nothing here may hold up the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from robot_bridge.messages import Float32, Mode
+
+Float64 = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class StepRecord:
+    """One answered observation, with everything that explains the answer.
+
+    received_ns, decided_ns, sent_ns: the bridge's monotonic clock when the frame was in, the
+        command was made, and it had gone out. observation (n_o,), wanted (n_a,): the policy's
+        command before limits; command (n_a,): as sent. Physical units.
+    latent (n_z,); belief_mean, belief_variance (n_z,), belief_version: of the belief in force when
+        the command was made.
+    robot_time_ns: the robot's own monotonic clock when it measured. flags, faults: as received.
+    """
+
+    robot: str
+    sequence: int
+    robot_time_ns: int
+    received_ns: int
+    decided_ns: int
+    sent_ns: int
+    observation: Float32
+    reward: float
+    flags: int
+    faults: int
+    wanted: Float32 | None
+    command: Float32
+    mode: Mode
+    latent: Float32
+    belief_mean: Float64
+    belief_variance: Float64
+    belief_count: int
+    belief_version: int
+    latent_version: int
+    digest: str
+    shadow: bool
+
+
+@dataclass(frozen=True)
+class AdaptationRecord:
+    """One transition learnt from, or refused. waited_ns: in the queue; took_ns: to learn."""
+
+    robot: str
+    time_ns: int
+    waited_ns: int
+    took_ns: int
+    belief_version: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """Something that people should know. time_ns: the bridge's monotonic clock."""
+
+    time_ns: int
+    name: str
+    robot: str
+    text: str
+
+
+class Tap(Protocol):
+    """Listens to a bridge. Called on the loop's thread (`adapted` on a worker's): each call must
+    return within microseconds, must not raise, and must not keep the loop waiting for a disk."""
+
+    def step(self, record: StepRecord) -> None: ...
+
+    def adapted(self, record: AdaptationRecord) -> None: ...
+
+    def event(self, record: EventRecord) -> None: ...
+
+    def close(self) -> None: ...
