@@ -1,9 +1,11 @@
-"""Keeping a control rate on the monotonic clock."""
+"""Keeping a control rate on the monotonic clock, and knowing how far off another machine's is."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class Rate:
@@ -44,3 +46,82 @@ class Rate:
         self.missed += skipped
         self._deadline_ns += (skipped + 1) * self._period_ns
         return late_ns / 1e9
+
+
+# Two clocks drift apart by at most so much: crystals are good to 50 ppm each.
+DRIFT_PPM = 100
+WINDOW_NS = 30_000_000_000  # by then 100 ppm have cost 3 ms, and any newer exchange is better
+
+
+@dataclass(frozen=True)
+class Offset:
+    """The bridge's clock minus the robot's, all in [ns].
+
+    offset_ns: the middle; the truth is within bound_ns of it. round_trip_ns: of the exchange
+    behind it, without the time that the bridge took to answer.
+    """
+
+    offset_ns: int
+    bound_ns: int
+    round_trip_ns: int
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    time_ns: int  # the robot's clock when the answer was in
+    offset_ns: int
+    round_trip_ns: int
+    key: int
+
+
+class OffsetEstimator:
+    """Offset of two monotonic clocks from exchanges of four times, as NTP has them (RFC 5905, 8).
+
+    An exchange bounds the offset by half its round trip, however lopsided the way there and the
+    way back were; the bound widens by the drift as the exchange ages. The best one of the window
+    counts: the one with the tightest bound now. window_ns [ns].
+    """
+
+    def __init__(self, window_ns: int = WINDOW_NS) -> None:
+        if window_ns <= 0:
+            raise ValueError(f"window {window_ns} ns; expected more than 0")
+        self._window_ns = window_ns
+        # The bound at any time is key + drift × that time, so that the order of two exchanges
+        # never changes: whoever is older and has the larger key will never be the best.
+        self._exchanges: deque[_Exchange] = deque()
+
+    def add(self, asked_ns: int, received_ns: int, sent_ns: int, answered_ns: int) -> bool:
+        """One exchange: asked and answered on the robot's clock, received and sent on the bridge's.
+
+        False, unchanged, when it cannot have happened: an end before its beginning, an answer that
+        took the bridge longer than the robot waited, a time before that of the last exchange.
+        """
+        taken_ns = sent_ns - received_ns
+        round_trip_ns = answered_ns - asked_ns - taken_ns
+        exchanges = self._exchanges
+        if taken_ns < 0 or round_trip_ns < 0:
+            return False
+        if exchanges and answered_ns < exchanges[-1].time_ns:
+            return False
+        key = round_trip_ns // 2 - answered_ns * DRIFT_PPM // 1_000_000
+        while exchanges and exchanges[-1].key >= key:
+            exchanges.pop()
+        while exchanges and exchanges[0].time_ns < answered_ns - self._window_ns:
+            exchanges.popleft()
+        offset_ns = (received_ns - asked_ns + sent_ns - answered_ns) // 2
+        exchanges.append(_Exchange(answered_ns, offset_ns, round_trip_ns, key))
+        return True
+
+    def estimate(self, now_ns: int) -> Offset | None:
+        """The offset with its bound at now_ns of the robot's clock; None before an exchange."""
+        if not self._exchanges:
+            return None
+        best = self._exchanges[0]
+        aged_ns = max(0, now_ns - best.time_ns) * DRIFT_PPM // 1_000_000
+        # Two halves were rounded down above.
+        bound_ns = best.round_trip_ns // 2 + aged_ns + 2
+        return Offset(best.offset_ns, bound_ns, best.round_trip_ns)
+
+    def clear(self) -> None:
+        """Forget everything: the bridge is another one now."""
+        self._exchanges.clear()
