@@ -88,6 +88,16 @@ class Adapter(ABC):
         """The belief as it stands: one whole object, safe to read from any thread."""
         return self._belief
 
+    @property
+    def latent(self) -> Float32:
+        """The latent (n_z,) in force, read-only; zero before the first episode."""
+        return self._latent
+
+    @property
+    def latent_version(self) -> int:
+        """Version of the belief that the latent was drawn from."""
+        return self._latent_version
+
     def reset(self) -> None:
         """Meet a new task: forget everything, and leave the episode if one is under way."""
         with self._memory_lock:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from collections.abc import Callable
 
 from adapt.adapter import Adapter, Transition
 from adapt.errors import AcclimateError
+from robot_bridge.tap import AdaptationRecord
 
 # 12 s at 20 Hz; a worker so far behind will not catch up.
 CAPACITY = 256
@@ -15,11 +18,20 @@ CAPACITY = 256
 class Adaptation:
     """Feeds transitions to an adapter. threaded: on a worker; otherwise within `learn`.
 
-    `learn` never waits. `settled` says that everything handed over has been learnt from.
+    `learn` never waits. `settled` says that everything handed over has been learnt from. robot,
+    told: in whose name, and who hears of every transition, on the thread that learnt from it.
     """
 
-    def __init__(self, threaded: bool, capacity: int = CAPACITY) -> None:
-        self._waiting: queue.Queue[tuple[Adapter, Transition] | None] = queue.Queue(capacity)
+    def __init__(
+        self,
+        threaded: bool,
+        capacity: int = CAPACITY,
+        robot: str = "",
+        told: Callable[[AdaptationRecord], None] | None = None,
+    ) -> None:
+        self._robot = robot
+        self._told = told
+        self._waiting: queue.Queue[tuple[Adapter, Transition, int] | None] = queue.Queue(capacity)
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
         if threaded:
@@ -30,14 +42,17 @@ class Adaptation:
     def learn(self, adapter: Adapter, transition: Transition) -> None:
         """Hand one transition over; one that finds no room is lost, and reported."""
         if self._worker is None:
-            self._observe(adapter, transition)
+            self._observe(adapter, transition, time.monotonic_ns())
             return
+        now_ns = time.monotonic_ns()
         try:
-            self._waiting.put_nowait((adapter, transition))
+            self._waiting.put_nowait((adapter, transition, now_ns))
         except queue.Full:
-            self._problems.put(
-                f"adaptation is {self._waiting.maxsize} transitions behind; one was dropped"
-            )
+            text = f"adaptation is {self._waiting.maxsize} transitions behind; one was dropped"
+            self._problems.put(text)
+            if self._told is not None:
+                version = adapter.belief.version
+                self._told(AdaptationRecord(self._robot, now_ns, 0, 0, version, text))
 
     @property
     def settled(self) -> bool:
@@ -64,19 +79,28 @@ class Adaptation:
         self._worker.join(timeout=1.0)
         self._worker = None
 
-    def _observe(self, adapter: Adapter, transition: Transition) -> None:
+    def _observe(self, adapter: Adapter, transition: Transition, handed_ns: int) -> None:
+        begun_ns = time.monotonic_ns()
+        text = ""
         try:
             adapter.observe(transition)
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
-            self._problems.put(f"nothing learnt from one transition: {error}")
+            text = f"nothing learnt from one transition: {error}"
+        # Whatever it is, the control path goes on without adaptation and says so.
+        except Exception as error:
+            text = f"adaptation failed: {error!r}"
+        if text:
+            self._problems.put(text)
+        if self._told is not None:
+            now_ns = time.monotonic_ns()
+            waited_ns, took_ns = begun_ns - handed_ns, now_ns - begun_ns
+            version = adapter.belief.version
+            self._told(AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text))
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
             try:
                 self._observe(*item)
-            # Whatever it is, the control path goes on without adaptation and says so.
-            except Exception as error:
-                self._problems.put(f"adaptation failed: {error!r}")
             finally:
                 self._waiting.task_done()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,8 @@ from robot_bridge.interrupt import Interrupt
 from robot_bridge.limits import Limits
 from robot_bridge.peers import Peers
 from robot_bridge.router import Router
+from robot_bridge.tap import Tap
+from robot_bridge.taps import Taps
 
 # How long the loop sleeps when nothing arrives [ms]: a signal waits at most so long.
 IDLE_MS = 50
@@ -44,17 +46,26 @@ class BridgeSettings:
 class Daemon:
     """The loop: receive → validate → act → answer. Binds at once.
 
+    taps: told of every step, transition and event after the answer has gone, and closed with it.
     Raises LimitError for a bundle whose limits nothing can keep, EndpointError.
     """
 
-    def __init__(self, bundle: PolicyBundle, settings: BridgeSettings) -> None:
+    def __init__(
+        self, bundle: PolicyBundle, settings: BridgeSettings, taps: Sequence[Tap] = ()
+    ) -> None:
         manifest = bundle.manifest
         # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
         Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
         period_ns = round(manifest.control_period * 1e9)
         self._router = Router(settings.endpoint)
+        self._taps = Taps(taps)
         self._peers = Peers(
-            bundle, self._router.send, settings.seed, settings.validity * period_ns, log
+            bundle,
+            self._router.send,
+            settings.seed,
+            settings.validity * period_ns,
+            log,
+            self._taps,
         )
 
     def run(self, halted: Callable[[], bool]) -> None:
@@ -74,7 +85,10 @@ class Daemon:
         try:
             self._peers.dismiss(reason)
         finally:
-            self._router.close()
+            try:
+                self._router.close()
+            finally:
+                self._taps.close()
 
 
 def log(line: str) -> None:

@@ -26,13 +26,16 @@ from robot_bridge.messages import (
     Hello,
     Kind,
     Message,
+    Observation,
     Outcome,
     Ready,
     Refused,
     Release,
     Stop,
 )
-from robot_bridge.robot import Robot
+from robot_bridge.robot import Answer, Robot
+from robot_bridge.tap import EventRecord, StepRecord
+from robot_bridge.taps import Taps
 
 HEARTBEAT = 0.5  # between signs of life to every peer [s]
 REASON = 1000  # characters of a text put together here: few enough for every bound on the wire
@@ -52,7 +55,8 @@ class Peer:
 
 
 class Peers:
-    """send(address, data): False when the peer is gone. log: one line for people."""
+    """send(address, data): False when the peer is gone. log: one line for people. taps: who else
+    is told."""
 
     def __init__(
         self,
@@ -61,12 +65,15 @@ class Peers:
         seed: int,
         validity_ns: int,
         log: Callable[[str], None],
+        taps: Taps | None = None,
     ) -> None:
         self._bundle = bundle
         self._post = send
         self._seed = seed
         self._validity_ns = validity_ns
         self._log = log
+        self._taps = taps or Taps(())
+        self._received_ns = 0  # of the frame being acted on
         self._peers: dict[bytes, Peer] = {}
         self._heartbeat_due = 0.0
         self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
@@ -88,6 +95,7 @@ class Peers:
 
     def take(self, address: bytes, data: bytes) -> None:
         """Act on one frame. Raises CodecError when it is malformed."""
+        self._received_ns = time.monotonic_ns()
         frame = decode(data)
         if frame.kind is Kind.HELLO:
             self._greet(address, decode_message(frame, Hello))
@@ -125,6 +133,8 @@ class Peers:
                     self._send(peer.operator, record)
                 peer.operator = None
             self._news(peer, peer.robot)
+        for text in self._taps.problems():
+            self._tell("tap_failed", "", text, None)
         now = time.monotonic()
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT
@@ -159,8 +169,9 @@ class Peers:
             return
         robot = None
         if hello.role == "robot":
+            told = self._taps.adapted if self._taps else None
             robot = Robot(
-                hello.name, self._bundle, self._seed, hello.simulated_time, self._validity_ns
+                hello.name, self._bundle, self._seed, hello.simulated_time, self._validity_ns, told
             )
         peer = Peer(address, 1 + secrets.randbelow(2**62), hello.name, robot)
         self._peers[address] = peer
@@ -170,11 +181,45 @@ class Peers:
             self._tell("robot_connected", hello.name, "ready for episodes", None)
 
     def _observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
-        command = robot.answer(decode_observation(frame))
-        if command is not None:
-            self._post(peer.address, encode_command(command, peer.session))
+        observation = decode_observation(frame)
+        answer = robot.answer(observation)
+        if answer is not None:
+            decided_ns = time.monotonic_ns()
+            self._post(peer.address, encode_command(answer.command, peer.session))
+            if self._taps:
+                self._record(robot, observation, answer, decided_ns)
         # After the answer, which nothing delays, and before the next one.
         self._news(peer, robot)
+
+    def _record(
+        self, robot: Robot, observation: Observation, answer: Answer, decided_ns: int
+    ) -> None:
+        belief, command = answer.belief, answer.command
+        self._taps.step(
+            StepRecord(
+                robot=robot.name,
+                sequence=observation.sequence,
+                robot_time_ns=observation.time_ns,
+                received_ns=self._received_ns,
+                decided_ns=decided_ns,
+                sent_ns=time.monotonic_ns(),
+                observation=observation.payload,
+                reward=observation.reward,
+                flags=int(observation.flags),
+                faults=observation.faults,
+                wanted=answer.wanted,
+                command=command.payload,
+                mode=command.mode,
+                latent=answer.latent,
+                belief_mean=belief.mean,
+                belief_variance=belief.variance,
+                belief_count=belief.count,
+                belief_version=belief.version,
+                latent_version=answer.latent_version,
+                digest=robot.digest,
+                shadow=False,
+            )
+        )
 
     def _news(self, peer: Peer, robot: Robot) -> None:
         for name, text in robot.events():
@@ -249,6 +294,8 @@ class Peers:
         for other in list(self._peers.values()):
             if other.robot is None or other is peer:
                 self._send(other, event)
+        if self._taps:
+            self._taps.event(EventRecord(time.monotonic_ns(), name, robot, text))
 
     def _send(self, peer: Peer, message: Message) -> None:
         # A peer found gone here is dropped at the next sign of life, which is due soon.

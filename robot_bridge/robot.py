@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from adapt.adapter import Transition, make_adapter
+from adapt.belief import Belief
 from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from robot_bridge.adaptation import Adaptation
@@ -26,23 +28,46 @@ from robot_bridge.messages import (
     Ready,
     ResetRequest,
 )
+from robot_bridge.tap import AdaptationRecord
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A command and what explains it.
+
+    wanted: (n_a,) what the policy asked for before the limits, None where it was not asked.
+    latent: (n_z,) in force, drawn from the belief of latent_version. belief: in force.
+    """
+
+    command: Command
+    wanted: Float32 | None
+    latent: Float32
+    latent_version: int
+    belief: Belief
 
 
 class Robot:
     """Answers observations and learns from them.
 
     seed: of the latents, until an operator begins a task with another. simulated_time: each
-    transition is learnt from before the next action. validity_ns: of every command [ns].
+    transition is learnt from before the next action. validity_ns: of every command [ns]. told: who
+    hears of every transition, on the thread that learnt from it.
     """
 
     def __init__(
-        self, name: str, bundle: PolicyBundle, seed: int, simulated_time: bool, validity_ns: int
+        self,
+        name: str,
+        bundle: PolicyBundle,
+        seed: int,
+        simulated_time: bool,
+        validity_ns: int,
+        told: Callable[[AdaptationRecord], None] | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.name = name
         self._bundle = bundle
         self._adapter = make_adapter(bundle, seed)
-        self._adaptation = Adaptation(threaded=not simulated_time)
+        self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
         self._limits = Limits(
             manifest.observation, manifest.action, manifest.limits, manifest.control_period
         )
@@ -79,8 +104,13 @@ class Robot:
         """The robot will not move: what an operator asked for is off."""
         self._begin = None
 
-    def answer(self, observation: Observation) -> Command | None:
-        """The command for one observation; None for one that was seen before."""
+    @property
+    def digest(self) -> str:
+        """Of the bundle that answers."""
+        return self._bundle.digest
+
+    def answer(self, observation: Observation) -> Answer | None:
+        """The answer to one observation; None for one that was seen before."""
         if observation.sequence <= self._sequence:
             self._tell(
                 "sequence_repeated",
@@ -103,7 +133,7 @@ class Robot:
             return self._still(observation, Mode.HOLD)
         return self._act(observation, episode)
 
-    def _act(self, observation: Observation, episode: Episode) -> Command:
+    def _act(self, observation: Observation, episode: Episode) -> Answer:
         try:
             action = self._adapter.act(observation.payload)
             before = self._last[1] if self._last else None
@@ -116,7 +146,8 @@ class Robot:
         episode.add(observation.payload, payload, observation.reward, self._adapter.belief)
         self._last = observation, payload
         version = action.belief_version
-        return Command(observation.sequence, self._validity_ns, Mode.TRACK, payload, version)
+        command = Command(observation.sequence, self._validity_ns, Mode.TRACK, payload, version)
+        return self._explained(command, action.physical)
 
     def _learn(self, observation: Observation) -> None:
         if self._last is None or observation.flags & Flag.UNAPPLIED:
@@ -142,10 +173,15 @@ class Robot:
             return "observation_invalid", f"reward is {observation.reward}; expected a number"
         return "", ""
 
-    def _still(self, observation: Observation, mode: Mode) -> Command:
+    def _still(self, observation: Observation, mode: Mode) -> Answer:
         payload = np.zeros(self._limits.action_size, np.float32)
         version = self._adapter.belief.version
-        return Command(observation.sequence, self._validity_ns, mode, payload, version)
+        command = Command(observation.sequence, self._validity_ns, mode, payload, version)
+        return self._explained(command, None)
+
+    def _explained(self, command: Command, wanted: Float32 | None) -> Answer:
+        adapter = self._adapter
+        return Answer(command, wanted, adapter.latent, adapter.latent_version, adapter.belief)
 
     def _open(self) -> None:
         if self._outcome is not None:

@@ -31,7 +31,8 @@ class Driver:
         self.sequence += 1
         payload = np.full(6, value, np.float32)
         fields = {"sequence": self.sequence, "time_ns": 0, "payload": payload, "flags": flags}
-        return self.robot.answer(Observation(**(fields | changes)))
+        answer = self.robot.answer(Observation(**(fields | changes)))
+        return None if answer is None else answer.command
 
     @property
     def learnt(self):
