@@ -52,7 +52,7 @@ class Adaptation:
             self._problems.put(text)
             if self._told is not None:
                 version = adapter.belief.version
-                self._told(AdaptationRecord(self._robot, now_ns, 0, 0, version, text))
+                self._told(AdaptationRecord(self._robot, now_ns, 0, 0, version, text, transition))
 
     @property
     def settled(self) -> bool:
@@ -96,7 +96,9 @@ class Adaptation:
             now_ns = time.monotonic_ns()
             waited_ns, took_ns = begun_ns - handed_ns, now_ns - begun_ns
             version = adapter.belief.version
-            self._told(AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text))
+            self._told(
+                AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text, transition)
+            )
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:

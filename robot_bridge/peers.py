@@ -133,6 +133,8 @@ class Peers:
                     self._send(peer.operator, record)
                 peer.operator = None
             self._news(peer, peer.robot)
+        for name, text in self._taps.troubles():
+            self._tell(name, "", text, None)
         for text in self._taps.problems():
             self._tell("tap_failed", "", text, None)
         now = time.monotonic()
@@ -169,9 +171,13 @@ class Peers:
             return
         robot = None
         if hello.role == "robot":
-            told = self._taps.adapted if self._taps else None
             robot = Robot(
-                hello.name, self._bundle, self._seed, hello.simulated_time, self._validity_ns, told
+                hello.name,
+                self._bundle,
+                self._seed,
+                hello.simulated_time,
+                self._validity_ns,
+                self._taps,
             )
         peer = Peer(address, 1 + secrets.randbelow(2**62), hello.name, robot)
         self._peers[address] = peer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ from robot_bridge.messages import (
     Ready,
     ResetRequest,
 )
-from robot_bridge.tap import AdaptationRecord
+from robot_bridge.tap import EndRecord, StateRecord
+from robot_bridge.taps import Taps
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +52,8 @@ class Robot:
     """Answers observations and learns from them.
 
     seed: of the latents, until an operator begins a task with another. simulated_time: each
-    transition is learnt from before the next action. validity_ns: of every command [ns]. told: who
-    hears of every transition, on the thread that learnt from it.
+    transition is learnt from before the next action. validity_ns: of every command [ns]. taps: hear
+    of every transition, on the thread that learnt from it, and of what a replay starts from.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Robot:
         seed: int,
         simulated_time: bool,
         validity_ns: int,
-        told: Callable[[AdaptationRecord], None] | None = None,
+        taps: Taps | None = None,
     ) -> None:
         manifest = bundle.manifest
         self.name = name
         self._bundle = bundle
         self._adapter = make_adapter(bundle, seed)
+        self._taps = taps or Taps(())
+        told = self._taps.adapted if self._taps else None
         self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
         self._limits = Limits(
             manifest.observation, manifest.action, manifest.limits, manifest.control_period
@@ -195,7 +199,27 @@ class Robot:
         self._episode.ready = self._ready
         self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
         self._over = False
+        self._keep("episode")
         self._adapter.begin_episode()
+
+    def _keep(self, cause: str) -> None:
+        """Tell recorders what the adapter knows, whenever it changes by anything but `act` and
+        `observe`: a replay goes on from there."""
+        if not self._taps.recording:
+            return
+        begin = self._episode.begin if self._episode else None
+        numbers = (begin.task, begin.episode, begin.seed) if begin else ()
+        self._taps.state(
+            StateRecord(
+                self.name,
+                time.monotonic_ns(),
+                cause,
+                self._bundle.digest,
+                self._adapter.snapshot(),
+                self._adapter.adapting,
+                *numbers,
+            )
+        )
 
     def end(self, outcome: Outcome) -> None:
         """The robot says that its episode is over; see `finished`."""
@@ -224,6 +248,10 @@ class Robot:
         self._gather()
         self._adapter.end_episode()
         record = self._episode.record(self._outcome, self._adapter.belief)
+        if self._taps.recording:
+            begin, now_ns = self._episode.begin, time.monotonic_ns()
+            task, number = (begin.task, begin.episode) if begin else (-1, -1)
+            self._taps.ended(EndRecord(self.name, now_ns, task, number, self._outcome))
         self._episode = self._outcome = self._last = None
         if record is not None:
             self._records.append(record)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from robot_bridge.messages import Float32, Mode
+from adapt.adapter import Transition
+from robot_bridge.messages import Float32, Mode, Outcome
 
 Float64 = np.ndarray
 
@@ -49,7 +50,10 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class AdaptationRecord:
-    """One transition learnt from, or refused. waited_ns: in the queue; took_ns: to learn."""
+    """One transition learnt from, or refused. waited_ns: in the queue; took_ns: to learn.
+
+    belief_version: after it; the same as before when it changed nothing.
+    """
 
     robot: str
     time_ns: int
@@ -57,6 +61,39 @@ class AdaptationRecord:
     took_ns: int
     belief_version: int
     problem: str = ""
+    transition: Transition | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StateRecord:
+    """All that an adapter knows, from which a replay can start.
+
+    Told whenever anything but acting and learning is about to matter: before the first action of an
+    episode (`cause` "episode"), and after another model, a restored belief or a fallback has taken
+    over. snapshot: of `Adapter.snapshot`. belief_version: of the belief in it. task, episode, seed:
+    as an operator asked, -1 where none did.
+    """
+
+    robot: str
+    time_ns: int
+    cause: str
+    digest: str
+    snapshot: bytes
+    adapting: bool
+    task: int = -1
+    episode: int = -1
+    seed: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class EndRecord:
+    """An episode is over, learnt from and left."""
+
+    robot: str
+    time_ns: int
+    task: int
+    episode: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -80,3 +117,17 @@ class Tap(Protocol):
     def event(self, record: EventRecord) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Recorder(Tap, Protocol):
+    """A tap that keeps what a replay needs. A snapshot costs the loop about 0.1 ms once in an
+    episode, so only those who want it are told. The same rules hold."""
+
+    def state(self, record: StateRecord) -> None: ...
+
+    def ended(self, record: EndRecord) -> None: ...
+
+    def troubles(self) -> list[tuple[str, str]]:
+        """(name, text) of the recorder's own events since the last call: for the bridge to tell."""
+        ...
