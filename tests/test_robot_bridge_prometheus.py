@@ -1,0 +1,106 @@
+"""The metrics endpoint, scraped over HTTP and read by Prometheus's own parser."""
+
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from test_robot_bridge_metrics import PERIOD, PERIOD_NS, step
+
+from robot_bridge.errors import BridgeError
+from robot_bridge.messages import Mode
+from robot_bridge.metrics import Metrics
+from robot_bridge.prometheus import EDGES_NS, PREFIX, Exporter
+from robot_bridge.tap import AdaptationRecord, EventRecord
+
+
+def scrape(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+@pytest.fixture
+def served():
+    metrics = Metrics(PERIOD, EDGES_NS, fold=None)
+    exporter = Exporter(metrics, 0, bundle="tiny", digest="ab12")
+    yield metrics, exporter
+    exporter.close()
+
+
+def value(families, name, **labels):
+    found = [
+        sample.value
+        for family in families.values()
+        for sample in family.samples
+        if sample.name == PREFIX + name and labels.items() <= sample.labels.items()
+    ]
+    assert len(found) == 1, (name, labels, found)
+    return found[0]
+
+
+def test_what_was_measured_is_what_is_scraped(served):
+    metrics, exporter = served
+    metrics.event(EventRecord(0, "robot_connected", 'a "quoted"\nname', ""))
+    metrics.event(EventRecord(0, "robot_connected", "arm", ""))
+    metrics.step(step())
+    metrics.step(step(received=PERIOD_NS, mode=Mode.HOLD, version=7))
+    metrics.adapted(AdaptationRecord("arm", 0, 1_000, 80_000, 1))
+    metrics.clock("arm", 2_500_000_000, 120_000)
+    metrics.fold()
+    families = scrape(exporter.port)
+    assert value(families, "robots") == 2
+    assert value(families, "robot_connected", robot='a "quoted"\nname') == 1
+    assert value(families, "steps_total", robot="arm", mode="track") == 1
+    assert value(families, "steps_total", robot="arm", mode="hold") == 1
+    assert value(families, "steps_total", robot="arm", mode="stop") == 0
+    assert value(families, "belief_version", robot="arm") == 7
+    assert value(families, "clock_offset_seconds", robot="arm") == 2.5
+    assert value(families, "round_trip_seconds", robot="arm") == 1.2e-4
+    assert value(families, "events_total", event="robot_connected") == 2
+    assert value(families, "transitions_learnt_total") == 1
+    assert value(families, "stage_seconds_count", stage="answer") == 2
+    assert value(families, "stage_seconds_sum", stage="answer") == pytest.approx(1e-4)
+    assert value(families, "stage_seconds_bucket", stage="answer", le="2e-05") == 0
+    assert value(families, "stage_seconds_bucket", stage="answer", le="0.0001") == 2
+    assert value(families, "info", bundle="tiny", digest="ab12") == 1
+    assert families["process_resident_memory_bytes"].samples[0].value > 0
+
+
+def test_every_family_explains_itself_and_buckets_never_fall(served):
+    metrics, exporter = served
+    for index in range(50):
+        metrics.step(step(received=index * (PERIOD_NS + index * 1000)))
+    metrics.fold()
+    families = scrape(exporter.port)
+    for name, family in families.items():
+        if name.startswith(PREFIX):
+            assert family.documentation.endswith("."), name
+    buckets = [
+        sample.value
+        for sample in families[PREFIX + "stage_seconds"].samples
+        if sample.name.endswith("_bucket") and sample.labels["stage"] == "jitter"
+    ]
+    assert len(buckets) == len(EDGES_NS) + 1
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 49
+
+
+def test_a_port_in_use_is_named_and_a_closed_one_is_free_again():
+    metrics = Metrics(PERIOD, EDGES_NS, fold=None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BridgeError, match=rf"metrics at 127\.0\.0\.1:{port}: .*in use"):
+            Exporter(metrics, port, bundle="tiny", digest="")
+    first = Exporter(metrics, 0, bundle="tiny", digest="")
+    first.close()
+    second = Exporter(metrics, first.port, bundle="tiny", digest="")
+    assert scrape(second.port)
+    second.close()
+
+
+def test_it_listens_on_the_loopback_alone(served):
+    _, exporter = served
+    assert exporter._server.server_address[0] == "127.0.0.1"
