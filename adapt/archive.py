@@ -88,7 +88,8 @@ def read_zip(data: bytes, where: str) -> dict[str, bytes]:
                     raise BundleError(f"{where}: member {name!r} is neither stored nor deflated")
                 files[name] = archive.read(member)
     # RuntimeError: an encrypted member. NotImplementedError: a feature zipfile does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    # ValueError: an offset before the file's begin.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise BundleError(f"{where}: not a whole zip file: {error}") from error
     return files
 

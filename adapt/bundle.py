@@ -6,6 +6,7 @@ what differs. Nothing half-loaded ever serves.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
@@ -21,7 +22,9 @@ from adapt.archive import digest, read_files
 from adapt.errors import BundleError
 from adapt.golden import decode_golden, encode_golden, replay
 from adapt.manifest import Manifest, decode_manifest, encode_manifest
+from adapt.private import sync
 from adapt.runtime import CPU, Graph
+from adapt.signature import NOBODY, SIGNATURES, Signers, sign
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -32,13 +35,15 @@ class PolicyBundle:
     """A verified bundle, ready to run.
 
     digest: SHA-256 of manifest.json, which holds that of every other file. graphs: `policy`, and
-    `encoder` for PEARL. worst_error: largest deviation from the golden vectors.
+    `encoder` for PEARL. worst_error: largest deviation from the golden vectors. signer: who vouches
+    for it, of those that were asked for; "" when none was.
     """
 
     manifest: Manifest
     digest: str
     graphs: Mapping[str, Graph]
     worst_error: float
+    signer: str = ""
 
     @property
     def policy(self) -> Graph:
@@ -53,14 +58,19 @@ class PolicyBundle:
         return self.graphs["encoder"]
 
     @staticmethod
-    def load(path: Path | str, providers: Sequence[str] = (CPU,)) -> PolicyBundle:
+    def load(
+        path: Path | str, providers: Sequence[str] = (CPU,), signers: Signers = NOBODY
+    ) -> PolicyBundle:
         """Read and verify a bundle.
 
         path: folder or .zip. providers: onnxruntime execution providers, the preferred one first.
+        signers: one of them must have signed it; NOBODY asks for no signature.
         Raises BundleError for anything that differs, ProviderError for an absent provider.
         """
         where = str(path)
         files = read_files(Path(path))
+        # Before anything in them is believed.
+        signer = signers.check(files, where)
         manifest = _verify_files(files, where)
         signatures = manifest.signatures()
         golden = decode_golden(files[GOLDEN], signatures, f"{where}: {GOLDEN}")
@@ -72,7 +82,7 @@ class PolicyBundle:
             except BundleError as error:
                 raise BundleError(f"{where}: {error}") from error
             worst = max(worst, replay(graphs[name], golden, where))
-        return PolicyBundle(manifest, digest(files[MANIFEST]), graphs, worst)
+        return PolicyBundle(manifest, digest(files[MANIFEST]), graphs, worst, signer)
 
 
 def read_manifest(path: Path | str) -> tuple[Manifest, str]:
@@ -87,7 +97,7 @@ def _verify_files(files: Mapping[str, bytes], where: str) -> Manifest:
     manifest = decode_manifest(files[MANIFEST], where)
     for name in sorted(set(manifest.files) - set(files)):
         raise BundleError(f"{where}: {name} is missing; the manifest lists it")
-    for name in sorted(set(files) - set(manifest.files) - {MANIFEST}):
+    for name in sorted(set(files) - set(manifest.files) - {MANIFEST, SIGNATURES}):
         raise BundleError(f"{where}: {name} is not listed in the manifest; remove it")
     for name, expected in manifest.files.items():
         found = digest(files[name])
@@ -125,10 +135,10 @@ def write_bundle(
         draft.chmod(0o755)
         for name, data in files.items():
             _write(draft / name, data)
-        _sync(draft)
+        sync(draft)
         bundle = PolicyBundle.load(draft)
         draft.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise BundleError(f"{folder}: {error.strerror or error}") from error
     finally:
@@ -149,17 +159,9 @@ def pack(folder: Path | str, archive: Path | str) -> str:
     draft = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("xb") as stream:
-            with zipfile.ZipFile(stream, "w") as target:
-                for name in sorted(files):
-                    # ZipInfo alone carries no clock and no owner.
-                    info = zipfile.ZipInfo(name)
-                    info.external_attr = 0o644 << 16
-                    target.writestr(info, files[name], zipfile.ZIP_DEFLATED)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write(draft, _zipped(files))
         draft.rename(archive)
-        _sync(archive.parent)
+        sync(archive.parent)
     except OSError as error:
         raise BundleError(f"{archive}: {error.strerror or error}") from error
     finally:
@@ -167,17 +169,47 @@ def pack(folder: Path | str, archive: Path | str) -> str:
     return digest(files[MANIFEST])
 
 
+def sign_bundle(path: Path | str, key_file: Path) -> str:
+    """Add a signature to an intact bundle, folder or .zip; returns its digest, which stays.
+
+    key_file: a signer's secret file. Raises BundleError when the bundle is not intact or signed by
+    this key already, SignerError or PrivacyError for the key.
+    """
+    path = Path(path)
+    files = read_files(path)
+    _verify_files(files, str(path))
+    files[SIGNATURES] = sign(files, key_file, str(path))
+    if path.is_dir():
+        target, data = path / SIGNATURES, files[SIGNATURES]
+    else:
+        target, data = path, _zipped(files)
+    # Beside the bundle: inside a folder a draft would be a stranger in it.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(draft, data)
+        draft.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest(files[MANIFEST])
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip, the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for name in sorted(files):
+            # ZipInfo alone carries no clock and no owner.
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o644 << 16
+            target.writestr(info, files[name], zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
 def _write(path: Path, data: bytes) -> None:
     with path.open("xb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """A rename outlives a power cut only once its folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""`acclimate bundle show|verify|pack`: look at a bundle, prove it, make one file of it."""
+"""`acclimate bundle show|verify|pack|sign`: look at a bundle, prove it, make one file, vouch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapt.bundle import PolicyBundle, pack, read_manifest
+from adapt.bundle import PolicyBundle, pack, read_manifest, sign_bundle
 from adapt.manifest import Field, Manifest, encode_manifest
 from adapt.runtime import CPU
+from adapt.signature import Signers
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code. Raises BundleError, ProviderError."""
+    """Run the command; returns its exit code. Raises BundleError, ProviderError, SignerError,
+    PrivacyError."""
     parser = argparse.ArgumentParser(prog="acclimate bundle", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     show = actions.add_parser("show", help="print what a bundle is for; its graphs stay closed")
@@ -25,19 +27,38 @@ def main(argv: list[str]) -> int:
         action="append",
         help=f"onnxruntime execution provider, the preferred one first (default: {CPU})",
     )
+    verify.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        help="a signer's public key or NAME.signer.pub; one of those given must have signed it",
+    )
     packed = actions.add_parser("pack", help="write a bundle as one .zip")
     packed.add_argument("path", type=Path, help="folder or .zip")
     packed.add_argument("archive", type=Path, help="the .zip to write")
+    signed = actions.add_parser("sign", help="add a signature, so that bridges may ask for it")
+    signed.add_argument("path", type=Path, help="folder or .zip")
+    signed.add_argument(
+        "--key",
+        type=Path,
+        required=True,
+        help="NAME.signer, as `acclimate keys signer` writes it",
+    )
     arguments = parser.parse_args(argv)
     if arguments.action == "show":
         manifest, digest = read_manifest(arguments.path)
         print(encode_manifest(manifest).decode() if arguments.json else describe(manifest, digest))
     elif arguments.action == "verify":
-        bundle = PolicyBundle.load(arguments.path, tuple(arguments.provider or (CPU,)))
+        providers = tuple(arguments.provider or (CPU,))
+        bundle = PolicyBundle.load(arguments.path, providers, Signers.read(arguments.key))
         providers = ", ".join(bundle.policy.providers)
         print(f"{arguments.path}: intact; graphs: {', '.join(bundle.graphs)} on {providers}")
         print(f"largest deviation from the golden vectors: {bundle.worst_error:.1e}")
+        if bundle.signer:
+            print(f"signed by: {bundle.signer}")
         print(f"digest: {bundle.digest}")
+    elif arguments.action == "sign":
+        print(f"{arguments.path}: signed; digest: {sign_bundle(arguments.path, arguments.key)}")
     else:
         digest = pack(arguments.path, arguments.archive)
         size = arguments.archive.stat().st_size

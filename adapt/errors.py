@@ -35,3 +35,11 @@ class SnapshotError(AcclimateError):
 
 class InferenceError(AcclimateError):
     """A graph answered a finite input with a number that is not finite."""
+
+
+class PrivacyError(AcclimateError):
+    """A file or folder that must belong to this user alone is open to others, or not there."""
+
+
+class SignerError(AcclimateError):
+    """A signer's key cannot be read or is badly named."""
