@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from adapt.errors import BundleError
+from adapt.seen import Seen
 
 SCHEMA_VERSION = 1
 
@@ -98,6 +99,7 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`manifest.json`. files: SHA-256 of every other file, so that its own digest covers all.
 
+    seen: what the guard holds a robot's observations against; None where nobody wrote it down.
     task_space, training: provenance, as the trainer wrote it; nothing here reads them.
     """
 
@@ -111,6 +113,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     latent: Latent
     context: ContextSpec
     limits: list[Limit]
+    seen: Seen | None = None
     task_space: dict[str, Any]
     training: dict[str, Any]
     tools: dict[str, str]
@@ -221,6 +224,8 @@ def _problems(manifest: Manifest) -> list[str]:
             problems.append(
                 f"limit on {limit.field!r}: low {limit.low} is not below high {limit.high}"
             )
+    if manifest.seen is not None:
+        problems += manifest.seen.problems(manifest.observation_size)
     expected = {f"{graph}.onnx" for graph in manifest.signatures()} | {"golden.npz"}
     if set(manifest.files) != expected:
         problems.append(
