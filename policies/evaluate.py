@@ -27,7 +27,8 @@ from sim.tasks import Split, Task
 HELP = """acclimate evaluate run=FOLDER [key=value ...]
 
 Runs the best networks of a run on held-out tasks: so many consecutive episodes per task, success
-after 0, 1, 2, … episodes of adaptation. Writes evaluation.json into the run folder."""
+or return after 0, 1, 2, … episodes of adaptation. Where a family holds no task out, it says so and
+runs them on the training tasks. Writes evaluation.json into the run folder."""
 
 GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
 
@@ -36,7 +37,8 @@ GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
 class EvaluateSettings:
     """What `acclimate evaluate` is told.
 
-    run: a run folder. tasks: in each group. episodes: per task. seed: of tasks and noise.
+    run: a run folder. tasks: at most, in each group; a family's fixed set may be smaller.
+    episodes: per task. seed: of tasks and noise.
     frozen_prior: also run with the belief kept at the prior, for comparison.
     """
 
@@ -50,7 +52,11 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class Row:
-    """One group's results. success, steps: means per episode (K,)."""
+    """One group's results, per episode (K,).
+
+    success, steps, returns, measured: means over tasks.
+    worst: mean measured return over the worst 5 % of the tasks, at least one, each episode's own.
+    """
 
     group: str
     belief: str
@@ -58,6 +64,8 @@ class Row:
     success: list[float]
     steps: list[float]
     returns: list[float]
+    measured: list[float]
+    worst: list[float]
 
 
 def main(argv: list[str]) -> int:
@@ -66,8 +74,12 @@ def main(argv: list[str]) -> int:
     rows = evaluate(trainer, settings)
     print(f"iteration {state['iteration']} of {settings.run}, seed {settings.seed}")
     for row in rows:
-        rates = " ".join(f"{v:5.2f}" for v in row.success)
-        print(f"{row.group:14} {row.belief:9} success {rates}")
+        if trainer.family.judged_by == "success":
+            shown = "success " + " ".join(f"{v:5.2f}" for v in row.success)
+        else:
+            shown = "return " + " ".join(f"{v:7.1f}" for v in row.measured)
+            shown += "\n" + " " * 25 + "worst  " + " ".join(f"{v:7.1f}" for v in row.worst)
+        print(f"{row.group:14} {row.belief:9} {shown}")
     data = {"iteration": state["iteration"], "rows": [asdict(r) for r in rows]}
     write_atomically(settings.run / "evaluation.json", json.dumps(data, indent=2).encode())
     return 0
@@ -76,10 +88,9 @@ def main(argv: list[str]) -> int:
 def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
     """Every group, with the belief adapting and, if wanted, frozen at the prior."""
     rows = []
-    for group in GROUPS:
+    held: list[Split] = [g for g in GROUPS if trainer.family.space.holds_out(g)]
+    for group in held or ["train"]:
         tasks = held_out_tasks(trainer, group, settings.tasks, settings.seed)
-        if not tasks:
-            continue
         kinds = ["adapting"]
         if settings.frozen_prior and trainer.learner.n_z:
             kinds.append("prior")
@@ -96,17 +107,30 @@ def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
                     curve.success.mean(0).tolist(),
                     curve.steps.mean(0).tolist(),
                     curve.returns.mean(0).tolist(),
+                    curve.measured.mean(0).tolist(),
+                    worst(curve.measured).tolist(),
                 )
             )
     return rows
 
 
 def held_out_tasks(trainer: Trainer, group: Split, n: int, seed: int) -> list[Task]:
-    """n tasks of a group, the same for the same seed; none where nothing was held out that way."""
+    """n tasks of a group, the same for the same seed; none where nothing was held out that way.
+
+    Of a fixed set, each task at most once: fewer than n where the set is smaller.
+    """
     space = trainer.family.space
-    if group == "unseen_choice" and not any(p.unseen for p in space.parameters):
+    if group not in ("train", "all") and not space.holds_out(group):
         return []
+    if space.fixed is not None and group in ("train", "held_out"):
+        n = min(n, space.fixed.size(group))
     return space.sample(n, np.random.default_rng(seed), group)
+
+
+def worst(returns: np.ndarray) -> np.ndarray:
+    """Means (K,) over the worst 5 % of the tasks, at least one, of returns (B, K)."""
+    n = max(1, round(0.05 * len(returns)))
+    return np.sort(returns, axis=0)[:n].mean(axis=0)
 
 
 def run_curve(

@@ -15,7 +15,8 @@ from sim.worlds import Worlds
 class Curve:
     """B tasks × K consecutive episodes each; episode k has k episodes of context behind it.
 
-    success, steps, returns, measured: (B, K).
+    success, steps: (B, K).
+    returns, measured: (B, K) sums of the critics' reward and of the measured one.
     mean, std: (B, K, n_z) belief at the start of every episode.
     truth: (B, n_f) standardised factors.
     """
@@ -23,6 +24,7 @@ class Curve:
     success: np.ndarray
     steps: np.ndarray
     returns: np.ndarray
+    measured: np.ndarray
     mean: np.ndarray
     std: np.ndarray
     truth: np.ndarray
@@ -46,6 +48,7 @@ def adaptation_curve(
     adapter.forget(everyone)
     success = np.zeros((b, episodes), bool)
     steps, returns = np.zeros((b, episodes), int), np.zeros((b, episodes))
+    measured = np.zeros((b, episodes))
     mean, std = np.zeros((b, episodes, n_z)), np.zeros((b, episodes, n_z))
     episode = np.zeros(b, int)
     row = np.arange(b)
@@ -63,11 +66,12 @@ def adaptation_curve(
         adapter.observe(rows, active & ~step.diverged)
         counted = active & ~step.diverged
         returns[row[counted], k[counted]] += step.reward[counted]
+        measured[row[counted], k[counted]] += step.measured_reward[counted]
         steps[row[counted], k[counted]] += 1
         ended = counted & step.done
         success[row[ended], k[ended]] = step.success[ended]
         broken = active & step.diverged
-        returns[row[broken], k[broken]] = 0.0
+        returns[row[broken], k[broken]] = measured[row[broken], k[broken]] = 0.0
         steps[row[broken], k[broken]] = 0
         episode += ended
         observation = step.observation
@@ -77,7 +81,7 @@ def adaptation_curve(
             now = ended & (episode < episodes)
             m, s = _belief(adapter)
             mean[row[now], episode[now]], std[row[now], episode[now]] = m[now], s[now]
-    return Curve(success, steps, returns, mean, std, worlds.factors())
+    return Curve(success, steps, returns, measured, mean, std, worlds.factors())
 
 
 def _belief(adapter: BatchAdapter) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import json
+from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
@@ -58,7 +59,8 @@ def train(settings: TrainSettings) -> Metrics:
                 _keep(folder, trainer, metrics)
                 for name, value in metrics.items():
                     writer.add_scalar(name, value, trainer.iteration)
-                progress.update(bar, completed=trainer.iteration, news=_news(metrics))
+                news = _news(metrics, trainer.family.judged_by)
+                progress.update(bar, completed=trainer.iteration, news=news)
         finally:
             writer.close()
             trainer.worlds.close()
@@ -77,9 +79,12 @@ def _keep(folder: RunFolder, trainer: Trainer, metrics: Metrics) -> None:
         folder.save(trainer)
 
 
-def _news(metrics: Metrics) -> str:
-    words = [f"return {metrics['collect/return']:.1f}", f"success {metrics['collect/success']:.2f}"]
-    if "validate/success_0" in metrics:
-        rates = [v for k, v in sorted(metrics.items()) if k.startswith("validate/success_")]
-        words.append("validation " + " ".join(f"{v:.2f}" for v in rates))
+def _news(metrics: Metrics, judged_by: Literal["success", "return"]) -> str:
+    words = [f"return {metrics['collect/return']:.1f}"]
+    if judged_by == "success":
+        words.append(f"success {metrics['collect/success']:.2f}")
+    shown, places = ("success", 2) if judged_by == "success" else ("measured", 1)
+    found = [v for k, v in sorted(metrics.items()) if k.startswith(f"validate/{shown}_")]
+    if found:
+        words.append("validation " + " ".join(f"{v:.{places}f}" for v in found))
     return "  ".join(words)

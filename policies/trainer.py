@@ -15,7 +15,7 @@ from policies.collect import collect_run
 from policies.device import choose_bfloat16, choose_device
 from policies.pearl import PearlLearner
 from policies.replay import RunReplay
-from policies.rollout import adaptation_curve
+from policies.rollout import Curve, adaptation_curve
 from policies.settings import TrainSettings
 from sim.families import family
 
@@ -175,12 +175,20 @@ class Trainer:
         for k in range(s.validation_episodes):
             metrics[f"validate/success_{k}"] = float(curve.success[:, k].mean())
             metrics[f"validate/return_{k}"] = float(curve.returns[:, k].mean())
+            metrics[f"validate/measured_{k}"] = float(curve.measured[:, k].mean())
         metrics["validate/steps"] = float(curve.steps[:, -1].mean())
-        score = float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
+        score = self._score(curve)
         metrics["validate/score"] = score
         metrics["validate/improved"] = float(score > self.best)
         self.best = max(self.best, score)
         return metrics
+
+    def _score(self, curve: Curve) -> float:
+        """What the checkpoint to keep has most of."""
+        if self.family.judged_by == "success":
+            return float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
+        # The first episode explores: where nothing else ends it, its return is not what counts.
+        return float(curve.measured[:, min(1, curve.measured.shape[1] - 1) :].mean())
 
     def _adapter(self, worlds: int, generator: torch.Generator) -> BatchAdapter:
         c, learner = self.settings.learner, self.learner

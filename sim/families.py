@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from adapt.errors import AcclimateError
-from sim.insertion import SPACE, SPEC, InsertionWorlds, task_factors
+from sim import insertion, point
 from sim.scripted import Demonstrations
 from sim.tasks import Task, TaskSpace
 from sim.worlds import Worlds, WorldSpec
@@ -27,24 +27,50 @@ class Script(Protocol):
         ...
 
 
+class UniformActions:
+    """Fills a replay where there is no better script: actions uniform in [−1, 1]."""
+
+    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
+        self._shape = (worlds.worlds, worlds.spec.action_size)
+        self.rng = rng
+
+    def begin(self, which: np.ndarray) -> None:
+        """Every action is drawn alone; an episode's beginning means nothing."""
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Action (B, n_a)."""
+        return self.rng.uniform(-1.0, 1.0, self._shape)
+
+
 @dataclass(frozen=True)
 class Family:
     """A task space, its worlds, and the script that starts a replay.
 
     make: (worlds, seed, threads) → worlds.
-    script: (worlds, generator) → script.
     factors: a task's standardised factors (n_f,).
+    script: (worlds, generator) → script.
+    judged_by: what chooses checkpoints and is reported first: the success rate, or the return of
+        the measured reward.
     """
 
     space: TaskSpace
     spec: WorldSpec
     make: Callable[[int, int, int], Worlds]
-    script: Callable[..., Script]
     factors: Callable[[Task], np.ndarray]
+    script: Callable[..., Script] = UniformActions
+    judged_by: Literal["success", "return"] = "return"
 
 
 FAMILIES: dict[str, Family] = {
-    "insertion": Family(SPACE, SPEC, InsertionWorlds, Demonstrations, task_factors),
+    "insertion": Family(
+        insertion.SPACE,
+        insertion.SPEC,
+        insertion.InsertionWorlds,
+        insertion.task_factors,
+        Demonstrations,
+        "success",
+    ),
+    "point-sparse": Family(point.SPACE, point.SPEC, point.PointWorlds, point.task_factors),
 }
 
 

@@ -21,6 +21,7 @@ An episode's task comes from reset's options, or is drawn from a split of the ta
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import gymnasium
@@ -43,8 +44,8 @@ Info = dict[str, Any]
 
 
 def env_id(name: str) -> str:
-    """The Gymnasium id of a family: "acclimate/Insertion-v0" for "insertion"."""
-    return f"acclimate/{''.join(word.capitalize() for word in name.split('_'))}-v0"
+    """The Gymnasium id of a family: "acclimate/CheetahVel-v0" for "cheetah-vel"."""
+    return f"acclimate/{''.join(word.capitalize() for word in re.split('[-_]', name))}-v0"
 
 
 def observation_space(spec: WorldSpec) -> spaces.Box:

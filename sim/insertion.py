@@ -16,7 +16,7 @@ from adapt.manifest import ActionField, Factor, Field
 from sim.body import Body, WristBody
 from sim.plugs import FAMILIES, MM
 from sim.tasks import Parameter, Task, TaskSpace
-from sim.worlds import Step, WorldSpec
+from sim.worlds import Step, WorldSpec, check_action
 from sim.wrist import SHAPE, TIMESTEP, seat_pose, task_plug
 
 CONTROL_PERIOD = 0.05
@@ -232,13 +232,7 @@ class InsertionWorlds:
         return self._observe()
 
     def step(self, action: np.ndarray) -> Step:
-        if action.shape != (self.worlds, 4):
-            raise ValueError(f"action has shape {action.shape}, expected {(self.worlds, 4)}")
-        if not np.isfinite(action).all():
-            world, axis = np.argwhere(~np.isfinite(action))[0]
-            name = SPEC.action[axis].name
-            raise ValueError(f"action {name!r} of world {world} is {action[world, axis]}")
-        action = np.clip(action, -1.0, 1.0)
+        action = check_action(action, self.worlds, SPEC)
         self._move_reference(action)
         control = self.reference.copy()
         control[:, :2] += self.constants.controller

@@ -3,14 +3,16 @@
 A `TaskSpace` is an ordered list of `Parameter`s. A `Task` is one point in it, in physical units.
 The split between training and held-out tasks is a rule written in the space itself: a parameter
 may name bands of its range that training never draws from, and a choice may name values that it
-never takes. Two people with the same file therefore hold out the same tasks.
+never takes. Two people with the same file therefore hold out the same tasks. Or the space fixes
+both sets altogether, as published benchmarks do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,8 +20,9 @@ import numpy as np
 import yaml
 
 from adapt.errors import AcclimateError
+from sim.fixed_sets import FixedSets
 
-Scale = Literal["linear", "log", "choice"]
+Scale = Literal["linear", "log", "area", "choice"]
 Split = Literal["train", "held_out", "unseen_choice", "all"]
 
 MAX_REJECTIONS = 10_000
@@ -46,8 +49,9 @@ class Parameter:
         name: identifier, unique in its space.
         unit: SI unit as text, "1" where there is none.
         low, high: inclusive range, in `unit`. For a choice, 0 and the number of choices less one.
-        scale: how the range is drawn from: "linear" and "log" are uniform in the value and in its
-            logarithm; "choice" draws one of `choices`.
+        scale: how the range is drawn from: "linear", "log" and "area" are uniform in the value, in
+            its logarithm and in its square, as the radii of a disc's points are; "choice" draws
+            one of `choices`.
         nominal: the value that a robot would assume, in `unit`.
         choices: names of the values of a choice, in order.
         held_out: bands (low, high) in unit coordinates [−1, 1] that training never draws from.
@@ -81,6 +85,8 @@ class Parameter:
             )
         if self.scale == "log" and self.low <= 0:
             raise TaskSpaceError(f"{where}: a log scale needs low > 0, got {self.low:g}")
+        if self.scale == "area" and self.low < 0:
+            raise TaskSpaceError(f"{where}: an area scale needs low ≥ 0, got {self.low:g}")
         if self.scale == "choice":
             if len(self.choices) < 1 or (self.low, self.high) != (0, len(self.choices) - 1):
                 raise TaskSpaceError(f"{where}: low must be 0 and high len(choices) − 1")
@@ -102,7 +108,8 @@ class Parameter:
         low, high = self._bounds()
         if high == low:
             return np.zeros_like(np.asarray(value, float))
-        v = np.log(value) if self.scale == "log" else np.asarray(value, float)
+        v = np.asarray(value, float)
+        v = np.log(v) if self.scale == "log" else v**2 if self.scale == "area" else v
         return 2 * (v - low) / (high - low) - 1
 
     def from_unit(self, unit: np.ndarray) -> np.ndarray:
@@ -112,6 +119,8 @@ class Parameter:
         if self.scale == "log":
             # exp(log(low)) may miss `low` by one unit in the last place.
             return np.clip(np.exp(v), self.low, self.high)
+        if self.scale == "area":
+            return np.clip(np.sqrt(v), self.low, self.high)
         return np.rint(v) if self.scale == "choice" else v
 
     def sample(self, n: int, rng: np.random.Generator, split: Split) -> np.ndarray:
@@ -148,6 +157,8 @@ class Parameter:
     def _bounds(self) -> tuple[float, float]:
         if self.scale == "log":
             return math.log(self.low), math.log(self.high)
+        if self.scale == "area":
+            return self.low**2, self.high**2
         return self.low, self.high
 
 
@@ -194,17 +205,24 @@ class TaskSpace:
         name: what the tasks are, e.g. "insertion".
         parameters: in the order of `Task.values`.
         provenance: free text by key: who measured or chose these ranges, with what, and when.
+        fixed: the training and the held-out set, if both are drawn once and for all.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     provenance: Mapping[str, str] = field(default_factory=dict)
+    fixed: FixedSets | None = None
 
     def __post_init__(self) -> None:
         names = self.names
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise TaskSpaceError(f"task space {self.name!r}: {twice} named twice")
+        banded = [p.name for p in self.parameters if p.held_out or p.unseen]
+        if self.fixed is not None and banded:
+            raise TaskSpaceError(
+                f"task space {self.name!r}: its sets are fixed, so {banded} need hold nothing out"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -241,11 +259,38 @@ class TaskSpace:
 
         "train" avoids every held-out band and unseen choice; "held_out" lies in a held-out band
         of every parameter that has one, within trained choices; "unseen_choice" takes only the
-        choices that training never saw; "all" ignores the split.
+        choices that training never saw; "all" ignores the split. Of fixed sets, the first two
+        draw from the set itself, in shuffled passes.
         """
         split = check_split(split)
-        columns = [p.sample(n, rng, split) for p in self.parameters]
-        return [Task(self, row) for row in np.stack(columns, axis=1)]
+        if self.fixed is None or split not in ("train", "held_out"):
+            columns = [p.sample(n, rng, split) for p in self.parameters]
+            return [Task(self, row) for row in np.stack(columns, axis=1)]
+        if not self.fixed.size(split):
+            raise TaskSpaceError(
+                f"task space {self.name!r} holds no task out: training sees all there are; "
+                "say split 'train'"
+            )
+        return [self._sets[split][i] for i in self.fixed.pick(n, split, rng)]
+
+    def holds_out(self, split: Split) -> bool:
+        """Whether that side of the split has tasks which training never meets."""
+        if split == "unseen_choice":
+            return any(p.unseen for p in self.parameters)
+        if split != "held_out":
+            return False
+        if self.fixed is not None:
+            return self.fixed.held_out > 0
+        return any(p.held_out for p in self.parameters)
+
+    @cached_property
+    def _sets(self) -> dict[str, list[Task]]:
+        """The fixed sets' tasks, by their side of the split."""
+        sides: tuple[Literal["train", "held_out"], ...] = ("train", "held_out")
+        fixed = self.fixed
+        if fixed is None:
+            return {}
+        return {side: self.sample(fixed.size(side), fixed.generator(side), "all") for side in sides}
 
     def task(self, **values: float | str) -> Task:
         """The nominal task with some values replaced; a choice is given by its name."""
@@ -272,21 +317,23 @@ class TaskSpace:
             if p.held_out:
                 row["held_out"] = [list(b) for b in p.held_out]
             rows.append(row)
-        return {"name": self.name, "parameters": rows, "provenance": dict(self.provenance)}
+        data = {"name": self.name, "parameters": rows, "provenance": dict(self.provenance)}
+        return data if self.fixed is None else data | {"fixed": asdict(self.fixed)}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TaskSpace:
         """Inverse of `to_dict`; an unknown or missing key is an error that names it."""
-        unknown = set(data) - {"name", "parameters", "provenance"}
+        unknown = set(data) - {"name", "parameters", "provenance", "fixed"}
         if unknown or not {"name", "parameters"} <= set(data):
             raise TaskSpaceError(
-                f"a task space has keys name, parameters, provenance; got {sorted(data)}"
+                f"a task space has keys name, parameters, provenance, fixed; got {sorted(data)}"
             )
         rows = data["parameters"]
         if not isinstance(rows, Sequence) or isinstance(rows, str):
             raise TaskSpaceError(f"parameters: expected a list, got {type(rows).__name__}")
         parameters = [_parameter(i, row) for i, row in enumerate(rows)]
-        return TaskSpace(data["name"], tuple(parameters), dict(data.get("provenance", {})))
+        provenance, fixed = dict(data.get("provenance", {})), _fixed(data.get("fixed"))
+        return TaskSpace(data["name"], tuple(parameters), provenance, fixed)
 
     def save(self, path: Path) -> None:
         """Write as YAML."""
@@ -302,6 +349,18 @@ class TaskSpace:
             return TaskSpace.from_dict(data)
         except (OSError, yaml.YAMLError, TaskSpaceError) as error:
             raise TaskSpaceError(f"{path}: {error}") from error
+
+
+def _fixed(row: object) -> FixedSets | None:
+    """A file's fixed sets."""
+    if row is None:
+        return None
+    try:
+        if not isinstance(row, Mapping):
+            raise TypeError(f"expected a mapping, got {type(row).__name__}")
+        return FixedSets(**row)
+    except (TypeError, ValueError) as error:
+        raise TaskSpaceError(f"fixed: {error}; it has keys train, held_out, seed") from error
 
 
 def _parameter(index: int, row: object) -> Parameter:

@@ -63,6 +63,17 @@ class WorldSpec:
         return sum(int(np.prod(f.shape)) for f in self.action)
 
 
+def check_action(action: np.ndarray, worlds: int, spec: WorldSpec) -> np.ndarray:
+    """The action (B, n_a) clipped to [−1, 1]; a wrong shape or a NaN is an error that names it."""
+    if action.shape != (worlds, spec.action_size):
+        raise ValueError(f"action has shape {action.shape}, expected {(worlds, spec.action_size)}")
+    if not np.isfinite(action).all():
+        world, axis = np.argwhere(~np.isfinite(action))[0]
+        names = [f.name for f in spec.action for _ in range(f.size)]
+        raise ValueError(f"action {names[axis]!r} of world {world} is {action[world, axis]}")
+    return np.clip(action, -1.0, 1.0)
+
+
 class Worlds(Protocol):
     """B worlds, each on a task of its own."""
 

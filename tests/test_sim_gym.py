@@ -48,7 +48,7 @@ def vector(make, name="insertion", num_envs=WORLDS, **kwargs):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("insertion", "acclimate/Insertion-v0"), ("point_robot", "acclimate/PointRobot-v0")],
+    [("insertion", "acclimate/Insertion-v0"), ("point-sparse", "acclimate/PointSparse-v0")],
 )
 def test_ids_are_camel_case(name, expected):
     assert gym.env_id(name) == expected
