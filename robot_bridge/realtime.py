@@ -1,0 +1,123 @@
+"""What a loop asks of the system to be on time: a core, a priority, memory that stays, no pauses.
+
+Each of them either holds afterwards or raises, naming what is missing. Linux.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import time
+
+from robot_bridge.errors import BridgeError
+
+# A thread that wants the interpreter gets it after so long at the latest; the default of 5 ms
+# would let a worker keep the loop from answering for five periods of a 1 kHz robot [s].
+SWITCH_INTERVAL = 50e-6
+
+_MCL_CURRENT, _MCL_FUTURE = 1, 2  # sys/mman.h
+
+# Where the process could run before a thread of it was pinned, without that thread's core.
+_workers: set[int] = set()
+
+
+def pin(core: int) -> None:
+    """Run the calling thread on this core alone. Threads started later inherit it: see `roam`.
+
+    Raises BridgeError naming the cores there are.
+    """
+    allowed = os.sched_getaffinity(0)
+    if core not in allowed:
+        there = ", ".join(map(str, sorted(allowed)))
+        raise BridgeError(
+            f"core={core}: this process may run on {there} alone; widen CPUAffinity= of its "
+            "service, or its container's set of cores, or choose among these"
+        )
+    _workers.clear()
+    _workers.update(allowed - {core})
+    os.sched_setaffinity(0, {core})
+
+
+def roam() -> None:
+    """A worker's first call: off the core of the loop that started it, where there is another."""
+    if _workers:
+        os.sched_setaffinity(0, _workers)
+
+
+def prioritise(priority: int) -> None:
+    """Put the calling thread under SCHED_FIFO; threads that it starts are ordinary ones.
+
+    priority: 1 to 99. Raises BridgeError naming the right that is missing.
+    """
+    # Otherwise a worker would inherit the policy, and learn while the loop waits for the core.
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+    except PermissionError:
+        raise BridgeError(
+            f"priority={priority}: SCHED_FIFO needs RLIMIT_RTPRIO of {priority} or CAP_SYS_NICE; "
+            f"give LimitRTPRIO={priority} in the service, `rtprio {priority}` in "
+            "/etc/security/limits.d, or priority=0"
+        ) from None
+    except OSError as error:
+        raise BridgeError(f"priority={priority}: {error.strerror}; expected 1 to 99") from None
+
+
+def lock_memory() -> None:
+    """Keep every page, present and future, in memory: a page fault can cost milliseconds.
+
+    Raises BridgeError naming the right that is missing.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE):
+        text = os.strerror(ctypes.get_errno())
+        raise BridgeError(
+            f"lock_memory=true: {text}; it needs RLIMIT_MEMLOCK without a limit or CAP_IPC_LOCK: "
+            "give LimitMEMLOCK=infinity in the service, or lock_memory=false"
+        )
+
+
+class Collector:
+    """Python's cycle collector, at times of the loop's choosing.
+
+    From `start` to `stop` it runs only within `gap`, which the loop calls when its answers are out.
+    """
+
+    YOUNG = 2_000  # new containers before a look at them, which then costs some 0.1 ms
+    OLDER = 10  # looks at the young before one at the middle-aged, and so on
+    FULL = 60.0  # between full collections, which only an idle loop makes [s]
+
+    def __init__(self) -> None:
+        self._looks = 0
+        self._full_due = 0.0
+        self._interval = sys.getswitchinterval()
+
+    def start(self) -> None:
+        """What is alive now stays alive and is never looked at again."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        self._full_due = time.monotonic() + self.FULL
+
+    def gap(self, idle: bool) -> None:
+        """A gap between two answers. idle: nothing has come for a while."""
+        if idle:
+            now = time.monotonic()
+            if now >= self._full_due:
+                self._full_due = now + self.FULL
+                gc.collect()
+            return
+        if gc.get_count()[0] < self.YOUNG:
+            return
+        self._looks += 1
+        older, oldest = self._looks % self.OLDER == 0, self._looks % self.OLDER**2 == 0
+        gc.collect(2 if oldest else 1 if older else 0)
+
+    def stop(self) -> None:
+        """Back to Python's own ways."""
+        sys.setswitchinterval(self._interval)
+        gc.enable()
+        gc.unfreeze()
