@@ -37,3 +37,11 @@ class LimitError(BridgeError):
 
 class TrialError(BridgeError):
     """A trial cannot start, or its folder cannot be read or written."""
+
+
+class ModelError(BridgeError):
+    """A model cannot be loaded, swapped or gone back to as asked."""
+
+
+class StateError(BridgeError):
+    """A stored belief, or the folder that holds it, cannot be used."""

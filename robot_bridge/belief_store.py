@@ -1,0 +1,196 @@
+"""Beliefs that outlive the bridge: one file for each robot and bundle.
+
+All files are read before the bridge serves and written by a thread of its own, so that no robot
+ever waits for a disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+
+from robot_bridge.errors import StateError
+
+MAGIC = b"ACBL1\n"
+ENDING = ".belief"
+MAX_FILES = 1000
+MAX_BYTES = 512 * 1024 * 1024  # of all files together
+LOCK = ".lock"
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class SavedBelief(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A belief at rest. digest: of the bundle it belongs to. version, count: of the belief.
+    saved: seconds since 1970. snapshot: of `Adapter.snapshot`."""
+
+    robot: str
+    digest: str
+    version: Count
+    count: Count
+    saved: float
+    snapshot: bytes
+
+
+@dataclass(frozen=True)
+class _Damage:
+    """A file that could not be read, moved aside."""
+
+    text: str
+
+
+class BeliefStore:
+    """A folder of beliefs, for one bridge at a time. Belongs to the loop's thread.
+
+    Raises StateError for a folder that cannot be used, is another bridge's, or is open to others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, SavedBelief | _Damage] = {}
+        self._waiting: dict[str, SavedBelief] = {}
+        self._wake: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            info = folder.stat()
+            if info.st_uid != os.getuid() or info.st_mode & 0o022:
+                # Who writes here decides what a robot believes.
+                raise StateError(
+                    f"{folder}: others may write here; expected a folder of user {os.getuid()} "
+                    "with mode 0700"
+                )
+            self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"{folder}: {error.strerror or error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read_all()
+        except BlockingIOError:
+            os.close(self._lock)
+            raise StateError(f"{folder}: in use by another bridge") from None
+        except OSError as error:
+            os.close(self._lock)
+            raise StateError(f"{folder}: {error.strerror or error}") from error
+        self._writer = threading.Thread(target=self._work, name="beliefs", daemon=True)
+        self._writer.start()
+
+    def find(self, robot: str, digest: str) -> SavedBelief | None:
+        """What is known of a robot under a bundle; None where there is nothing.
+
+        Raises StateError, once, where there was a file that is damaged.
+        """
+        name = file_name(robot, digest)
+        found = self._known.get(name)
+        if isinstance(found, _Damage):
+            del self._known[name]
+            raise StateError(found.text)
+        return found
+
+    def save(self, robot: str, digest: str, version: int, count: int, snapshot: bytes) -> None:
+        """Keep a belief from now on; it is on the disk a moment later."""
+        name = file_name(robot, digest)
+        saved = SavedBelief(robot, digest, version, count, time.time(), snapshot)
+        # A belief that has not been written yet is not worth writing any more.
+        self._known[name] = self._waiting[name] = saved
+        self._wake.put(name)
+
+    def problems(self) -> list[str]:
+        """What could not be written or read since the last call."""
+        found: list[str] = []
+        while not self._problems.empty():
+            found.append(self._problems.get())
+        return found
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Give what waits timeout [s] to reach the disk, and leave the folder to the next."""
+        self._wake.put(None)
+        self._writer.join(timeout)
+        if not self._writer.is_alive():
+            os.close(self._lock)
+
+    def _read_all(self) -> None:
+        left = MAX_BYTES
+        paths = sorted(self._folder.glob(f"*{ENDING}"))
+        for path in paths[MAX_FILES:]:
+            self._problems.put(f"{path}: left unread; at most {MAX_FILES} beliefs are kept")
+        for path in paths[:MAX_FILES]:
+            try:
+                size = path.stat().st_size
+                if size > left:
+                    raise StateError(f"{path}: {size} bytes; {left} are left of {MAX_BYTES}")
+                left -= size
+                saved = _decode(path.read_bytes(), path)
+            except (StateError, OSError) as error:
+                self._known[path.name] = _Damage(str(error))
+                self._problems.put(str(error))
+                path.replace(path.with_suffix(".damaged"))
+                continue
+            self._known[path.name] = saved
+
+    def _work(self) -> None:
+        while (name := self._wake.get()) is not None:
+            saved = self._waiting.pop(name, None)
+            if saved is None:
+                continue
+            path = self._folder / name
+            try:
+                _write(path, _encode(saved))
+            # Whatever it is: later beliefs must be written all the same.
+            except Exception as error:
+                self._problems.put(f"{path}: {error!r}; the belief before stays")
+
+
+def file_name(robot: str, digest: str) -> str:
+    """The file of a robot under a bundle: readable, and never that of another."""
+    mark = hashlib.sha256(robot.encode()).hexdigest()[:8]
+    return f"{quote(robot, safe='')[:80]}-{mark}-{digest[:16]}{ENDING}"
+
+
+def _encode(saved: SavedBelief) -> bytes:
+    payload = msgspec.msgpack.encode(saved)
+    return MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def _decode(data: bytes, path: Path) -> SavedBelief:
+    head = len(MAGIC)
+    if not data.startswith(MAGIC):
+        raise StateError(f"{path}: not a belief of this format; it begins with {data[:head]!r}")
+    checksum, payload = data[head : head + 32], data[head + 32 :]
+    if hashlib.sha256(payload).digest() != checksum:
+        raise StateError(f"{path}: damaged, its checksum does not match")
+    try:
+        saved = msgspec.msgpack.decode(payload, type=SavedBelief)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(f"{path}: {error}") from error
+    if file_name(saved.robot, saved.digest) != path.name:
+        raise StateError(f"{path}: holds the belief of {saved.robot!r} under another name")
+    return saved
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file: after a crash at any moment either the old or the new is there."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
