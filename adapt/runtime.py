@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,16 @@ import onnxruntime as ort
 
 from adapt.errors import BundleError, ProviderError
 from adapt.manifest import Signature
+from adapt.rows import DeviceRun, Row, Rows
 
 CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 Float32 = npt.NDArray[np.float32]
 
-# TF32 keeps 10 bits of the mantissa, which would break the agreement with torch to 1e-5.
-PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+# TensorRT builds its engine for a range of batches; outside it, it would build another, for
+# seconds, in the middle of serving.
+MOST_ROWS = 1024
 
 
 class Graph:
@@ -24,67 +30,103 @@ class Graph:
 
     name: for messages. model: the serialised graph. signature: what the manifest says it takes.
     providers: onnxruntime execution providers, the preferred one first; all of them must serve.
+    capture: replay a captured CUDA graph instead of launching kernel by kernel, which for small
+    nets is most of the time; needs a GPU provider that runs the whole graph.
     Raises ProviderError for an absent provider, BundleError for another graph than promised.
     """
 
     def __init__(
-        self, name: str, model: bytes, signature: Signature, providers: Sequence[str] = (CPU,)
+        self,
+        name: str,
+        model: bytes,
+        signature: Signature,
+        providers: Sequence[str] = (CPU,),
+        *,
+        capture: bool = True,
     ) -> None:
         self.name = name
         self.signature = signature
         self.providers = tuple(providers)
-        self.session = _open(name, model, self.providers)
+        capture = capture and CPU not in self.providers
+        options = {name: provider_options(name, signature, capture) for name in self.providers}
+        self.session = _open(name, model, options)
         _check(name, "input", self.session.get_inputs(), signature.inputs)
         _check(name, "output", self.session.get_outputs(), signature.outputs)
         self._outputs = list(signature.outputs)
+        self._captured = capture
+        # One buffer on the device per size, for all who share this graph: each captured graph
+        # costs device memory, and robots come and go.
+        self._device_runs: dict[int, DeviceRun] = {}
+        self._device_lock = threading.Lock()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether buffers are read and written where they are, in this machine's memory."""
+        return self.providers[0] == CPU
 
     def run(self, **arrays: Float32) -> dict[str, Float32]:
         """Any batch: inputs by name, each (batch, width) float32; outputs by name, the same."""
-        found = self.session.run(self._outputs, arrays)
+        options = _uncaptured() if self._captured else None
+        found = self.session.run(self._outputs, arrays, options)
         return {name: np.asarray(a) for name, a in zip(self._outputs, found, strict=True)}
 
     def bind(self) -> Row:
         """Buffers of the caller's own for batch 1; the session stays shared."""
         return Row(self)
 
+    def bind_rows(self, capacity: int) -> Rows:
+        """Buffers of the caller's own for up to `capacity` rows; the session stays shared."""
+        return Rows(self, capacity)
 
-class Row:
-    """A graph bound to buffers for one row: write `inputs`, `run()`, read `outputs`.
-
-    inputs, outputs: float32 arrays (width,) by name, the same memory for the object's life. Not
-    for two threads at once: each thread binds its own.
-    """
-
-    # Binding once saves the allocation and conversion of every array in every call, and leaves
-    # nothing for the garbage collector: 6 us instead of 15 us for a net of one layer.
-    def __init__(self, graph: Graph) -> None:
-        self._session = graph.session
-        self._binding = graph.session.io_binding()
-        self._in = {k: np.zeros((1, n), np.float32) for k, n in graph.signature.inputs.items()}
-        self._out = {k: np.zeros((1, n), np.float32) for k, n in graph.signature.outputs.items()}
-        self.inputs = {name: array[0] for name, array in self._in.items()}
-        self.outputs = {name: array[0] for name, array in self._out.items()}
-        # Off the CPU, binding an input copies it to the device there and then; so bind each time.
-        self._copies = graph.providers[0] != CPU
-        for name, array in self._out.items():
-            self._binding.bind_output(
-                name, "cpu", 0, np.float32, list(array.shape), array.ctypes.data
-            )
-        self._bind_inputs()
-
-    def _bind_inputs(self) -> None:
-        for name, array in self._in.items():
-            self._binding.bind_input(
-                name, "cpu", 0, np.float32, list(array.shape), array.ctypes.data
-            )
-
-    def run(self) -> None:
-        if self._copies:
-            self._bind_inputs()
-        self._session.run_with_iobinding(self._binding)
+    def run_on_device(
+        self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32], count: int
+    ) -> None:
+        """The first `count` rows of inputs (capacity, width), through buffers on the device, into
+        those of outputs. For any thread; one at a time."""
+        with self._device_lock:
+            # Few sizes, so few captured graphs; the rows in between are computed for nothing.
+            size = 1 << (count - 1).bit_length()
+            if size not in self._device_runs:
+                capture = len(self._device_runs) + 1 if self._captured else None
+                device = "cuda" if not self.on_cpu else "cpu"
+                self._device_runs[size] = DeviceRun(
+                    self.session, self.signature, size, device, capture
+                )
+            self._device_runs[size].run(inputs, outputs, count)
 
 
-def _open(name: str, model: bytes, providers: tuple[str, ...]) -> ort.InferenceSession:
+def provider_options(provider: str, signature: Signature, capture: bool) -> dict[str, str]:
+    """What is asked of an execution provider; onnxruntime must confirm every one of them."""
+    if provider == CUDA:
+        # TF32 keeps 10 bits of the mantissa, which would break the agreement with torch to 1e-5.
+        options = {"use_tf32": "0"}
+        return options | {"enable_cuda_graph": "1"} if capture else options
+    if provider == TENSORRT:
+
+        def shapes(rows: int) -> str:
+            return ",".join(f"{name}:{rows}x{width}" for name, width in signature.inputs.items())
+
+        return {
+            "trt_fp16_enable": "0",
+            "trt_int8_enable": "0",
+            "trt_profile_min_shapes": shapes(1),
+            "trt_profile_opt_shapes": shapes(1),
+            "trt_profile_max_shapes": shapes(MOST_ROWS),
+            "trt_cuda_graph_enable": "1" if capture else "0",
+        }
+    return {}
+
+
+def _uncaptured() -> ort.RunOptions:
+    options = ort.RunOptions()
+    # Arrays of any size at any address: what was captured for others must not be replayed.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+def _open(name: str, model: bytes, asked: Mapping[str, Mapping[str, str]]) -> ort.InferenceSession:
+    """A session with these providers, the preferred one first, and these options of each."""
+    providers = tuple(asked)
     available = ort.get_available_providers()
     for provider in providers:
         if provider not in available:
@@ -105,11 +147,14 @@ def _open(name: str, model: bytes, providers: tuple[str, ...]) -> ort.InferenceS
     if CPU not in providers:
         # Otherwise onnxruntime moves single nodes to the CPU without saying so.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if TENSORRT in providers:
+        # TensorRT takes TF32 from here alone; see use_tf32 above.
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     try:
         session = ort.InferenceSession(
             model,
             sess_options=options,
-            providers=[(provider, PROVIDER_OPTIONS.get(provider, {})) for provider in providers],
+            providers=[(provider, dict(wanted)) for provider, wanted in asked.items()],
         )
     # onnxruntime's exceptions share no base of their own below Exception.
     except Exception as error:
@@ -126,6 +171,14 @@ def _open(name: str, model: bytes, providers: tuple[str, ...]) -> ort.InferenceS
             f"{name}: asked for {', '.join(providers)}; onnxruntime gave {', '.join(found)}. Its "
             "libraries are probably missing"
         )
+    taken = session.get_provider_options()
+    for provider, wanted in asked.items():
+        for option, value in wanted.items():
+            given = taken.get(provider, {}).get(option)
+            if given != value:
+                raise ProviderError(
+                    f"{name}: {provider}: asked for {option}={value}; onnxruntime took {given}"
+                )
     return session
 
 

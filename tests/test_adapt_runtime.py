@@ -2,7 +2,9 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tiny_bundle
 from onnx import helper
@@ -10,6 +12,9 @@ from tiny_bundle import reseal
 
 from adapt.bundle import PolicyBundle
 from adapt.errors import BundleError, ProviderError
+from adapt.manifest import Signature
+from adapt.rows import DeviceRun, Rows
+from adapt.runtime import CPU, CUDA, TENSORRT, Graph, provider_options
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,80 @@ def test_a_provider_that_cannot_serve_is_an_error(
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: listed)
     with pytest.raises(ProviderError, match="onnxruntime gave CPUExecutionProvider"):
         PolicyBundle.load(intact, providers=("CUDAExecutionProvider", *rest))
+
+
+def gathered(graph: Graph, rows: Rows, seed: int) -> dict[str, np.ndarray]:
+    """Fill the rows from a seed; what the graph makes of them one by one."""
+    rng = np.random.default_rng(seed)
+    for array in rows.inputs.values():
+        array[:] = rng.normal(size=array.shape).astype(np.float32)
+    return {
+        name: np.concatenate(
+            [
+                graph.run(**{key: array[i : i + 1] for key, array in rows.inputs.items()})[name]
+                for i in range(rows.capacity)
+            ]
+        )
+        for name in rows.outputs
+    }
+
+
+def test_rows_give_what_each_gives_alone(intact: Path) -> None:
+    graph = PolicyBundle.load(intact).policy
+    rows = graph.bind_rows(7)
+    for seed, count in enumerate((1, 7, 3, 7, 1)):
+        alone = gathered(graph, rows, seed)
+        for array in rows.outputs.values():
+            array[:] = 7.0
+        rows.run(count)
+        for name, array in rows.outputs.items():
+            np.testing.assert_allclose(array[:count], alone[name][:count], rtol=1e-6, atol=1e-6)
+            assert (array[count:] == 7.0).all()
+    for count in (0, 8, -1):
+        with pytest.raises(ValueError, match=f"{count} rows; these buffers have 1 to 7"):
+            rows.run(count)
+    with pytest.raises(ValueError, match="capacity 0"):
+        graph.bind_rows(0)
+
+
+def test_buffers_on_a_device_give_what_buffers_here_give(
+    intact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU stands in for the device: copies, sizes and captures are the same to this code."""
+    graph = PolicyBundle.load(intact).policy
+    rows = graph.bind_rows(6)
+    made: list[int] = []
+    real = DeviceRun.__init__
+
+    def counted(self: DeviceRun, *arguments: Any) -> None:
+        made.append(arguments[2])
+        real(self, *arguments)
+
+    monkeypatch.setattr(DeviceRun, "__init__", counted)
+    for seed, count in enumerate((1, 6, 5, 3, 1, 4)):
+        alone = gathered(graph, rows, seed)
+        graph.run_on_device(rows.inputs, rows.outputs, count)
+        for name, array in rows.outputs.items():
+            np.testing.assert_allclose(array[:count], alone[name][:count], rtol=1e-6, atol=1e-6)
+    assert made == [1, 8, 4]
+
+
+def test_what_is_asked_of_a_gpu() -> None:
+    signature = Signature(inputs={"observation": 6, "latent": 2}, outputs={"mean": 3})
+    assert provider_options(CPU, signature, True) == {}
+    assert provider_options(CUDA, signature, True) == {"use_tf32": "0", "enable_cuda_graph": "1"}
+    assert provider_options(CUDA, signature, False) == {"use_tf32": "0"}
+    tensorrt = provider_options(TENSORRT, signature, False)
+    assert tensorrt["trt_profile_min_shapes"] == "observation:1x6,latent:1x2"
+    assert tensorrt["trt_profile_max_shapes"] == "observation:1024x6,latent:1024x2"
+    assert tensorrt["trt_cuda_graph_enable"] == "0"
+
+
+def test_an_option_that_is_not_taken_is_an_error(
+    intact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "adapt.runtime.provider_options", lambda provider, signature, capture: {"use_tf32": "0"}
+    )
+    with pytest.raises(ProviderError, match="asked for use_tf32=0; onnxruntime took None"):
+        PolicyBundle.load(intact)
