@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from adapt.errors import AcclimateError
-from sim import insertion, point
+from sim import ant, cheetah, insertion, point, walker
 from sim.scripted import Demonstrations
 from sim.tasks import Task, TaskSpace
 from sim.worlds import Worlds, WorldSpec
@@ -71,6 +71,17 @@ FAMILIES: dict[str, Family] = {
         "success",
     ),
     "point-sparse": Family(point.SPACE, point.SPEC, point.PointWorlds, point.task_factors),
+    "cheetah-vel": Family(
+        cheetah.VEL_SPACE, cheetah.VEL_SPEC, cheetah.CheetahVelWorlds, cheetah.vel_factors
+    ),
+    "cheetah-dir": Family(
+        cheetah.DIR_SPACE, cheetah.DIR_SPEC, cheetah.CheetahDirWorlds, cheetah.dir_factors
+    ),
+    "ant-goal": Family(ant.GOAL_SPACE, ant.GOAL_SPEC, ant.AntGoalWorlds, ant.goal_factors),
+    "ant-dir": Family(ant.DIR_SPACE, ant.DIR_SPEC, ant.AntDirWorlds, ant.dir_factors),
+    "walker-params": Family(
+        walker.SPACE, walker.SPEC, walker.WalkerParamsWorlds, walker.task_factors
+    ),
 }
 
 
