@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,8 @@ class Adapter(ABC):
         self._row = bundle.policy.bind()
         # Held while the belief's memory changes; `act` never takes it.
         self._memory_lock = threading.Lock()
-        self._belief = self._forget(0)
+        self._belief = self._prior = self._forget(0)
+        self._trusted = True
         self._in_episode = False
         self._period = 0
         self._latent = np.zeros(manifest.latent.size, np.float32)
@@ -101,8 +102,22 @@ class Adapter(ABC):
     def reset(self) -> None:
         """Meet a new task: forget everything, and leave the episode if one is under way."""
         with self._memory_lock:
-            self._belief = self._forget(self._belief.version + 1)
+            self._belief = self._prior = self._forget(self._belief.version + 1)
         self._in_episode = False
+
+    @property
+    def trusted(self) -> bool:
+        """Whether latents are drawn from the belief."""
+        return self._trusted
+
+    def trust(self, trusted: bool) -> None:
+        """Draw latents from the belief or, False, from the prior; one at once after a change within
+        an episode. What is learnt goes into the belief all the same."""
+        if trusted == self._trusted:
+            return
+        self._trusted = trusted
+        if self._in_episode:
+            self._draw()
 
     def begin_episode(self) -> None:
         """Draw a latent from the belief. Raises EpisodeError within an episode."""
@@ -151,7 +166,7 @@ class Adapter(ABC):
 
     def _draw(self) -> None:
         # One read: the worker may swap the belief between two.
-        belief = self._belief
+        belief = self._belief if self._trusted else self._prior
         exploration = self.bundle.manifest.latent.exploration
         self._latent = belief.sample(self._rng, exploration)
         self._latent_version = belief.version
@@ -170,6 +185,8 @@ class Adapter(ABC):
                 belief_version=belief.version,
                 generator=save_generator(self._rng),
                 memory=memory,
+                trusted=self._trusted,
+                prior_version=self._prior.version,
             )
         )
 
@@ -192,9 +209,24 @@ class Adapter(ABC):
         with self._memory_lock:
             version = max(self._belief.version + 1, state.belief_version)
             self._belief = self._recall(state.memory, version)
-        self._rng = rng
+        self._prior = replace(self._prior, version=state.prior_version)
+        self._rng, self._trusted = rng, state.trusted
         self._latent, self._latent_version = latent, state.latent_version
         self._in_episode, self._period = state.in_episode, state.period
+
+    def restore_belief(self, data: bytes) -> Belief:
+        """Return to the belief of a snapshot and to nothing else of it; returns it.
+
+        An episode under way goes on, with a latent drawn from it at once. The belief gets a version
+        that this adapter has not used. Raises SnapshotError, with nothing changed.
+        """
+        state = unseal(data, self.bundle.digest)
+        with self._memory_lock:
+            version = max(self._belief.version + 1, state.belief_version)
+            self._belief = self._recall(state.memory, version)
+        if self._in_episode:
+            self._draw()
+        return self._belief
 
     def _check(self, transition: Transition) -> tuple[Float32, Float32, Float32]:
         """observation, action, next observation as finite float32, or ContextError."""

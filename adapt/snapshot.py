@@ -30,6 +30,7 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bundle: digest of the bundle it ran. period: control periods since the episode began.
     latent: (n_z,) float32, little-endian. memory: what the algorithm keeps, in its own struct.
+    trusted: whether latents come from the belief, or from the prior, whose version is beside it.
     """
 
     bundle: str
@@ -40,6 +41,8 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     belief_version: Count
     generator: GeneratorState
     memory: bytes
+    trusted: bool = True
+    prior_version: Count = 0
 
 
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

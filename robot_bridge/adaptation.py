@@ -66,7 +66,8 @@ class Adaptation:
         return found
 
     def close(self) -> None:
-        """Drop what waits and end the worker."""
+        """Drop what waits and let the worker end, without waiting for it: one that hangs in an
+        encoder must not keep the loop from other robots. See `join`."""
         if self._worker is None:
             return
         while True:
@@ -75,9 +76,13 @@ class Adaptation:
                 self._waiting.task_done()
             except queue.Empty:
                 break
-        self._waiting.put(None)
-        self._worker.join(timeout=1.0)
-        self._worker = None
+        # There is room: only this thread puts, and the queue is empty.
+        self._waiting.put_nowait(None)
+
+    def join(self, timeout: float) -> None:
+        """After `close`: wait for the worker, at most timeout [s]."""
+        if self._worker is not None:
+            self._worker.join(timeout)
 
     def _observe(self, adapter: Adapter, transition: Transition, handed_ns: int) -> None:
         begun_ns = time.monotonic_ns()
@@ -101,8 +106,11 @@ class Adaptation:
             )
 
     def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
+        while True:
+            item = self._waiting.get()
             try:
+                if item is None:
+                    return
                 self._observe(*item)
             finally:
                 self._waiting.task_done()

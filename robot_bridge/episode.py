@@ -16,10 +16,15 @@ from robot_bridge.messages import (
     Ready,
 )
 
-BELIEFS = 200  # snapshots of the belief kept of an episode
+# Bounds that every record keeps, whatever the bundle: together well below what a frame may hold,
+# and packed on the loop's thread within a few milliseconds.
+BELIEFS = 200  # snapshots of the belief kept of an episode ...
+BELIEF_BYTES = 1024 * 1024  # ... or as many as fit here
 STEPS = 2000  # steps kept of an episode ...
-STEP_BYTES = 8 * 1024 * 1024  # ... or as many as fit here
+STEP_BYTES = 2 * 1024 * 1024  # ... or as many as fit here
 EVENTS = 100
+EVENT = 1000  # characters kept of one
+NUMBER = 9  # bytes of a float in MessagePack
 
 T = TypeVar("T")
 
@@ -56,11 +61,12 @@ class Episode:
         self.ready = Ready()
         self.step = 0
         self.before = _point(0, belief)
-        self._beliefs: Thinned[BeliefPoint] = Thinned(BELIEFS)
+        self._beliefs = _trace(belief)
         self._version = -1
         capacity = min(STEPS, STEP_BYTES // (4 * (width + 2)))
         self._steps: Thinned[tuple[int, Float32, Float32, float]] = Thinned(capacity)
         self.events: list[str] = []
+        self._left_out = 0  # events
 
     def add(self, observation: Float32, command: Float32, reward: float, belief: Belief) -> None:
         """One answered step: observation (n_o,), command (n_a,) as sent, reward measured with the
@@ -71,10 +77,22 @@ class Episode:
             self._version = belief.version
         self.step += 1
 
+    def skip(self) -> None:
+        """One step in which the robot was told to stand still: counted, so that what follows keeps
+        its place in time, and not kept."""
+        self.step += 1
+
+    def restart(self, belief: Belief) -> None:
+        """From here on another model acts, whose belief has nothing to do with the one before."""
+        self.before = _point(self.step, belief)
+        self._beliefs, self._version = _trace(belief), -1
+
     def note(self, text: str) -> None:
-        """Keep an event; beyond EVENTS they would only repeat."""
-        if len(self.events) < EVENTS:
-            self.events.append(text)
+        """Keep an event; beyond EVENTS they are counted."""
+        if len(self.events) < EVENTS - 1:
+            self.events.append(text[:EVENT])
+        else:
+            self._left_out += 1
 
     def record(self, outcome: Outcome, belief: Belief) -> EpisodeRecord | None:
         """The record, with the belief after everything was learnt; None without an operator."""
@@ -82,6 +100,9 @@ class Episode:
         if begin is None:
             return None
         kept = self._steps.items
+        events = list(self.events)
+        if self._left_out:
+            events.append(f"and {self._left_out} more")
         return EpisodeRecord(
             robot=self.robot,
             task=begin.task,
@@ -96,8 +117,13 @@ class Episode:
             observations=np.array([item[1] for item in kept], "<f4").tobytes(),
             commands=np.array([item[2] for item in kept], "<f4").tobytes(),
             rewards=np.array([item[3] for item in kept], "<f4").tobytes(),
-            events=tuple(self.events),
+            events=tuple(events),
         )
+
+
+def _trace(belief: Belief) -> Thinned[BeliefPoint]:
+    point = 2 * NUMBER * belief.mean.size + 64
+    return Thinned(min(BELIEFS, BELIEF_BYTES // point))
 
 
 def _point(step: int, belief: Belief) -> BeliefPoint:

@@ -26,6 +26,7 @@ from adapt.errors import (
     ContextError,
     EpisodeError,
     InferenceError,
+    SnapshotError,
 )
 from adapt.fixed import FixedAdapter
 from adapt.pearl import PearlAdapter
@@ -262,3 +263,75 @@ print([name for name in names if name in sys.modules])
     )
     assert found.stderr == ""
     assert found.stdout.strip() == "[]"
+
+
+def test_without_trust_latents_come_from_the_prior_and_learning_goes_on(held: PolicyBundle) -> None:
+    adapter, other = make_adapter(held, 5), make_adapter(held, 5)
+    for one in (adapter, other):
+        one.begin_episode()
+        for transition in transitions(6):
+            one.observe(transition)
+    adapter.trust(False)
+    assert not adapter.trusted
+    # At once, and as a fresh adapter would draw it, whose belief is the prior.
+    other.reset()
+    other.begin_episode()
+    np.testing.assert_array_equal(adapter.latent, other.latent)
+    assert adapter.latent_version == 0
+    assert adapter.belief.count == 6
+    before = adapter.latent
+    adapter.trust(True)
+    assert adapter.latent_version == adapter.belief.version
+    assert not np.array_equal(adapter.latent, before)
+    before = adapter.latent
+    adapter.trust(True)
+    assert adapter.latent is before
+
+
+def test_a_snapshot_without_trust_goes_on_from_the_prior(held: PolicyBundle) -> None:
+    adapter = make_adapter(held, 5)
+    adapter.begin_episode()
+    for transition in transitions(3):
+        adapter.observe(transition)
+    adapter.trust(False)
+    data = adapter.snapshot()
+    other = make_adapter(held, 8)
+    other.restore(data)
+    for step in range(7):
+        one, same = adapter.act(observation(0.1 * step)), other.act(observation(0.1 * step))
+        assert_same_action(one, same)
+        assert one.belief_version == same.belief_version
+
+
+def test_a_belief_is_restored_without_the_rest(held: PolicyBundle) -> None:
+    adapter = make_adapter(held, 5)
+    adapter.begin_episode()
+    for transition in transitions(2):
+        adapter.observe(transition)
+    data, kept = adapter.snapshot(), adapter.belief
+    for transition in transitions(6):
+        adapter.observe(transition)
+    adapter.act(observation())
+    version, latent = adapter.belief.version, adapter.latent
+    belief = adapter.restore_belief(data)
+    assert (belief.count, belief.version) == (kept.count, version + 1)
+    np.testing.assert_array_equal(belief.mean, kept.mean)
+    # The episode goes on, and no action more is taken on what was rolled back.
+    assert adapter.latent_version == belief.version
+    assert not np.array_equal(adapter.latent, latent)
+    adapter.act(observation())
+    adapter.end_episode()
+
+
+def test_a_belief_that_cannot_be_restored_changes_nothing(
+    held: PolicyBundle, pearl: PolicyBundle
+) -> None:
+    adapter = make_adapter(held, 5)
+    adapter.begin_episode()
+    belief, latent = adapter.belief, adapter.latent
+    foreign = make_adapter(pearl, 0).snapshot()
+    for data in (b"", adapter.snapshot()[:-1], foreign):
+        with pytest.raises(SnapshotError):
+            adapter.restore_belief(data)
+    assert adapter.belief is belief
+    assert adapter.latent is latent
