@@ -19,12 +19,14 @@ SWITCH_INTERVAL = 50e-6
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2  # sys/mman.h
 
-# Where the process could run before a thread of it was pinned, without that thread's core.
-_workers: set[int] = set()
+# Where threads run that are not the loop, once a core is reserved for that.
+_others: set[int] = set()
 
 
-def pin(core: int) -> None:
-    """Run the calling thread on this core alone. Threads started later inherit it: see `roam`.
+def reserve(core: int) -> None:
+    """Keep a core free for the loop: what this thread starts from now on runs on the others, and
+    so does this thread until it calls `occupy`. libzmq's own threads among them: on the core of a
+    loop that spins they would hardly run.
 
     Raises BridgeError naming the cores there are.
     """
@@ -35,15 +37,20 @@ def pin(core: int) -> None:
             f"core={core}: this process may run on {there} alone; widen CPUAffinity= of its "
             "service, or its container's set of cores, or choose among these"
         )
-    _workers.clear()
-    _workers.update(allowed - {core})
+    _others.clear()
+    _others.update(allowed - {core})
+    roam()
+
+
+def occupy(core: int) -> None:
+    """Run the calling thread on its reserved core alone. Threads that it starts inherit that."""
     os.sched_setaffinity(0, {core})
 
 
 def roam() -> None:
     """A worker's first call: off the core of the loop that started it, where there is another."""
-    if _workers:
-        os.sched_setaffinity(0, _workers)
+    if _others:
+        os.sched_setaffinity(0, _others)
 
 
 def prioritise(priority: int) -> None:

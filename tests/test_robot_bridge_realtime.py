@@ -31,7 +31,7 @@ def on_a_thread(call):
 
 @pytest.fixture(autouse=True)
 def unpinned(monkeypatch):
-    monkeypatch.setattr(realtime, "_workers", set())
+    monkeypatch.setattr(realtime, "_others", set())
 
 
 def test_a_pinned_loop_and_its_workers_keep_apart():
@@ -39,9 +39,11 @@ def test_a_pinned_loop_and_its_workers_keep_apart():
     core = min(cores)
 
     def loop():
-        realtime.pin(core)
-        inherited = on_a_thread(lambda: os.sched_getaffinity(0))
-        return os.sched_getaffinity(0), inherited, on_a_thread(roamed)
+        realtime.reserve(core)
+        before = on_a_thread(lambda: os.sched_getaffinity(0))
+        realtime.occupy(core)
+        after = on_a_thread(lambda: os.sched_getaffinity(0))
+        return before, os.sched_getaffinity(0), after, on_a_thread(roamed)
 
     def roamed():
         realtime.roam()
@@ -49,12 +51,13 @@ def test_a_pinned_loop_and_its_workers_keep_apart():
 
     assert on_a_thread(roamed) == cores
     # On a machine with one core there is nowhere else to go.
-    assert on_a_thread(loop) == ({core}, {core}, cores - {core} or {core})
+    others = cores - {core} or cores
+    assert on_a_thread(loop) == (others, {core}, {core}, cores - {core} or {core})
     assert os.sched_getaffinity(0) == cores
 
 
 def test_a_core_that_is_not_there_is_named():
-    error = on_a_thread(lambda: realtime.pin(4095))
+    error = on_a_thread(lambda: realtime.reserve(4095))
     assert isinstance(error, BridgeError)
     assert "core=4095: this process may run on " in str(error)
 
