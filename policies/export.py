@@ -24,6 +24,7 @@ from adapt.settings import compose, resolved
 from policies.networks import Actor, FactorEncoder
 from policies.parity import closed_loop
 from policies.runs import load_best, revision, versions
+from policies.seen import seen_in
 from policies.trainer import Trainer
 
 HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
@@ -132,6 +133,7 @@ def export(
             capacity=c.capacity if learner.n_z else 0,
         ),
         limits=_limits(trainer),
+        seen=seen_in(run),
         task_space=trainer.family.space.to_dict(),
         training={
             "settings": resolved(trainer.settings),

@@ -11,9 +11,12 @@ from test_policies_train import settings
 
 from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError, BundleError
+from adapt.guard import Guard
+from policies.checkpoint import load_checkpoint
 from policies.export import export, main
 from policies.parity import closed_loop
 from policies.runs import load_best
+from policies.seen import seen_in, summary
 from policies.train import train
 
 
@@ -63,6 +66,27 @@ def test_the_manifest_says_what_the_spec_says(run: Path, bundle: PolicyBundle) -
     assert [f.name for f in manifest.latent.factors] == [f.name for f in spec.factors]
     assert manifest.training["settings"]["worlds"] == 3
     assert manifest.task_space["name"] == "insertion"
+
+
+def test_the_manifest_says_what_training_saw(run: Path, bundle: PolicyBundle) -> None:
+    arrays = load_checkpoint(run / "checkpoint.pt")["replay"]["arrays"]
+    rows = arrays["observation"].numpy()[arrays["valid"].numpy() > 0]
+    seen = bundle.manifest.seen
+    assert seen is not None
+    assert seen.rows == len(rows) > 100
+    np.testing.assert_array_equal(seen.low, rows.min(axis=0))
+    np.testing.assert_array_equal(seen.high, rows.max(axis=0))
+    np.testing.assert_allclose(seen.mean, rows.mean(axis=0, dtype=np.float64))
+    # A robot that does what training did is inside; one ten times as far out is not.
+    guard = Guard(bundle.manifest)
+    assert all(guard.observation(row).inside for row in rows[:500])
+    far = 10.0 * np.abs(rows).max(axis=0)
+    assert not [guard.observation(far) for _ in range(20)][-1].inside
+
+
+def test_a_run_without_its_checkpoint_exports_without(tmp_path: Path) -> None:
+    assert seen_in(tmp_path) is None
+    assert summary(np.zeros((0, 3), np.float32)) is None
 
 
 def test_normalisers_are_inside_the_graph(run: Path, bundle: PolicyBundle) -> None:
