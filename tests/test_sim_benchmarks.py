@@ -191,15 +191,15 @@ def test_the_ant_is_paid_for_its_velocity_and_for_standing(made):
     assert (step.discount == 1).all()
 
 
-@pytest.mark.parametrize("height", [-1.0, 2.0])
-def test_an_ant_too_low_or_too_high_has_ended_its_episode(made, height):
-    worlds = made("ant-dir", [ant.DIR_SPACE.task()] * 2)
-    worlds.sim.qpos[1, 2] = height
-    step = worlds.step(np.zeros((2, 8)))
-    assert step.discount.tolist() == [1, 0] and step.done.tolist() == [False, True]
-    assert not step.truncated.any()
+def test_an_ant_too_low_or_too_high_has_ended_its_episode(made):
+    worlds = made("ant-dir", [ant.DIR_SPACE.task()] * 4)
+    worlds.sim.qpos[:, 2] = [0.19, 0.21, 0.99, 1.01]
+    assert worlds._fallen().tolist() == [True, False, False, True]
+    worlds.sim.qpos[:, 2] = [0.75, 0.75, 0.75, 2.0]
+    step = worlds.step(np.zeros((4, 8)))
+    assert step.discount.tolist() == [1, 1, 1, 0] and not step.truncated.any()
     goal = made("ant-goal", [ant.GOAL_SPACE.task()])
-    goal.sim.qpos[0, 2] = height
+    goal.sim.qpos[0, 2] = 2.0
     assert not goal.step(np.zeros((1, 8))).done.any()
 
 
