@@ -39,6 +39,10 @@ class TrialError(BridgeError):
     """A trial cannot start, or its folder cannot be read or written."""
 
 
+class RecordingError(BridgeError):
+    """A recording cannot be written or read, or belongs to another bundle."""
+
+
 class ModelError(BridgeError):
     """A model cannot be loaded, swapped or gone back to as asked."""
 

@@ -1,0 +1,217 @@
+"""Plays what one robot's adapter was given to an adapter again, and compares what it answers.
+
+A recording's rows come from two threads, so the row that says what was learnt may follow the step
+that already used it. Steps therefore wait here until everything they stand on has been read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adapt.adapter import make_adapter
+from adapt.bundle import PolicyBundle
+from adapt.errors import AcclimateError
+from adapt.snapshot import unseal
+from robot_bridge.limits import Limits
+from robot_bridge.messages import Float32
+from robot_bridge.recording import (
+    AdaptationRow,
+    EndRow,
+    StateRow,
+    StepRow,
+    gathered,
+    numbers,
+    unpacked,
+)
+
+# Rows that wait for a lesson; a worker further behind than this has dropped transitions.
+AHEAD = 4096
+MISSED = "records before them are missing"
+FAILED = "the policy had failed"
+NO_LESSON = "a transition that was learnt is missing"
+
+Array = npt.NDArray[Any]
+Told = StateRow | StepRow | EndRow
+
+
+@dataclass(frozen=True)
+class Difference:
+    """sequence: of the observation. field: which number. recorded, replayed: to the last bit."""
+
+    sequence: int
+    field: str
+    recorded: str
+    replayed: str
+
+
+@dataclass
+class Tally:
+    """What became of one robot's rows. replayed: steps compared. idle: steps for which the policy
+    was not asked. left_out: steps that no known state leads to, by reason."""
+
+    replayed: int = 0
+    idle: int = 0
+    learnt: int = 0
+    episodes: int = 0
+    different: int = 0
+    first: Difference | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    bundles: set[str] = field(default_factory=set)  # digests of those that acted
+
+
+class RobotReplay:
+    """Takes one robot's rows in the order of the recording; `tally` says what came of it."""
+
+    def __init__(self, bundle: PolicyBundle) -> None:
+        manifest = bundle.manifest
+        self.tally = Tally()
+        self._bundle, self._manifest = bundle, manifest
+        self._adapter = make_adapter(bundle, 0)
+        self._limits = Limits(
+            manifest.observation, manifest.action, manifest.limits, manifest.control_period
+        )
+        self._waiting: deque[tuple[int, Told] | None] = deque()
+        self._lessons: dict[int, AdaptationRow] = {}  # by the version of the belief after each
+        self._since_ns = 0  # of the state: lessons from before it are in it
+        self._version = 0  # of the recorded belief that the adapter has now
+        self._number = -1  # of the last row
+        self._lesson = -1  # number of the last lesson
+        self._missing = False  # whether lessons since the state were lost
+        self._lost = "no state comes before them"  # why steps cannot be replayed, "" when they can
+        self._opening = False  # whether the next step begins an episode
+        self._before: Float32 | None = None  # the command before
+
+    def take(self, number: int, row: Told) -> None:
+        """A row that the bridge's loop told."""
+        self._waiting.append((number, row))
+        self._go_on()
+
+    def fail(self) -> None:
+        """The policy failed in the step taken last: how far it had come is not known."""
+        self._waiting.append(None)
+        self._go_on()
+
+    def learn(self, number: int, row: AdaptationRow) -> None:
+        """A row that the adaptation told, perhaps after steps that stand on it."""
+        if self._lesson >= 0 and number != self._lesson + 1:
+            self._missing = True
+        self._lesson = number
+        if row.time_ns >= self._since_ns:
+            # One that changed nothing bears the version of the one before.
+            self._lessons.setdefault(row.belief_version, row)
+            self._go_on()
+
+    def finish(self) -> None:
+        """Nothing more will come."""
+        self._go_on(final=True)
+
+    def _go_on(self, final: bool = False) -> None:
+        while self._waiting:
+            item = self._waiting[0]
+            if item is None:
+                self._lost = FAILED
+            else:
+                number, row = item
+                if self._number >= 0 and number != self._number + 1:
+                    self._lost = MISSED
+                if isinstance(row, StepRow) and not self._lost and not self._taught(row):
+                    if not final and not self._missing and len(self._waiting) < AHEAD:
+                        return
+                    self._lost = NO_LESSON
+                self._number = number
+                self._play(row)
+            self._waiting.popleft()
+
+    def _taught(self, row: StepRow) -> bool:
+        """Whether every lesson that this step stands on has been read."""
+        last = max(row.latent_version, row.belief_version)
+        coming = range(self._version + 1, last + 1)
+        return len(coming) <= len(self._lessons) and all(v in self._lessons for v in coming)
+
+    def _play(self, row: Told) -> None:
+        if isinstance(row, StateRow):
+            self._restore(row)
+        elif isinstance(row, StepRow):
+            self.tally.bundles.add(row.digest)
+            if self._lost:
+                self.tally.left_out[self._lost] += 1
+            else:
+                self._step(row)
+
+    def _restore(self, row: StateRow) -> None:
+        self._since_ns, self._before, self._missing = row.time_ns, None, False
+        self._lessons = {v: e for v, e in self._lessons.items() if e.time_ns >= row.time_ns}
+        self._opening = row.cause == "episode"
+        self.tally.episodes += self._opening
+        if row.digest != self._bundle.digest:
+            self._lost = f"bundle {row.digest[:12]} acted"
+            return
+        self._version = unseal(row.snapshot, self._bundle.digest).belief_version
+        self._adapter.restore(row.snapshot)
+        self._lost = ""
+
+    def _step(self, row: StepRow) -> None:
+        try:
+            found = self._repeat(row)
+        # A recording that was changed may ask for anything; so may one of another version.
+        except (AcclimateError, KeyError, ValueError) as error:
+            found = Difference(row.sequence, "answer", "given", f"none: {error!r}")
+            self._lost = "the replay had failed"
+        if found is not None:
+            self.tally.different += 1
+            self.tally.first = self.tally.first or found
+
+    def _repeat(self, row: StepRow) -> Difference | None:
+        """Do what the bridge did for this step; the first number that differs."""
+        manifest, adapter = self._manifest, self._adapter
+        self._learn_to(row.latent_version)
+        if self._opening:
+            adapter.begin_episode()
+            self._opening = False
+        pairs: list[tuple[str, Array, Array]] = []
+        if isinstance(row.wanted, dict):
+            action = adapter.act(gathered(row.observation, manifest.observation))
+            command, _ = self._limits.clamp(action.physical, self._before)
+            recorded = gathered(row.command, manifest.action)
+            pairs.append(("latent", numbers(row.latent), action.latent))
+            pairs.append(("wanted", gathered(row.wanted, manifest.action), action.physical))
+            pairs.append(("command", recorded, command))
+            self._before = recorded
+            self.tally.replayed += 1
+        else:
+            self._before = None
+            self.tally.idle += 1
+        self._learn_to(row.belief_version)
+        belief = adapter.belief
+        pairs.append(("belief_mean", numbers(row.belief_mean, np.float64), belief.mean))
+        pairs.append(("belief_variance", numbers(row.belief_variance, np.float64), belief.variance))
+        for name, recorded, replayed in pairs:
+            if recorded.tobytes() != replayed.tobytes():
+                return _difference(row.sequence, name, recorded, replayed)
+        return None
+
+    def _learn_to(self, version: int) -> None:
+        """Learn as far as the recorded belief of that version."""
+        n_o, n_a = self._manifest.observation_size, self._manifest.action_size
+        while self._version < version:
+            self._version += 1
+            self._adapter.observe(unpacked(self._lessons.pop(self._version), n_o, n_a))
+            self.tally.learnt += 1
+
+
+def _difference(sequence: int, name: str, recorded: Array, replayed: Array) -> Difference:
+    if recorded.shape != replayed.shape:
+        shapes = f"shape {recorded.shape}", f"shape {replayed.shape}"
+        return Difference(sequence, name, *shapes)
+    index = next(
+        index
+        for index in range(recorded.size)
+        if recorded[index].tobytes() != replayed[index].tobytes()
+    )
+    texts = (f"{value!s} ({float(value).hex()})" for value in (recorded[index], replayed[index]))
+    return Difference(sequence, f"{name}[{index}]", *texts)
