@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +30,8 @@ Float32 = npt.NDArray[np.float32]
 # A performed action comes back through a division by its float32 scale; more is a wrong unit.
 ACTION_SLACK = 1e-4
 MAX_REWARD = float(np.finfo(np.float32).max)
+# An observe takes far less; one that holds the memory longer hangs, and nobody waits for it [s].
+BUSY = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +176,11 @@ class Adapter(ABC):
         self._latent_version = belief.version
 
     def snapshot(self) -> bytes:
-        """Everything the adapter knows, the episode under way included; see `restore`."""
-        with self._memory_lock:
+        """Everything the adapter knows, the episode under way included; see `restore`.
+
+        Raises SnapshotError when an `observe` on another thread does not come to its end.
+        """
+        with self._memory():
             memory, belief = self._remember(), self._belief
         return seal(
             AdapterState(
@@ -206,7 +213,7 @@ class Adapter(ABC):
             raise SnapshotError("the stored latent is not finite")
         latent.setflags(write=False)
         rng = load_generator(state.generator)
-        with self._memory_lock:
+        with self._memory():
             version = max(self._belief.version + 1, state.belief_version)
             self._belief = self._recall(state.memory, version)
         self._prior = replace(self._prior, version=state.prior_version)
@@ -221,12 +228,21 @@ class Adapter(ABC):
         that this adapter has not used. Raises SnapshotError, with nothing changed.
         """
         state = unseal(data, self.bundle.digest)
-        with self._memory_lock:
+        with self._memory():
             version = max(self._belief.version + 1, state.belief_version)
             self._belief = self._recall(state.memory, version)
         if self._in_episode:
             self._draw()
         return self._belief
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        if not self._memory_lock.acquire(timeout=BUSY):
+            raise SnapshotError(f"an observe has been under way for more than {BUSY} s")
+        try:
+            yield
+        finally:
+            self._memory_lock.release()
 
     def _check(self, transition: Transition) -> tuple[Float32, Float32, Float32]:
         """observation, action, next observation as finite float32, or ContextError."""

@@ -335,3 +335,14 @@ def test_a_belief_that_cannot_be_restored_changes_nothing(
             adapter.restore_belief(data)
     assert adapter.belief is belief
     assert adapter.latent is latent
+
+
+def test_an_observe_that_hangs_holds_up_no_snapshot(held: PolicyBundle) -> None:
+    adapter = make_adapter(held, 5)
+    data = adapter.snapshot()
+    # As a worker inside an encoder does.
+    with adapter._memory_lock:
+        for call in (adapter.snapshot, lambda: adapter.restore_belief(data)):
+            with pytest.raises(SnapshotError, match="under way"):
+                call()
+    assert adapter.restore_belief(data).count == 0
