@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bridge": ("robot_bridge.daemon:main", "serve a bundle to robots"),
     "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),
+    "replay": ("robot_bridge.replay_command:main", "play a recording again, bit by bit"),
     "report": ("robot_bridge.report:main", "draw a trial as one HTML page"),
     "doctor": ("robot_bridge.doctor:main", "report what this machine has and lacks"),
 }

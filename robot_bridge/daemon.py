@@ -21,6 +21,7 @@ from robot_bridge.errors import CodecError
 from robot_bridge.interrupt import Interrupt
 from robot_bridge.limits import Limits
 from robot_bridge.peers import Peers
+from robot_bridge.recorder import McapRecorder
 from robot_bridge.router import Router
 from robot_bridge.tap import Tap
 from robot_bridge.taps import Taps
@@ -34,13 +35,14 @@ SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody wai
 class BridgeSettings:
     """bundle: folder or .zip. endpoint: ipc:///PATH or tcp://127.0.0.1:PORT. validity: of a
     command, in control periods. seed: of the latents of robots that run without an operator.
-    provider: onnxruntime's."""
+    provider: onnxruntime's. record: folder for recordings."""
 
     bundle: Path
     endpoint: str
     validity: Annotated[int, Meta(ge=1, le=100)] = 3
     seed: Annotated[int, Meta(ge=0)] = 0
     provider: str = CPU
+    record: Path | None = None
 
 
 class Daemon:
@@ -102,13 +104,21 @@ def main(argv: list[str]) -> int:
     bundle = PolicyBundle.load(settings.bundle, (settings.provider,))
     # From here on a signal is a request: whatever is bound will be unbound.
     interrupt = Interrupt()
-    daemon = Daemon(bundle, settings)
+    recorders = [McapRecorder(settings.record, bundle)] if settings.record else []
+    try:
+        daemon = Daemon(bundle, settings, recorders)
+    except BaseException:
+        for recorder in recorders:
+            recorder.close()
+        raise
     try:
         manifest = bundle.manifest
         log(
             f"serving {manifest.name} ({bundle.digest[:12]}, {manifest.control_period:g} s, "
             f"{settings.provider}) at {settings.endpoint}"
         )
+        for recorder in recorders:
+            log(f"recording to {recorder.path}")
         # What is alive now stays alive: the collector need not look at it in the loop.
         gc.freeze()
         daemon.run(lambda: bool(interrupt))

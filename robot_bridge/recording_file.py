@@ -112,7 +112,10 @@ class RecordingFile:
         self.waiting = 0
 
     def finish(self) -> None:
-        """Write indexes and summary, and close."""
+        """Write indexes and summary, and close; a file without rows goes away."""
+        if self._tail.kept <= self._head and not self.waiting:
+            self.abandon()
+            return
         self._writer.finish()
         self._tail.commit()
         os.close(self._descriptor)

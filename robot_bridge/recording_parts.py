@@ -109,16 +109,16 @@ class Parts:
 
     def close(self) -> None:
         """Finish the file under way."""
-        if self._file is None:
+        file, self._file = self._file, None
+        if file is None:
             return
         self._tell_at = 0.0
-        self._account(self._file, time.monotonic())
+        self._account(file, time.monotonic())
         try:
-            self._file.flush()
-            self._file.finish()
+            file.flush()
+            file.finish()
         except OSError as error:
-            self._fail(self._file, error)
-        self._file = None
+            self._fail(file, error)
 
     def _save(self, file: RecordingFile, now: float) -> None:
         self._account(file, now)
