@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from adapt.adapter import Adapter, Transition
 from adapt.errors import AcclimateError
+from robot_bridge.realtime import roam
 from robot_bridge.tap import AdaptationRecord
 
 # 12 s at 20 Hz; a worker so far behind will not catch up.
@@ -106,6 +107,8 @@ class Adaptation:
             )
 
     def _work(self) -> None:
+        # It is started by the loop, and must not compete with it for a core of its own.
+        roam()
         while True:
             item = self._waiting.get()
             try:

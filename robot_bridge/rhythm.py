@@ -1,0 +1,73 @@
+"""When the bridge's loop waits, spins, sees to its other duties and collects garbage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from robot_bridge.realtime import Collector
+from robot_bridge.service import Service
+
+# How long the loop sleeps when nothing arrives [ms]: a signal waits at most so long.
+IDLE_MS = 50
+SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody waits for
+# A loop that spins does so for this long after a frame, four control periods at 16 Hz; then it
+# sleeps as others do, so that a bridge without robots leaves its core alone [s].
+SPIN = 0.25
+TEND = 0.001  # between two looks at the other duties while it spins [s]
+
+
+class Rhythm:
+    """Used as a context around the loop; tells systemd that it lives. spins: do not sleep while
+    robots speak. now: the monotonic clock [s]."""
+
+    def __init__(
+        self,
+        spins: bool = False,
+        service: Service | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spins = spins
+        self._service = service
+        self._now = now
+        self._collector = Collector()
+        self._spin_until = 0.0
+        self._tend_at = 0.0
+        self._spinning = False
+
+    def __enter__(self) -> Self:
+        self._collector.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._collector.stop()
+
+    def wait_ms(self, settling: bool) -> int:
+        """How long to wait for the next frame; 0 while it spins [ms]."""
+        if self._spins:
+            self._spinning = self._now() < self._spin_until
+            if self._spinning:
+                return 0
+        return SETTLING_MS if settling else IDLE_MS
+
+    def turn(self, heard: bool) -> bool:
+        """Whether other duties are due, once frames have been answered. heard: there were any."""
+        if self._spins:
+            now = self._now()
+            if heard:
+                self._spin_until = now + SPIN
+            elif self._spinning and now < self._tend_at:
+                return False
+            self._tend_at = now + TEND
+        # Here the answers are out, and the next observation is most of a period away.
+        self._collector.gap(idle=not heard and not self._spinning)
+        if self._service is not None:
+            self._service.alive()
+        return True
