@@ -87,9 +87,9 @@ class Adaptation:
 
     def _observe(self, adapter: Adapter, transition: Transition, handed_ns: int) -> None:
         begun_ns = time.monotonic_ns()
-        text = ""
+        text, belief = "", adapter.belief
         try:
-            adapter.observe(transition)
+            belief = adapter.observe(transition)
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
             text = f"nothing learnt from one transition: {error}"
@@ -101,7 +101,8 @@ class Adaptation:
         if self._told is not None:
             now_ns = time.monotonic_ns()
             waited_ns, took_ns = begun_ns - handed_ns, now_ns - begun_ns
-            version = adapter.belief.version
+            # Of what it made: another one may have taken its place since.
+            version = belief.version
             self._told(
                 AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text, transition)
             )

@@ -64,6 +64,10 @@ class Tally:
     bundles: set[str] = field(default_factory=set)  # digests of those that acted
 
 
+class _Gap(Exception):
+    """A lesson that a step stands on was not recorded."""
+
+
 class RobotReplay:
     """Takes one robot's rows in the order of the recording; `tally` says what came of it."""
 
@@ -76,12 +80,10 @@ class RobotReplay:
             manifest.observation, manifest.action, manifest.limits, manifest.control_period
         )
         self._waiting: deque[tuple[int, Told] | None] = deque()
-        self._lessons: dict[int, AdaptationRow] = {}  # by the version of the belief after each
-        self._since_ns = 0  # of the state: lessons from before it are in it
+        self._lessons: deque[AdaptationRow | None] = deque()  # not yet learnt; None for a gap
         self._version = 0  # of the recorded belief that the adapter has now
         self._number = -1  # of the last row
         self._lesson = -1  # number of the last lesson
-        self._missing = False  # whether lessons since the state were lost
         self._lost = "no state comes before them"  # why steps cannot be replayed, "" when they can
         self._opening = False  # whether the next step begins an episode
         self._before: Float32 | None = None  # the command before
@@ -99,12 +101,11 @@ class RobotReplay:
     def learn(self, number: int, row: AdaptationRow) -> None:
         """A row that the adaptation told, perhaps after steps that stand on it."""
         if self._lesson >= 0 and number != self._lesson + 1:
-            self._missing = True
+            self._lessons.append(None)
         self._lesson = number
-        if row.time_ns >= self._since_ns:
-            # One that changed nothing bears the version of the one before.
-            self._lessons.setdefault(row.belief_version, row)
-            self._go_on()
+        if not row.problem:
+            self._lessons.append(row)
+        self._go_on()
 
     def finish(self) -> None:
         """Nothing more will come."""
@@ -120,7 +121,7 @@ class RobotReplay:
                 if self._number >= 0 and number != self._number + 1:
                     self._lost = MISSED
                 if isinstance(row, StepRow) and not self._lost and not self._taught(row):
-                    if not final and not self._missing and len(self._waiting) < AHEAD:
+                    if not final and len(self._waiting) < AHEAD:
                         return
                     self._lost = NO_LESSON
                 self._number = number
@@ -130,8 +131,9 @@ class RobotReplay:
     def _taught(self, row: StepRow) -> bool:
         """Whether every lesson that this step stands on has been read."""
         last = max(row.latent_version, row.belief_version)
-        coming = range(self._version + 1, last + 1)
-        return len(coming) <= len(self._lessons) and all(v in self._lessons for v in coming)
+        if self._version >= last or None in self._lessons:
+            return True
+        return any(lesson and lesson.belief_version >= last for lesson in self._lessons)
 
     def _play(self, row: Told) -> None:
         if isinstance(row, StateRow):
@@ -144,8 +146,9 @@ class RobotReplay:
                 self._step(row)
 
     def _restore(self, row: StateRow) -> None:
-        self._since_ns, self._before, self._missing = row.time_ns, None, False
-        self._lessons = {v: e for v, e in self._lessons.items() if e.time_ns >= row.time_ns}
+        self._before = None
+        # Whatever was learnt before, the state has.
+        self._lessons = deque(e for e in self._lessons if e and e.time_ns >= row.time_ns)
         self._opening = row.cause == "episode"
         self.tally.episodes += self._opening
         if row.digest != self._bundle.digest:
@@ -153,11 +156,16 @@ class RobotReplay:
             return
         self._version = unseal(row.snapshot, self._bundle.digest).belief_version
         self._adapter.restore(row.snapshot)
+        self._adapter.adapting = row.adapting
         self._lost = ""
 
     def _step(self, row: StepRow) -> None:
         try:
             found = self._repeat(row)
+        except _Gap:
+            self._lost = NO_LESSON
+            self.tally.left_out[NO_LESSON] += 1
+            return
         # A recording that was changed may ask for anything; so may one of another version.
         except (AcclimateError, KeyError, ValueError) as error:
             found = Difference(row.sequence, "answer", "given", f"none: {error!r}")
@@ -174,6 +182,7 @@ class RobotReplay:
             adapter.begin_episode()
             self._opening = False
         pairs: list[tuple[str, Array, Array]] = []
+        asked = isinstance(row.wanted, dict)
         if isinstance(row.wanted, dict):
             action = adapter.act(gathered(row.observation, manifest.observation))
             command, _ = self._limits.clamp(action.physical, self._before)
@@ -182,11 +191,11 @@ class RobotReplay:
             pairs.append(("wanted", gathered(row.wanted, manifest.action), action.physical))
             pairs.append(("command", recorded, command))
             self._before = recorded
-            self.tally.replayed += 1
         else:
             self._before = None
-            self.tally.idle += 1
         self._learn_to(row.belief_version)
+        self.tally.replayed += asked
+        self.tally.idle += not asked
         belief = adapter.belief
         pairs.append(("belief_mean", numbers(row.belief_mean, np.float64), belief.mean))
         pairs.append(("belief_variance", numbers(row.belief_variance, np.float64), belief.variance))
@@ -199,9 +208,14 @@ class RobotReplay:
         """Learn as far as the recorded belief of that version."""
         n_o, n_a = self._manifest.observation_size, self._manifest.action_size
         while self._version < version:
-            self._version += 1
-            self._adapter.observe(unpacked(self._lessons.pop(self._version), n_o, n_a))
-            self.tally.learnt += 1
+            lesson = self._lessons.popleft() if self._lessons else None
+            if lesson is None or not lesson.transition:
+                raise _Gap
+            # Others are of an adapter that another one has replaced meanwhile.
+            if lesson.belief_version - self._version in (0, 1):
+                self._adapter.observe(unpacked(lesson, n_o, n_a))
+                self._version = lesson.belief_version
+                self.tally.learnt += 1
 
 
 def _difference(sequence: int, name: str, recorded: Array, replayed: Array) -> Difference:
