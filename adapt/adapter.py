@@ -1,10 +1,12 @@
 """Adapter: what every algorithm does on the robot, in the order in which a robot asks for it.
 
-    reset -> begin_episode -> act, observe, act, observe, ... -> end_episode -> begin_episode ...
+    reset -> begin_episode -> act, observe, act, observe, ... -> conclude -> end_episode ->
+    begin_episode ...
 
-`act` answers from the current latent and never waits for `observe`, which may run on a thread of
-its own: the two meet in one reference to an immutable Belief. All other methods belong to the
-thread that acts. Each robot has its own adapter; adapters share a bundle's sessions.
+`act` answers from the current latent and never waits for `observe` and `conclude`, which may run
+on a thread of their own: the two sides meet in one reference to an immutable Belief. All other
+methods belong to the thread that acts. Each robot has its own adapter; adapters share a bundle's
+sessions.
 """
 
 from __future__ import annotations
@@ -267,6 +269,16 @@ class Adapter(ABC):
         Raises ContextError or BeliefError, with the belief as before.
         """
 
+    def conclude(self, complete: bool = True) -> Belief:
+        """The episode has had its last transition; returns the belief after it. On the thread that
+        observes, before the next episode's transitions.
+
+        complete: False for an episode that was cut. Raises LessonError, with the belief as before,
+        when the episode teaches nothing and why is worth telling. An algorithm that learns from
+        each transition has nothing left to do.
+        """
+        return self._belief
+
     @abstractmethod
     def _forget(self, version: int) -> Belief:
         """Empty the algorithm's memory and return the prior under that version."""
@@ -284,9 +296,14 @@ def make_adapter(bundle: PolicyBundle, seed: int) -> Adapter:
     """The adapter for the bundle's algorithm."""
     # Imported here, for each of them is built on this module.
     from adapt.fixed import FixedAdapter
+    from adapt.maesn import MaesnAdapter
     from adapt.pearl import PearlAdapter
 
-    adapters: dict[str, type[Adapter]] = {"pearl": PearlAdapter, "none": FixedAdapter}
+    adapters: dict[str, type[Adapter]] = {
+        "pearl": PearlAdapter,
+        "maesn": MaesnAdapter,
+        "none": FixedAdapter,
+    }
     algorithm = bundle.manifest.algorithm
     if algorithm not in adapters:
         raise BundleError(f"no adapter for {algorithm!r}; there are {', '.join(adapters)}")

@@ -35,8 +35,8 @@ class PolicyBundle:
     """A verified bundle, ready to run.
 
     digest: SHA-256 of manifest.json, which holds that of every other file. graphs: `policy`, and
-    `encoder` for PEARL. worst_error: largest deviation from the golden vectors. signer: who vouches
-    for it, of those that were asked for; "" when none was.
+    `encoder` for PEARL, `latent_step` for MAESN. worst_error: largest deviation from the golden
+    vectors. signer: who vouches for it, of those that were asked for; "" when none was.
     """
 
     manifest: Manifest
@@ -56,6 +56,13 @@ class PolicyBundle:
         if "encoder" not in self.graphs:
             raise BundleError(f"algorithm {self.manifest.algorithm!r} has no encoder")
         return self.graphs["encoder"]
+
+    @property
+    def latent_step(self) -> Graph:
+        """Belief, step sizes and padded episodes -> new_mean, new_log_std (batch, n_z)."""
+        if "latent_step" not in self.graphs:
+            raise BundleError(f"algorithm {self.manifest.algorithm!r} has no latent step")
+        return self.graphs["latent_step"]
 
     @staticmethod
     def load(

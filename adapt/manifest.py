@@ -82,6 +82,26 @@ class ContextSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: Count
 
 
+class LatentStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """MAESN's adaptation step, a graph of fixed size, and what bounds it on a robot.
+
+    episodes: of one step. horizon: T, control periods in the longest of them. step_sizes: (2 n_z),
+        of the belief's mean, then of its log standard deviation.
+    max_kl: of the new belief from the old [nat]. max_norm: of the belief's mean from the prior's,
+        in the prior's standard deviations. log_std_low, log_std_high: of the belief's log standard
+        deviation less the prior's. max_reward: magnitude that no honest measurement exceeds.
+    """
+
+    episodes: Annotated[int, msgspec.Meta(ge=2, le=1000)]
+    horizon: Annotated[int, msgspec.Meta(ge=2, le=100_000)]
+    step_sizes: list[Positive]
+    max_kl: Positive
+    max_norm: Positive
+    log_std_low: float
+    log_std_high: float
+    max_reward: Positive
+
+
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """low and high [unit] bound `quantity` of the observation or action field named `field`.
 
@@ -105,7 +125,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     schema_version: int = SCHEMA_VERSION
     name: Name
-    algorithm: Literal["pearl", "none"]
+    algorithm: Literal["pearl", "maesn", "none"]
     observation: list[Field]
     action: list[ActionField]
     squash: Literal["tanh", "clip"]
@@ -119,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tools: dict[str, str]
     opset: int
     files: dict[str, Digest]
+    latent_step: LatentStep | None = None
 
     @property
     def observation_size(self) -> int:
@@ -135,6 +156,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         size = self.observation_size + self.action_size + int(spec.reward)
         return size + (self.observation_size if spec.next_observation else 0)
 
+    @property
+    def draws(self) -> int:
+        """Latents drawn in an episode of the adaptation step's horizon."""
+        horizon = self.latent_step.horizon if self.latent_step else 0
+        return math.ceil(horizon / self.latent.hold) if self.latent.hold else 1
+
     def signatures(self) -> dict[str, Signature]:
         """Graphs of the bundle by name, with the widths of their inputs and outputs."""
         n_o, n_a, n_z = self.observation_size, self.action_size, self.latent.size
@@ -143,6 +170,19 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if self.algorithm == "pearl":
             factor = {"mean": n_z, "variance": n_z}
             graphs["encoder"] = Signature({"transition": self.transition_size}, factor)
+        if self.latent_step is not None:
+            steps = self.latent_step.episodes * self.latent_step.horizon
+            belief = {"mean": n_z, "log_std": n_z}
+            taken = {
+                **belief,
+                "step_sizes": 2 * n_z,
+                "latent": self.latent_step.episodes * self.draws * n_z,
+                "observation": steps * n_o,
+                "reward": steps,
+                "mask": steps,
+            }
+            made = {f"new_{name}": width for name, width in belief.items()}
+            graphs["latent_step"] = Signature(taken, made)
         return graphs
 
 
@@ -214,6 +254,7 @@ def _problems(manifest: Manifest) -> list[str]:
         problems.append("algorithm 'pearl' needs a latent; latent.size is 0")
     if manifest.algorithm == "pearl" and not context.capacity:
         problems.append("algorithm 'pearl' needs a context; context.capacity is 0")
+    problems += _step_problems(manifest)
     names = {field.name for field in (*manifest.observation, *manifest.action)}
     for limit in manifest.limits:
         if limit.field not in names:
@@ -231,6 +272,29 @@ def _problems(manifest: Manifest) -> list[str]:
         problems.append(
             f"files lists {sorted(manifest.files)}; algorithm {manifest.algorithm!r} has "
             f"{sorted(expected)}"
+        )
+    return problems
+
+
+def _step_problems(manifest: Manifest) -> list[str]:
+    step, algorithm, size = manifest.latent_step, manifest.algorithm, manifest.latent.size
+    if (step is not None) != (algorithm == "maesn"):
+        return [
+            f"algorithm {algorithm!r} with {'a' if step else 'no'} latent_step; 'maesn' needs one, "
+            "and no other algorithm has it"
+        ]
+    if step is None:
+        return []
+    problems = [] if size else ["algorithm 'maesn' needs a latent; latent.size is 0"]
+    if len(step.step_sizes) != 2 * size:
+        problems.append(
+            f"latent_step.step_sizes has {len(step.step_sizes)} numbers; expected {2 * size}, two "
+            "for each dimension of the latent"
+        )
+    if not step.log_std_low < 0.0 < step.log_std_high:
+        problems.append(
+            f"latent_step.log_std_low {step.log_std_low} and log_std_high {step.log_std_high} must "
+            "lie on either side of 0, where the prior is"
         )
     return problems
 
