@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,13 +20,16 @@ class SettingsError(AcclimateError):
     """A setting that is unknown, missing or of the wrong type; the message names its key."""
 
 
-def compose(config_name: str, schema: type[T], argv: list[str], help: str) -> T:
+def compose(
+    config_name: str, schema: type[T] | Callable[[object], type[T]], argv: list[str], help: str
+) -> T:
     """Compose the settings of one command.
 
     config_name: the YAML under configs/ without its ending, such as "train". One in a folder,
         such as "policies/train", starts with the line `# @package _global_`.
-    schema: frozen dataclass that the settings must fill, holding further dataclasses freely.
-        Bounds go into its types: `Annotated[int, msgspec.Meta(ge=1)]`, `Literal["cpu", "cuda"]`.
+    schema: frozen dataclass that the settings must fill, holding further dataclasses freely, or a
+        function that chooses it by the composed values, a dict. Bounds go into its types:
+        `Annotated[int, msgspec.Meta(ge=1)]`, `Literal["cpu", "cuda"]`.
     argv: Hydra overrides such as `seed=1`. With `-h` or `--help` among them, prints `help` and
         the composed YAML, and raises SystemExit(0).
 
@@ -42,8 +45,9 @@ def compose(config_name: str, schema: type[T], argv: list[str], help: str) -> T:
         raise SystemExit(0)
     if missing:
         raise SettingsError(f"needs {', '.join(f'{key}=...' for key in sorted(missing))}")
+    chosen = schema if isinstance(schema, type) else schema(values)
     try:
-        settings = msgspec.convert(values, schema, dec_hook=_from_text)
+        settings = msgspec.convert(values, chosen, dec_hook=_from_text)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings {config_name!r}: {error}") from error
     unknown = list(_unknown(values, resolved(settings), ""))

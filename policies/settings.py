@@ -16,7 +16,7 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `acclimate train` is told.
+    """What `acclimate train algorithm=pearl` is told.
 
     name: of the run; its folder is `out`.
     seed: of everything: tasks, weights, noise, batches.
@@ -33,6 +33,7 @@ class TrainSettings:
 
     name: str
     out: Path
+    algorithm: Literal["pearl"] = "pearl"
     seed: Annotated[int, Meta(ge=0)] = 0
     family: str = "insertion"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -15,27 +15,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from adapt.settings import compose
+from policies.algorithms import AnySettings, AnyTrainer, make_trainer, settings_type
 from policies.runs import RunFolder
-from policies.settings import TrainSettings
-from policies.trainer import Metrics, Trainer
+from policies.trainer import Metrics
 
-HELP = """acclimate train [experiment=NAME] [key=value ...]
+HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn] [key=value ...]
 
 Meta-trains a policy and writes a run folder. Called again with the same settings it goes on from
 the last checkpoint, to the same numbers as if it had never been interrupted."""
 
 
 def main(argv: list[str]) -> int:
-    settings = compose("policies/train", TrainSettings, argv, HELP)
+    settings = compose("policies/train", settings_type, argv, HELP)
     summary = train(settings)
     print(json.dumps(summary, indent=2))
     return 0
 
 
-def train(settings: TrainSettings) -> Metrics:
+def train(settings: AnySettings) -> Metrics:
     """Run to the end; returns the last iteration's metrics."""
     folder = RunFolder(settings)
-    trainer = Trainer(settings)
+    trainer = make_trainer(settings)
     resumed = folder.resume(trainer)
     writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.iteration + 1)
     columns = (
@@ -67,7 +67,7 @@ def train(settings: TrainSettings) -> Metrics:
     return metrics or (folder.log()[-1] if folder.log() else {})
 
 
-def _keep(folder: RunFolder, trainer: Trainer, metrics: Metrics) -> None:
+def _keep(folder: RunFolder, trainer: AnyTrainer, metrics: Metrics) -> None:
     """Log first, then best, then checkpoint: after a crash between any two, resuming repeats the
     iteration and writes the same again."""
     settings = trainer.settings
