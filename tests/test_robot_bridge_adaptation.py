@@ -15,7 +15,13 @@ TRANSITION: Any = object()
 
 def learner(observe=lambda transition: None) -> Any:
     """In an adapter's place: `observe` does what it is told."""
-    return SimpleNamespace(observe=observe, belief=SimpleNamespace(version=7))
+    belief = SimpleNamespace(version=7)
+
+    def learn(transition):
+        observe(transition)
+        return belief
+
+    return SimpleNamespace(observe=learn, belief=belief)
 
 
 def settle(adaptation):
