@@ -29,18 +29,29 @@ import numpy as np
 
 from adapt.manifest import Field
 from robot_bridge import safety
-from robot_bridge.codec import Frame, decode_command, decode_message, encode_observation
+from robot_bridge.clock import Offset, OffsetEstimator
+from robot_bridge.codec import (
+    Frame,
+    decode_command,
+    decode_message,
+    decode_stop,
+    encode_message,
+    encode_observation,
+)
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError, LimitError
 from robot_bridge.handshake import specs
 from robot_bridge.limits import Limits
-from robot_bridge.link import Link, read_stop
+from robot_bridge.link import LIVENESS, Link
 from robot_bridge.messages import (
+    RELEASE_REFUSED,
+    RELEASED,
     STOPPED,
     Command,
     Event,
     FieldSpec,
     Flag,
     Float32,
+    Heartbeat,
     Hello,
     Kind,
     Mode,
@@ -49,6 +60,7 @@ from robot_bridge.messages import (
     Ready,
     Release,
     ResetRequest,
+    Stop,
     Welcome,
 )
 
@@ -58,6 +70,10 @@ SIMULATED_PATIENCE = 2.0
 CONNECT = 10.0  # [s]
 GLANCE = 0.1  # between looks at the bridge's signs of life [s]
 EVENTS = 100  # a driver that never looks at them runs for months
+HEARTBEAT = 0.5  # between signs of life to the bridge [s]
+# Frames looked through after the answer, for a stop among them: as many as libzmq keeps. A bridge
+# that sends more within a period has gone mad, and the rest waits for the next one.
+BACKLOG = 1000
 REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
 
@@ -101,7 +117,11 @@ class RobotClient:
         self._now_ns = now_ns
         self._link = Link(endpoint)
         self._limits: Limits | None = None
+        self._clock = OffsetEstimator()
+        self._faults = 0
+        self._heartbeat_due_ns = 0
         self._sequence = 0
+        self._asked_ns = 0  # when the latest observation was sent
         self._last: Command | None = None  # the last good command, as followed
         self._unapplied = False
         self.state = safety.State()
@@ -120,7 +140,19 @@ class RobotClient:
             welcome.observation, welcome.action, welcome.limits, welcome.control_period
         )
         self.welcome = welcome
+        latch = welcome.latches.get(self._hello.name, 0)
+        self._occur(safety.Connected(welcome.stop, latch, welcome.stopped))
         return welcome
+
+    @property
+    def shadow(self) -> bool:
+        """Whether the bridge only watches: it computes, and every command is to hold at least."""
+        return self.welcome is not None and self.welcome.shadow
+
+    @property
+    def clock_offset(self) -> Offset | None:
+        """The bridge's clock minus the robot's; None before the first answer."""
+        return self._clock.estimate(self._now_ns())
 
     @property
     def stopped(self) -> bool:
@@ -129,13 +161,22 @@ class RobotClient:
 
     def wait_reset(self, timeout: float) -> ResetRequest | None:
         """The next episode's request within timeout [s], or None; the driver then moves the robot
-        to the start. While the stop is latched none is handed on. Raises BridgeLost."""
+        to the start. While the stop is latched none is handed on. Raises BridgeLost.
+
+        A driver that moves for longer than a second looks at `check` meanwhile: a stop may come.
+        """
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            frame = self._link.receive(max(0.0, min(GLANCE, left)))
+            self._beat()
+            try:
+                frame = self._link.receive(max(0.0, min(GLANCE, left)))
+                if frame is None:
+                    self._link.check_alive()
+            except (BridgeLost, HandshakeError) as error:
+                self._occur(safety.Halt(str(error)[:REASON]))
+                raise
             if frame is None:
-                self._link.check_alive()
                 if left <= 0:
                     return None
             elif frame.kind is not Kind.RESET:
@@ -143,7 +184,12 @@ class RobotClient:
             elif self.stopped:
                 self._say_stopped()
             else:
-                return decode_message(frame, ResetRequest)
+                request = decode_message(frame, ResetRequest)
+                # A stop right behind the request: the driver must not set out.
+                self._drain()
+                if not self.stopped:
+                    self._occur(safety.Reset())
+                    return request
 
     def ready(self, truth: Mapping[str, float] | None = None) -> None:
         """The robot stands at the start. truth: hidden quantities by factor name [SI], for reports.
@@ -169,6 +215,10 @@ class RobotClient:
         if first:
             self._occur(safety.Start())
             self._last, self._unapplied = None, False
+        # Once for each new fault: whoever releases the robot has to know of it.
+        if faults & ~self._faults or (faults and not self.stopped):
+            self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
+        self._faults = faults
         self._sequence += 1
         sent = Observation(
             self._sequence,
@@ -180,23 +230,34 @@ class RobotClient:
         )
         # Even while stopped: the bridge and its operators go on seeing the robot.
         self._link.tell(encode_observation(sent, self._link.session))
+        self._asked_ns = sent.time_ns
         self._occur(safety.Asked(sent.time_ns))
         answer = self._await_answer()
-        if faults:
-            self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
+        self._beat()
         command = self._guard(answer, sent.payload)
         if last:
             self._occur(safety.Finish())
         return command
 
     def check(self) -> Mode:
-        """What is safe right now, without asking the bridge: for a driver's faster inner loop."""
+        """What is safe right now, without asking the bridge: for a driver's faster inner loop, and
+        while it moves to the start. Hears stops, and shows the bridge that the robot lives."""
+        self._drain()
         self._occur(safety.Tick(self._now_ns()))
+        if not self.stopped and not self.state.active and self._link.quiet() > LIVENESS:
+            self._occur(safety.Halt(f"nothing from the bridge for {self._link.quiet():.1f} s"))
+        self._beat()
         return self.state.mode
 
     def halt(self, reason: str) -> None:
         """Latch the stop from the driver's side."""
         self._occur(safety.Halt(reason[:REASON]))
+
+    def stop_all(self, reason: str) -> None:
+        """Stop this robot, and every robot of the bridge. Raises BridgeLost, stopped, when only
+        this one could be."""
+        self.halt(reason)
+        self._link.send(Stop(reason[:REASON]))
 
     def end_episode(self, outcome: Outcome) -> None:
         """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
@@ -239,16 +300,58 @@ class RobotClient:
                     continue
                 command = decode_command(frame)
             except (BridgeLost, HandshakeError) as error:
-                self._occur(safety.Halt(str(error)))
+                self._occur(safety.Halt(str(error)[:REASON]))
                 break
             except CodecError:
                 # A frame that cannot be read is no answer; the silence speaks for it.
                 continue
             if command.sequence == self._sequence:
-                self._occur(safety.Answered(self._now_ns(), command.mode, command.validity_ns))
+                self._take(command)
+                # A stop that has arrived behind the command wins over it, now and not next period.
+                self._drain()
                 return command
         self._occur(safety.Tick(self._now_ns()))
         return None
+
+    def _take(self, command: Command) -> None:
+        now_ns = self._now_ns()
+        self._clock.add(self._asked_ns, command.received_ns, command.sent_ns, now_ns)
+        mode = command.mode
+        if self.shadow or command.shadow:
+            # Whichever of the two is wrong, nobody has agreed to motion.
+            mode = max(mode, Mode.HOLD)
+        self._occur(safety.Answered(now_ns, mode, command.validity_ns))
+
+    def _drain(self) -> None:
+        """Hear what has arrived, without waiting. Never raises: what is lost stops the robot."""
+        for _ in range(BACKLOG):
+            try:
+                frame = self._link.receive(0.0)
+                if frame is None:
+                    return
+                self._hear(frame)
+            except (BridgeLost, HandshakeError) as error:
+                if not self.stopped:
+                    self._occur(safety.Halt(str(error)[:REASON]))
+                return
+            except CodecError:
+                continue
+
+    def _beat(self) -> None:
+        """Show the bridge that the robot lives, and how it stands, when that is due."""
+        now_ns = self._now_ns()
+        if now_ns < self._heartbeat_due_ns:
+            return
+        self._heartbeat_due_ns = now_ns + round(HEARTBEAT * 1e9)
+        offset = self._clock.estimate(now_ns)
+        heartbeat = Heartbeat(
+            self.state.stop,
+            self.state.latch,
+            self.stopped,
+            offset.offset_ns if offset else None,
+            offset.round_trip_ns if offset else None,
+        )
+        self._link.tell(encode_message(heartbeat, session=self._link.session))
 
     def _guard(self, answer: Command | None, observation: Float32) -> Command:
         """The command to follow: within the margins, and no more than the state allows."""
@@ -281,25 +384,48 @@ class RobotClient:
     def _hear(self, frame: Frame) -> None:
         """Everything the bridge says unasked."""
         if frame.kind is Kind.STOP:
-            self._occur(safety.Halt(read_stop(frame).reason[:REASON]))
+            stop = decode_stop(frame)
+            self._occur(safety.Stopped(stop.number, stop.reason[:REASON]))
+        elif frame.kind is Kind.HEARTBEAT:
+            number = decode_message(frame, Heartbeat).stop
+            if number > self.state.stop:
+                # The stop itself was lost on the way.
+                self._occur(safety.Stopped(number, f"the bridge has given stop {number}"))
         elif frame.kind is Kind.RELEASE:
-            decode_message(frame, Release)
-            self._occur(safety.Release())
+            release = decode_message(frame, Release)
+            self._occur(safety.Release(release.stop, release.latch))
         elif frame.kind is Kind.EVENT:
             self.events.append(decode_message(frame, Event))
 
     def _occur(self, event: safety.Occurrence) -> None:
-        was_stopped = self.stopped
-        self.state = safety.step(self.state, event, self._rules)
-        if self.stopped and not was_stopped:
+        before = self.state
+        self.state = safety.step(before, event, self._rules)
+        if self.stopped and (self.state.stop, self.state.latch, Mode.STOP) != (
+            before.stop,
+            before.latch,
+            before.mode,
+        ):
             self._say_stopped()
+        elif before.mode is Mode.STOP and isinstance(event, safety.Release):
+            if self.stopped:
+                text = f"it answers {_numbers(event)}; the robot has {_numbers(before)}"
+                self._say(RELEASE_REFUSED, text)
+            else:
+                self._say(RELEASED, "released by an operator")
 
     def _say_stopped(self) -> None:
+        self._say(STOPPED, self.state.reason)
+
+    def _say(self, name: str, text: str) -> None:
         try:
-            self._link.send(Event(STOPPED, self._hello.name, self.state.reason[:4000]))
+            self._link.send(Event(name, self._hello.name, text, self.state.latch))
         except (BridgeLost, HandshakeError):
             # Nobody to tell; the stop stands all the same.
             return
+
+
+def _numbers(stops: safety.State | safety.Release) -> str:
+    return f"stop {stops.stop} of the bridge and {stops.latch} of its own"
 
 
 def _specs(fields: Sequence[Field | FieldSpec]) -> tuple[FieldSpec, ...]:

@@ -6,8 +6,11 @@ Header, little-endian, 40 bytes:
     | payload length u32 | CRC-32 u32 over the header before it and the payload
 
 Observation: reward f32 | faults u32 | (n_o,) f32.
-Command: validity i64 [ns] | belief version u32 | mode u8 | 3 zero bytes | (n_a,) f32.
-Heartbeat and bye are empty. All others are MessagePack maps of the structs in `messages`.
+Command: validity i64 | received i64 | sent i64, all [ns] | belief version u32 | mode u8 | shadow u8
+    | 2 zero bytes | (n_a,) f32.
+Bye is empty. All others are MessagePack maps of the structs in `messages`.
+
+Every version can read every HELLO and every REFUSED: this header, and the fields they have now.
 """
 
 from __future__ import annotations
@@ -24,32 +27,35 @@ import numpy as np
 from robot_bridge.errors import CodecError, VersionError
 from robot_bridge.messages import (
     BODIES,
+    OLDEST,
     PROTOCOL,
     Command,
     Flag,
     Float32,
     Kind,
+    Lasting,
     Message,
     Mode,
     Observation,
+    Stop,
 )
 
 MAGIC = b"ACLM"
 HEADER = struct.Struct("<4sBBHQQqII")
 CHECKSUM = struct.Struct("<I")
 OBSERVATION = struct.Struct("<fI")
-COMMAND = struct.Struct("<qIB3x")
+COMMAND = struct.Struct("<qqqIBB2x")
 
 CONTROL_BYTES = 64 * 1024  # a handshake with 2 × 256 fields fits
 RECORD_BYTES = 16 * 1024 * 1024  # 2,000 steps of 2,000 numbers
 FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from a peer
 
-_EMPTY = (Kind.HEARTBEAT, Kind.BYE)
+_LASTING = (Kind.HELLO, Kind.REFUSED)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS = {body: msgspec.msgpack.Decoder(body) for body in BODIES.values()}
 _KIND_OF = {body: kind for kind, body in BODIES.items()}
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=Message | Lasting)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Frame:
     sequence: int
     time_ns: int
     payload: bytes
+    version: int = PROTOCOL
 
 
 def encode(
@@ -72,6 +79,7 @@ def encode(
     sequence: int = 0,
     flags: int = 0,
     time_ns: int | None = None,
+    version: int = PROTOCOL,
 ) -> bytes:
     """One frame. time_ns: None takes this machine's monotonic clock. Raises CodecError if the
     payload is larger than its kind may be."""
@@ -80,7 +88,7 @@ def encode(
             f"{kind.name}: payload of {len(payload)} bytes; at most {_most(kind)} are allowed"
         )
     now = time.monotonic_ns() if time_ns is None else time_ns
-    header = HEADER.pack(MAGIC, PROTOCOL, kind, flags, session, sequence, now, len(payload), 0)[
+    header = HEADER.pack(MAGIC, version, kind, flags, session, sequence, now, len(payload), 0)[
         : -CHECKSUM.size
     ]
     return header + CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
@@ -95,8 +103,10 @@ def decode(data: bytes) -> Frame:
     )
     if magic != MAGIC:
         raise CodecError(f"magic {magic!r}; expected {MAGIC!r}")
-    if version != PROTOCOL:
-        raise VersionError(f"protocol version {version}; expected {PROTOCOL}")
+    if not OLDEST <= version <= PROTOCOL and number not in _LASTING:
+        raise VersionError(
+            f"protocol version {version}; spoken here: {OLDEST} to {PROTOCOL}", version
+        )
     try:
         kind = Kind(number)
     except ValueError:
@@ -111,13 +121,15 @@ def decode(data: bytes) -> Frame:
     found = zlib.crc32(payload, zlib.crc32(data[: HEADER.size - CHECKSUM.size]))
     if found != checksum:
         raise CodecError(f"{kind.name}: checksum {checksum:08x}; the bytes give {found:08x}")
-    return Frame(kind, flags, session, sequence, time_ns, payload)
+    return Frame(kind, flags, session, sequence, time_ns, payload, version)
 
 
-def encode_message(message: Message, *, session: int = 0, sequence: int = 0) -> bytes:
+def encode_message(
+    message: Message | Lasting, *, session: int = 0, version: int = PROTOCOL
+) -> bytes:
     """One frame around a struct of `messages`."""
     payload = _ENCODER.encode(message)
-    return encode(_KIND_OF[type(message)], payload, session=session, sequence=sequence)
+    return encode(_KIND_OF[type(message)], payload, session=session, version=version)
 
 
 def decode_message(frame: Frame, expected: type[M]) -> M:
@@ -129,6 +141,14 @@ def decode_message(frame: Frame, expected: type[M]) -> M:
     # Text that is not UTF-8, and nesting beyond the interpreter's patience, have their own errors.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"{frame.kind.name}: {error}") from None
+
+
+def decode_stop(frame: Frame) -> Stop:
+    """The stop in a frame. A stop whose words cannot be read is a stop all the same, of all."""
+    try:
+        return decode_message(frame, Stop)
+    except CodecError as error:
+        return Stop(f"why cannot be read: {error}")
 
 
 def encode_observation(observation: Observation, session: int) -> bytes:
@@ -157,26 +177,40 @@ def decode_observation(frame: Frame) -> Observation:
 
 def encode_command(command: Command, session: int) -> bytes:
     """One COMMAND frame."""
-    head = COMMAND.pack(command.validity_ns, command.belief_version & 0xFFFFFFFF, command.mode)
+    head = COMMAND.pack(
+        command.validity_ns,
+        command.received_ns,
+        command.sent_ns,
+        command.belief_version & 0xFFFFFFFF,
+        command.mode,
+        command.shadow,
+    )
     payload = head + command.payload.astype("<f4", copy=False).tobytes()
     return encode(Kind.COMMAND, payload, session=session, sequence=command.sequence)
 
 
 def decode_command(frame: Frame) -> Command:
     """Any size and any float32; the client judges them. Raises CodecError."""
-    validity, version, number = _head(frame, Kind.COMMAND, COMMAND)
+    validity, received, sent, version, number, shadow = _head(frame, Kind.COMMAND, COMMAND)
     if number > max(Mode):
         raise CodecError(f"COMMAND: mode {number}; expected 0 to {int(max(Mode))}")
     if validity < 0:
         raise CodecError(f"COMMAND: validity {validity} ns; expected none below 0")
-    return Command(frame.sequence, validity, Mode(number), _floats(frame, COMMAND.size), version)
+    if shadow > 1:
+        raise CodecError(f"COMMAND: shadow {shadow}; expected 0 or 1")
+    if shadow and number == Mode.TRACK:
+        raise CodecError("COMMAND: mode TRACK from a shadow; expected HOLD, DAMP or STOP")
+    payload = _floats(frame, COMMAND.size)
+    return Command(
+        frame.sequence, validity, Mode(number), payload, version, received, sent, bool(shadow)
+    )
 
 
 _ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
 
 
 def _most(kind: Kind) -> int:
-    if kind in _EMPTY:
+    if kind is Kind.BYE:
         return 0
     return RECORD_BYTES if kind is Kind.EPISODE_RECORD else CONTROL_BYTES
 

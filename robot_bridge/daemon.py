@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -35,7 +35,8 @@ SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody wai
 class BridgeSettings:
     """bundle: folder or .zip. endpoint: ipc:///PATH or tcp://127.0.0.1:PORT. validity: of a
     command, in control periods. seed: of the latents of robots that run without an operator.
-    provider: onnxruntime's. record: folder for recordings."""
+    provider: onnxruntime's. record: folder for recordings. mode: shadow computes and answers, and
+    never commands."""
 
     bundle: Path
     endpoint: str
@@ -43,6 +44,7 @@ class BridgeSettings:
     seed: Annotated[int, Meta(ge=0)] = 0
     provider: str = CPU
     record: Path | None = None
+    mode: Literal["live", "shadow"] = "live"
 
 
 class Daemon:
@@ -68,6 +70,7 @@ class Daemon:
             settings.validity * period_ns,
             log,
             self._taps,
+            settings.mode == "shadow",
         )
 
     def run(self, halted: Callable[[], bool]) -> None:
@@ -115,7 +118,7 @@ def main(argv: list[str]) -> int:
         manifest = bundle.manifest
         log(
             f"serving {manifest.name} ({bundle.digest[:12]}, {manifest.control_period:g} s, "
-            f"{settings.provider}) at {settings.endpoint}"
+            f"{settings.provider}) at {settings.endpoint}, {settings.mode}"
         )
         for recorder in recorders:
             log(f"recording to {recorder.path}")

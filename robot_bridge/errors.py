@@ -12,7 +12,11 @@ class CodecError(BridgeError):
 
 
 class VersionError(CodecError):
-    """A frame is of another protocol version."""
+    """A frame is of a protocol version that is not spoken here."""
+
+    def __init__(self, text: str, version: int) -> None:
+        super().__init__(text)
+        self.version = version
 
 
 class EndpointError(BridgeError):

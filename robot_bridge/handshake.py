@@ -1,12 +1,12 @@
-"""Do a driver and the bundle speak of the same robot?"""
+"""Do a driver and the bundle speak of the same robot, and in a version that both know?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from adapt.bundle import PolicyBundle
 from adapt.manifest import Field, Manifest
-from robot_bridge.messages import FieldSpec, Hello, Welcome
+from robot_bridge.messages import OLDEST, PROTOCOL, FieldSpec, Hello, Welcome
 
 # Periods come from YAML on one side and from a robot's data sheet on the other.
 PERIOD_TOLERANCE = 1e-9
@@ -30,11 +30,39 @@ def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[s
     return found
 
 
-def welcome(bundle: PolicyBundle, session: int, robots: Sequence[str]) -> Welcome:
-    """What a peer learns of the bundle."""
+def common_version(frame_version: int, hello: Hello) -> int | None:
+    """The newest version of the protocol that both ends speak; None where there is none.
+
+    frame_version: of the Hello's frame. Version 1 knew no ranges, and says only by its frames what
+    it speaks.
+    """
+    oldest, newest = spoken(frame_version, hello)
+    version = min(PROTOCOL, newest)
+    return version if version >= max(OLDEST, oldest) else None
+
+
+def spoken(frame_version: int, hello: Hello) -> tuple[int, int]:
+    """The oldest and the newest version that a peer speaks."""
+    return (1, 1) if frame_version == 1 else (hello.oldest, hello.newest)
+
+
+def welcome(
+    bundle: PolicyBundle,
+    session: int,
+    robots: Sequence[str],
+    *,
+    version: int = PROTOCOL,
+    shadow: bool = False,
+    stop: int = 0,
+    latches: Mapping[str, int] | None = None,
+    stopped: bool = False,
+) -> Welcome:
+    """What a peer learns of the bundle and of its own standing; see `Welcome`."""
     manifest = bundle.manifest
     return Welcome(
         session=session,
+        protocol=version,
+        shadow=shadow,
         digest=bundle.digest,
         bundle=manifest.name,
         algorithm=manifest.algorithm,
@@ -44,6 +72,9 @@ def welcome(bundle: PolicyBundle, session: int, robots: Sequence[str]) -> Welcom
         latent=manifest.latent,
         limits=tuple(manifest.limits),
         robots=tuple(robots),
+        stop=stop,
+        latches=dict(latches or {}),
+        stopped=stopped,
     )
 
 

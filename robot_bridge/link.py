@@ -14,12 +14,13 @@ from robot_bridge.codec import (
     Frame,
     decode,
     decode_message,
+    decode_stop,
     encode,
     encode_message,
 )
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.handshake import differences
-from robot_bridge.messages import Hello, Kind, Message, Refused, Stop, Welcome
+from robot_bridge.messages import Hello, Kind, Lasting, Message, Refused, Welcome
 
 LINGER_MS = 300  # for the last word
 RECONNECT_MS = 50
@@ -67,6 +68,11 @@ class Link:
             frame = self.receive(left)
             if frame is not None and frame.kind is Kind.WELCOME:
                 welcome = decode_message(frame, Welcome)
+                if not hello.oldest <= welcome.protocol <= hello.newest:
+                    raise HandshakeError(
+                        f"{self.endpoint}: welcomed in protocol version {welcome.protocol}; spoken "
+                        f"here: {hello.oldest} to {hello.newest}"
+                    )
                 wrong = differences(welcome, welcome.digest, hello) if hello.role == "robot" else []
                 if wrong:
                     raise HandshakeError(f"{self.endpoint}: served is not ours: {'; '.join(wrong)}")
@@ -109,7 +115,7 @@ class Link:
             reasons = decode_message(frame, Refused).reasons
             self._over = HandshakeError, f"{self.endpoint}: refused: {'; '.join(reasons)}"
         if frame.kind is Kind.STOP:
-            stop = read_stop(frame)
+            stop = decode_stop(frame)
             if stop.closing:
                 self._over = BridgeLost, f"{self.endpoint}: the bridge closed: {stop.reason}"
         self._check_over()
@@ -141,21 +147,13 @@ class Link:
         self._context.term()
 
 
-def _checked(message: Message, session: int = 0) -> bytes:
+def _checked(message: Message | Lasting, session: int = 0) -> bytes:
     """One frame, read back once: the bridge drops what breaks a bound, and nobody would answer."""
     data = encode_message(message, session=session)
     if len(data) > FRAME_BYTES:
         raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
     decode_message(decode(data), type(message))
     return data
-
-
-def read_stop(frame: Frame) -> Stop:
-    """The stop in a frame. A stop whose words cannot be read is a stop all the same."""
-    try:
-        return decode_message(frame, Stop)
-    except CodecError as error:
-        return Stop(f"the bridge says stop, and why cannot be read: {error}")
 
 
 def _milliseconds(deadline: float) -> int:

@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 
 from adapt.manifest import ActionField, Field, Latent, Limit
 
-PROTOCOL = 1  # raised whenever a frame of the old kind would be misread
+PROTOCOL = 2  # raised whenever a frame of the old kind would be misread
+OLDEST = 2  # of the versions still spoken here
 
 Float32 = npt.NDArray[np.float32]
 
@@ -26,6 +27,7 @@ Text = Annotated[str, Meta(max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # refuses NaN and infinity too
 Count = Annotated[int, Meta(ge=0, le=2**62)]
+Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Numbers = Annotated[dict[Name, Number], Meta(max_length=256)]
 Vector = Annotated[tuple[Number, ...], Meta(max_length=4096)]
 
@@ -44,9 +46,9 @@ class Kind(IntEnum):
     EPISODE_END = 9  # robot → bridge
     EPISODE_RECORD = 10  # bridge → operator
     EVENT = 11  # robot → bridge → robots and operators
-    STOP = 12  # operator → bridge → robot: stop, and stay stopped
+    STOP = 12  # any peer → bridge → robots: stop, and stay stopped
     RELEASE = 13  # operator → bridge → robot: the latch may open
-    HEARTBEAT = 14  # bridge → peer: still here; no body
+    HEARTBEAT = 14  # bridge → peer, robot → bridge: still here
     BYE = 15  # peer → bridge: leaving; no body
 
 
@@ -103,8 +105,11 @@ class Command:
     """What the robot shall do.
 
     sequence: of the observation answered. validity_ns: good for so long after receipt [ns].
-    payload: (n_a,) in the action fields' units; zero and without meaning unless mode is TRACK.
+    payload: (n_a,) in the action fields' units; not to be followed unless mode is TRACK.
     belief_version: of the belief that the latent was drawn from.
+    received_ns, sent_ns: when the bridge had the observation and let the command go, on its own
+    monotonic clock [ns]. shadow: the bridge only watches; the payload is what it would have
+    commanded, and the mode is never TRACK.
     """
 
     sequence: int
@@ -112,13 +117,21 @@ class Command:
     mode: Mode
     payload: Float32
     belief_version: int = 0
+    received_ns: int = 0
+    sent_ns: int = 0
+    shadow: bool = False
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything that travels as MessagePack."""
 
 
-class FieldSpec(Message, frozen=True):
+class Lasting(Struct, frozen=True):
+    """Base of what every version must be able to read: later ones may add fields, which are passed
+    over here, but neither change nor drop one."""
+
+
+class FieldSpec(Lasting, frozen=True):
     """What a driver says about one field of its observations or commands."""
 
     name: Name
@@ -129,12 +142,13 @@ class FieldSpec(Message, frozen=True):
 Fields = Annotated[tuple[FieldSpec, ...], Meta(max_length=256)]
 
 
-class Hello(Message, frozen=True):
+class Hello(Lasting, frozen=True):
     """A peer introduces itself; an operator leaves the robot's part empty.
 
     digest: SHA-256 of the bundle's manifest, or "" to take whichever the bridge serves; fields,
     units and period [s] must agree all the same. simulated_time: the robot's clock waits for the
-    answer, so each transition is learnt from before the next action.
+    answer, so each transition is learnt from before the next action. oldest, newest: versions of
+    the protocol that the peer speaks.
     """
 
     role: Literal["robot", "operator"]
@@ -144,12 +158,23 @@ class Hello(Message, frozen=True):
     action: Fields = ()
     control_period: Number = 0.0
     simulated_time: bool = False
+    oldest: Count = OLDEST
+    newest: Count = PROTOCOL
 
 
 class Welcome(Message, frozen=True):
-    """The session and what is served. robots: names of those connected now."""
+    """The session and what is served.
+
+    protocol: version of every further frame. shadow: the bridge computes and never commands.
+    robots: names of those connected now. stop: number of the latest stop that concerns the peer;
+    for an operator, of the latest at all. latches: of each robot, the number of the latest stop of
+    its own. stopped: the robot was stopped when it left, or a stop was given since; nobody has
+    released it.
+    """
 
     session: Count
+    protocol: Count
+    shadow: bool
     digest: str
     bundle: str
     algorithm: str
@@ -159,9 +184,12 @@ class Welcome(Message, frozen=True):
     latent: Latent
     limits: tuple[Limit, ...]
     robots: tuple[str, ...]
+    stop: Count
+    latches: dict[str, Count]
+    stopped: bool
 
 
-class Refused(Message, frozen=True):
+class Refused(Lasting, frozen=True):
     reasons: Annotated[tuple[Text, ...], Meta(max_length=256)]
 
 
@@ -253,29 +281,69 @@ class EpisodeRecord(Message, frozen=True):
         }
 
 
-STOPPED = "robot_stopped"  # the event with which a driver says that its stop has latched
+# Events about stops. A driver says that its stop has latched, or opened; the bridge, that a peer
+# has given a stop, or that a release comes too late for the stop that stands.
+STOPPED = "robot_stopped"
+RELEASED = "robot_released"
+STOP_GIVEN = "stop_given"
+RELEASE_REFUSED = "release_refused"
 
 
 class Event(Message, frozen=True):
-    """Something worth telling. name: one word for machines; text: one sentence for people."""
+    """Something worth telling. name: one word for machines; text: one sentence for people.
+
+    number: of `robot_stopped`, the robot's count of its own stops; of `stop_given`, the bridge's.
+    """
 
     name: Name
     robot: Annotated[str, Meta(max_length=128)]
     text: Text
+    number: Count = 0
 
 
 class Stop(Message, frozen=True):
-    """closing: the bridge itself is going away."""
+    """Stop, and stay stopped until an operator's release.
+
+    closing: the bridge itself is going away. number: the bridge's, rising for as long as it lives;
+    what a peer writes there is not looked at. robot: the one concerned; "" for all.
+    """
 
     reason: Text
     closing: bool = False
+    number: Count = 0
+    robot: Annotated[str, Meta(max_length=128)] = ""
 
 
 class Release(Message, frozen=True):
+    """The operator has looked, and it is safe.
+
+    stop: highest number of the bridge's stops that the operator knows of. latch: the same of the
+    robot's own. A stop that latched since, whose number is higher, stays.
+    """
+
     robot: Annotated[str, Meta(max_length=128)]
+    stop: Count
+    latch: Count
 
 
-BODIES: dict[Kind, type[Message]] = {
+class Heartbeat(Message, frozen=True):
+    """Still here.
+
+    stop: from the bridge, number of the latest stop that concerns the peer, so that none is lost
+    with a frame; from a robot, the highest that it knows of. latch: count of the robot's own stops.
+    stopped: whether its stop is latched. clock_offset_ns: the bridge's clock minus the robot's
+    [ns]; round_trip_ns: of the exchange that says so, the bridge's own time taken off [ns]; None
+    where not known.
+    """
+
+    stop: Count = 0
+    latch: Count = 0
+    stopped: bool = False
+    clock_offset_ns: Nanoseconds | None = None
+    round_trip_ns: Nanoseconds | None = None
+
+
+BODIES: dict[Kind, type[Message | Lasting]] = {
     Kind.HELLO: Hello,
     Kind.WELCOME: Welcome,
     Kind.REFUSED: Refused,
@@ -287,4 +355,5 @@ BODIES: dict[Kind, type[Message]] = {
     Kind.EVENT: Event,
     Kind.STOP: Stop,
     Kind.RELEASE: Release,
+    Kind.HEARTBEAT: Heartbeat,
 }

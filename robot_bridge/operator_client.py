@@ -6,14 +6,16 @@ import time
 from types import TracebackType
 from typing import Self
 
-from robot_bridge.codec import decode_message
+from robot_bridge.codec import Frame, decode_message
 from robot_bridge.errors import BridgeError, RobotLost
 from robot_bridge.link import Link
 from robot_bridge.messages import (
+    STOP_GIVEN,
     STOPPED,
     Begin,
     EpisodeRecord,
     Event,
+    Heartbeat,
     Hello,
     Kind,
     Release,
@@ -35,11 +37,15 @@ class OperatorClient:
         self._link = Link(endpoint)
         self._name = name
         self._robots: set[str] = set()
+        # What this operator knows of stops: the bridge's latest number, and each robot's own.
+        self._stop = 0
+        self._latches: dict[str, int] = {}
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]. Raises BridgeLost when nobody answers."""
         welcome = self._link.introduce(Hello("operator", self._name), timeout)
         self._robots = set(welcome.robots)
+        self._stop, self._latches = welcome.stop, dict(welcome.latches)
         return welcome
 
     def wait_robot(self, name: str, timeout: float) -> str:
@@ -77,19 +83,26 @@ class OperatorClient:
                 if (record.task, record.episode) == (begin.task, begin.episode):
                     return record
             elif frame.kind is Kind.EVENT:
-                self._judge(decode_message(frame, Event), begin.robot)
+                self._judge(self._learn(frame), begin.robot)
+            else:
+                self._heed(frame)
         raise RobotLost(
             f"robot {begin.robot!r}: task {begin.task}, episode {begin.episode} did not end within "
             f"{timeout:g} s"
         )
 
-    def stop(self, reason: str) -> None:
-        """Stop every robot on this bridge until it is released."""
-        self._link.send(Stop(reason))
+    def stop(self, reason: str, robot: str = "") -> None:
+        """Stop the robot of that name, or every robot on this bridge, until released."""
+        self._link.send(Stop(reason, robot=robot))
 
     def release(self, robot: str) -> None:
-        """Let a stopped robot move again: the caller has looked, and it is safe."""
-        self._link.send(Release(robot))
+        """Let a stopped robot move again: the caller has looked, and it is safe.
+
+        Answers the stops that this operator has heard of; one that latched since stays.
+        """
+        known = self._latches
+        latch = known.get(robot, 0) if robot else max(known.values(), default=0)
+        self._link.send(Release(robot, self._stop, latch))
 
     def close(self) -> None:
         """Say goodbye and let go of the socket."""
@@ -112,10 +125,24 @@ class OperatorClient:
             self._link.check_alive()
             return None
         if frame.kind is not Kind.EVENT:
+            self._heed(frame)
             return None
-        event = decode_message(frame, Event)
+        event = self._learn(frame)
         if event.name in ("robot_lost", "robot_left"):
             self._robots.discard(event.robot)
+        return event
+
+    def _heed(self, frame: Frame) -> None:
+        if frame.kind is Kind.HEARTBEAT:
+            self._stop = max(self._stop, decode_message(frame, Heartbeat).stop)
+
+    def _learn(self, frame: Frame) -> Event:
+        event = decode_message(frame, Event)
+        if event.name == STOP_GIVEN:
+            self._stop = max(self._stop, event.number)
+        elif event.name == STOPPED:
+            latest = max(self._latches.get(event.robot, 0), event.number)
+            self._latches[event.robot] = latest
         return event
 
     def _judge(self, event: Event, robot: str) -> None:

@@ -54,6 +54,7 @@ class Robot:
     seed: of the latents, until an operator begins a task with another. simulated_time: each
     transition is learnt from before the next action. validity_ns: of every command [ns]. taps: hear
     of every transition, on the thread that learnt from it, and of what a replay starts from.
+    shadow: answer what would be commanded, marked as such, and learn nothing: nobody follows it.
     """
 
     def __init__(
@@ -64,8 +65,11 @@ class Robot:
         simulated_time: bool,
         validity_ns: int,
         taps: Taps | None = None,
+        shadow: bool = False,
     ) -> None:
         manifest = bundle.manifest
+        self._shadow = shadow
+        self._halted = ""
         self.name = name
         self._bundle = bundle
         self._adapter = make_adapter(bundle, seed)
@@ -108,6 +112,15 @@ class Robot:
         """The robot will not move: what an operator asked for is off."""
         self._begin = None
 
+    def halt(self, reason: str) -> None:
+        """Answer nothing but stop, until `unhalt`."""
+        self._halted = reason
+        self._begin = None
+
+    def unhalt(self) -> None:
+        """An operator has released the robot."""
+        self._halted = ""
+
     @property
     def digest(self) -> str:
         """Of the bundle that answers."""
@@ -130,7 +143,8 @@ class Robot:
             self._tell(name, text)
             # Nothing may be learnt across a gap.
             self._last = None
-            return self._still(observation, Mode.STOP if observation.faults else Mode.HOLD)
+            stop = self._halted or observation.faults
+            return self._still(observation, Mode.STOP if stop else Mode.HOLD)
         self._learn(observation)
         if observation.flags & Flag.LAST:
             self._last, self._over = None, True
@@ -150,11 +164,14 @@ class Robot:
         episode.add(observation.payload, payload, observation.reward, self._adapter.belief)
         self._last = observation, payload
         version = action.belief_version
-        command = Command(observation.sequence, self._validity_ns, Mode.TRACK, payload, version)
+        mode = Mode.HOLD if self._shadow else Mode.TRACK
+        command = Command(
+            observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
+        )
         return self._explained(command, action.physical)
 
     def _learn(self, observation: Observation) -> None:
-        if self._last is None or observation.flags & Flag.UNAPPLIED:
+        if self._last is None or self._shadow or observation.flags & Flag.UNAPPLIED:
             return
         before, command = self._last
         # The action as sent, after the limits: that is what the robot did.
@@ -167,6 +184,8 @@ class Robot:
 
     def _wrong(self, observation: Observation) -> tuple[str, str]:
         """Name and text of what forbids motion; empty when nothing does."""
+        if self._halted:
+            return "robot_halted", self._halted
         if observation.faults:
             return "robot_fault", f"the robot reports {Fault(observation.faults)!r}"
         if self._episode is None or self._over:
@@ -180,7 +199,9 @@ class Robot:
     def _still(self, observation: Observation, mode: Mode) -> Answer:
         payload = np.zeros(self._limits.action_size, np.float32)
         version = self._adapter.belief.version
-        command = Command(observation.sequence, self._validity_ns, mode, payload, version)
+        command = Command(
+            observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
+        )
         return self._explained(command, None)
 
     def _explained(self, command: Command, wanted: Float32 | None) -> Answer:

@@ -23,6 +23,7 @@ from robot_bridge.messages import (
     Observation,
     Outcome,
     Ready,
+    Refused,
 )
 
 FLOATS = st.lists(st.floats(width=32, allow_nan=True), max_size=40)
@@ -57,13 +58,23 @@ def test_observation_round_trip(sequence, time_ns, session, numbers, reward, fla
     np.testing.assert_array_equal(got.reward, reward)
 
 
-@given(U64, st.integers(0, 2**63 - 1), st.sampled_from(Mode), FLOATS, st.integers(0, 2**32 - 1))
-def test_command_round_trip(sequence, validity, mode, numbers, version):
+@given(
+    U64,
+    st.integers(0, 2**63 - 1),
+    st.sampled_from(Mode),
+    FLOATS,
+    st.integers(0, 2**32 - 1),
+    I64,
+    I64,
+)
+def test_command_round_trip(sequence, validity, mode, numbers, version, received, sent_ns):
     payload = np.array(numbers, np.float32)
-    sent = Command(sequence, validity, mode, payload, version)
+    shadow = mode is not Mode.TRACK
+    sent = Command(sequence, validity, mode, payload, version, received, sent_ns, shadow)
     got = codec.decode_command(codec.decode(codec.encode_command(sent, 1)))
     assert (got.sequence, got.validity_ns, got.mode) == (sequence, validity, mode)
-    assert got.belief_version == version
+    assert (got.belief_version, got.shadow) == (version, shadow)
+    assert (got.received_ns, got.sent_ns) == (received, sent_ns)
     np.testing.assert_array_equal(got.payload, payload)
 
 
@@ -71,7 +82,7 @@ def test_the_layout_is_the_documented_one():
     data = codec.encode_observation(
         Observation(3, -5, np.array([1.5, -2.0], np.float32), 0.25, Flag.FIRST, 9), 0x0102
     )
-    head = b"ACLM\x01\x04\x01\x00" + struct.pack("<QQqI", 0x0102, 3, -5, 16)
+    head = b"ACLM\x02\x04\x01\x00" + struct.pack("<QQqI", 0x0102, 3, -5, 16)
     payload = struct.pack("<fIff", 0.25, 9, 1.5, -2.0)
     assert data == head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
@@ -122,8 +133,25 @@ def test_every_flipped_bit_is_refused(bit):
 
 
 def test_another_version_is_named():
-    with pytest.raises(VersionError, match="protocol version 2; expected 1"):
-        codec.decode(SAMPLE[:4] + b"\x02" + SAMPLE[5:])
+    data = codec.encode_message(Ready())
+    with pytest.raises(VersionError, match="protocol version 9; spoken here: 2 to 2") as caught:
+        codec.decode(data[:4] + b"\x09" + data[5:])
+    assert caught.value.version == 9
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, 255])
+def test_every_version_reads_a_hello_and_a_refusal(version):
+    # As a later version may write them, with fields that are unknown here.
+    field = {"name": "tip", "shape": [3], "unit": "m", "frame": "base"}
+    hello = {"role": "robot", "name": "arm", "observation": [field], "mood": "good"}
+    frame = codec.decode(codec.encode(Kind.HELLO, msgspec.msgpack.encode(hello), version=version))
+    assert frame.version == version
+    assert codec.decode_message(frame, Hello).observation == (FieldSpec("tip", (3,), "m"),)
+    refused = {"reasons": ["no"], "advice": "none"}
+    frame = codec.decode(
+        codec.encode(Kind.REFUSED, msgspec.msgpack.encode(refused), version=version)
+    )
+    assert codec.decode_message(frame, Refused).reasons == ("no",)
 
 
 def test_sizes_are_bounded_both_ways():
@@ -131,7 +159,7 @@ def test_sizes_are_bounded_both_ways():
         codec.encode(Kind.HELLO, bytes(codec.CONTROL_BYTES + 1))
     with pytest.raises(CodecError, match="at most 0"):
         codec.encode(Kind.BYE, b"x")
-    head = struct.pack("<4sBBHQQqI", b"ACLM", 1, Kind.HELLO, 0, 0, 0, 0, 2**32 - 1)
+    head = struct.pack("<4sBBHQQqI", b"ACLM", 2, Kind.HELLO, 0, 0, 0, 0, 2**32 - 1)
     with pytest.raises(CodecError, match="payload length 4294967295"):
         codec.decode(head + bytes(4))
 
@@ -158,8 +186,10 @@ def test_an_unknown_key_and_a_wrong_type_are_named():
 
 def test_a_command_of_no_mode_is_refused():
     for head, word in (
-        (struct.pack("<qIB3x", 1, 0, 4), "mode"),
-        (struct.pack("<qIB3x", -1, 0, 0), "validity"),
+        (codec.COMMAND.pack(1, 0, 0, 0, 4, 0), "mode"),
+        (codec.COMMAND.pack(-1, 0, 0, 0, 0, 0), "validity"),
+        (codec.COMMAND.pack(1, 0, 0, 0, 1, 2), "shadow 2"),
+        (codec.COMMAND.pack(1, 0, 0, 0, 0, 1), "TRACK from a shadow"),
     ):
         frame = codec.decode(codec.encode(Kind.COMMAND, head))
         with pytest.raises(CodecError, match=word):

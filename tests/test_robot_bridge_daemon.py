@@ -181,10 +181,10 @@ def refusal(data):
 
 
 def test_another_protocol_version_is_refused(endpoint):
-    data = encode_message(Hello("operator", "o"))
+    data = encode_message(Hello("operator", "o", oldest=98, newest=99), version=99)
     with raw(endpoint) as peer:
-        peer.send(data[:4] + b"\x63" + data[5:])
-        assert refusal(peer.recv()) == "protocol version 99; expected 1"
+        peer.send(data)
+        assert refusal(peer.recv()).startswith("protocol versions: this bridge speaks 2 to 2, ")
 
 
 def test_noise_harms_nobody(bundle, endpoint):
@@ -267,6 +267,12 @@ def test_an_operator_can_stop_a_robot(bundle, endpoint):
         while robot.exchange(GOOD).mode is not Mode.STOP:
             assert time.monotonic() < deadline
         assert "enough" in robot.state.reason
+        # A stop stands for whoever bears that name, until it is released.
+        with pytest.raises(RobotLost):
+            operator.run(Begin("arm", 0, 0, 0, True), 3.0)
+        operator.release("arm")
+        while robot.stopped:
+            robot.wait_reset(0.1)
 
 
 def test_asking_for_a_robot_that_is_not_there(endpoint):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from adapt import manifest
-from robot_bridge import codec, messages, router
+from robot_bridge import client, codec, messages, router
 from robot_bridge.handshake import PERIOD_TOLERANCE
 from robot_bridge.link import LIVENESS
 from robot_bridge.messages import Flag, Kind, Mode, Stop
-from robot_bridge.peers import HEARTBEAT
+from robot_bridge.peers import HEARTBEAT, SILENCE
 from robot_bridge.safety import Staleness
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
@@ -59,12 +59,14 @@ def test_the_command_of_the_page_is_what_it_says():
     assert (frame.session, frame.time_ns) == (0x1122334455667788, 2_000_000_000)
     assert (command.sequence, command.validity_ns) == (7, 150_000_000)
     assert (command.belief_version, command.mode) == (3, Mode.TRACK)
+    assert (command.received_ns, command.sent_ns) == (1_999_900_000, 2_000_000_000)
+    assert not command.shadow
     np.testing.assert_array_equal(command.payload, np.array([0.001, -0.5], np.float32))
 
 
 def test_the_stop_of_the_page_is_what_it_says():
     frame = codec.decode(codec.encode(Kind.STOP, example("STOP")))
-    assert codec.decode_message(frame, Stop) == Stop("button", False)
+    assert codec.decode_message(frame, Stop) == Stop("button", False, 1, "")
 
 
 @pytest.mark.parametrize("name", ["OBSERVATION", "COMMAND"])
@@ -94,12 +96,12 @@ def test_the_table_of_kinds_is_whole():
 def test_the_binary_heads_are_where_the_tables_say():
     for title, layout, count in (
         ("OBSERVATION", codec.OBSERVATION, 2),
-        ("COMMAND", codec.COMMAND, 4),
+        ("COMMAND", codec.COMMAND, 7),
     ):
         offset = 0
         for at, kind, *_ in rows(f"### {title}", 4):
             assert int(at) == offset
-            offset += 3 if kind == "3 bytes" else struct.calcsize(f"<{TYPES[kind.split()[0]]}")
+            offset += 2 if kind == "2 bytes" else struct.calcsize(f"<{TYPES[kind.split()[0]]}")
         assert offset - 4 == layout.size
         assert len(rows(f"### {title}", 4)) == count + 1
 
@@ -138,7 +140,9 @@ def test_the_bounds_are_those_of_the_code():
     assert numbers["payload of EPISODE_RECORD"] == [str(codec.RECORD_BYTES)]
     assert numbers["bridge's ZMTP ping"] == [str(router.HEARTBEAT_MS), str(router.SILENCE_MS)]
     assert float(numbers["HEARTBEAT from the bridge"][0]) == HEARTBEAT
+    assert float(numbers["HEARTBEAT from a robot"][0]) == client.HEARTBEAT
     assert float(numbers["client gives the bridge up"][0]) == LIVENESS
+    assert float(numbers["bridge calls a robot silent"][0]) == SILENCE
     assert PERIOD_TOLERANCE == 1e-9
     stale = Staleness()
     words = f"From {stale.hold} the client holds, from {stale.damp} it damps, from {stale.stop} it"

@@ -33,7 +33,7 @@ EVENTS = st.one_of(
     st.builds(Tick, TIMES),
     st.builds(Violation, NOT_STOP, st.just("force")),
     st.builds(Halt, st.just("button")),
-    st.builds(Release),
+    st.builds(Release, st.integers(0, 5), st.integers(0, 5)),
 )
 
 
@@ -110,10 +110,13 @@ def test_an_expired_command_is_held_before_silence_counts():
 
 def test_after_a_release_the_old_silence_is_forgotten():
     state = State()
-    for event in (Start(), Asked(0), Tick(20 * PERIOD), Release(), Tick(21 * PERIOD)):
+    for event in (Start(), Asked(0), Tick(20 * PERIOD), Release(0, 1), Tick(21 * PERIOD)):
         state = step(state, event, RULES)
     assert (state.mode, state.active) == (Mode.HOLD, True)
-    assert step(state, Answered(22 * PERIOD, Mode.TRACK, PERIOD), RULES).mode is Mode.TRACK
+    late = Answered(22 * PERIOD, Mode.TRACK, PERIOD)
+    assert step(state, late, RULES).mode is Mode.HOLD
+    state = step(state, Asked(22 * PERIOD), RULES)
+    assert step(state, late, RULES).mode is Mode.TRACK
 
 
 def test_steps_in_the_wrong_order_are_refused():
