@@ -145,7 +145,7 @@ class MaesnAdapter(Adapter):
                 return self._belief
             why = self._unfit(episode) if complete else "it was cut"
             if why:
-                raise LessonError(f"nothing learnt from one episode: {why}")
+                raise LessonError(why)
             self._waiting.append(episode)
             if len(self._waiting) == self._spec.episodes:
                 episodes, self._waiting = self._waiting, []

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from adapt.adapter import Adapter, Transition
 from adapt.errors import AcclimateError
@@ -16,10 +17,22 @@ from robot_bridge.tap import AdaptationRecord
 CAPACITY = 256
 
 
-class Adaptation:
-    """Feeds transitions to an adapter. threaded: on a worker; otherwise within `learn`.
+@dataclass(frozen=True)
+class _Lesson:
+    """transition: None for the end of an episode. complete: whether nothing of the episode was
+    lost. handed_ns: when it was handed over."""
 
-    `learn` never waits. `settled` says that everything handed over has been learnt from. robot,
+    adapter: Adapter
+    transition: Transition | None
+    complete: bool
+    handed_ns: int
+
+
+class Adaptation:
+    """Feeds transitions to an adapter, and the ends of episodes. threaded: on a worker; otherwise
+    within `learn` and `conclude`.
+
+    Neither waits. `settled` says that everything handed over has been learnt from. robot,
     told: in whose name, and who hears of every transition, on the thread that learnt from it.
     """
 
@@ -32,7 +45,10 @@ class Adaptation:
     ) -> None:
         self._robot = robot
         self._told = told
-        self._waiting: queue.Queue[tuple[Adapter, Transition, int] | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        # Not bounded itself: the end of an episode must find room.
+        self._waiting: queue.Queue[_Lesson | None] = queue.Queue()
+        self._dropped = False  # whether the present episode has lost a transition
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._worker: threading.Thread | None = None
         if threaded:
@@ -42,22 +58,36 @@ class Adaptation:
 
     def learn(self, adapter: Adapter, transition: Transition) -> None:
         """Hand one transition over; one that finds no room is lost, and reported."""
+        lesson = _Lesson(adapter, transition, True, time.monotonic_ns())
         if self._worker is None:
-            self._observe(adapter, transition, time.monotonic_ns())
-            return
-        now_ns = time.monotonic_ns()
-        try:
-            self._waiting.put_nowait((adapter, transition, now_ns))
-        except queue.Full:
-            text = f"adaptation is {self._waiting.maxsize} transitions behind; one was dropped"
+            self._take(lesson)
+        elif self._waiting.qsize() < self._capacity:
+            self._waiting.put(lesson)
+        else:
+            self._dropped = True
+            text = f"adaptation is {self._capacity} transitions behind; one was dropped"
             self._problems.put(text)
             if self._told is not None:
-                version = adapter.belief.version
+                now_ns, version = lesson.handed_ns, adapter.belief.version
                 self._told(AdaptationRecord(self._robot, now_ns, 0, 0, version, text, transition))
+
+    def conclude(self, adapter: Adapter, complete: bool) -> None:
+        """The episode has had its last transition. complete: False when it was cut."""
+        lesson = _Lesson(adapter, None, complete and not self._dropped, time.monotonic_ns())
+        self._dropped = False
+        if self._worker is None:
+            self._take(lesson)
+        else:
+            self._waiting.put(lesson)
 
     @property
     def settled(self) -> bool:
         return self._waiting.unfinished_tasks == 0
+
+    @property
+    def waiting(self) -> int:
+        """Transitions that have not been learnt from yet."""
+        return self._waiting.unfinished_tasks
 
     def problems(self) -> list[str]:
         """What went wrong since the last call."""
@@ -77,7 +107,6 @@ class Adaptation:
                 self._waiting.task_done()
             except queue.Empty:
                 break
-        # There is room: only this thread puts, and the queue is empty.
         self._waiting.put_nowait(None)
 
     def join(self, timeout: float) -> None:
@@ -85,14 +114,19 @@ class Adaptation:
         if self._worker is not None:
             self._worker.join(timeout)
 
-    def _observe(self, adapter: Adapter, transition: Transition, handed_ns: int) -> None:
+    def _take(self, lesson: _Lesson) -> None:
         begun_ns = time.monotonic_ns()
-        text, belief = "", adapter.belief
+        adapter, transition = lesson.adapter, lesson.transition
+        what = "episode" if transition is None else "transition"
+        text = ""
         try:
-            belief = adapter.observe(transition)
+            if transition is None:
+                adapter.conclude(lesson.complete)
+            else:
+                adapter.observe(transition)
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
-            text = f"nothing learnt from one transition: {error}"
+            text = f"nothing learnt from one {what}: {error}"
         # Whatever it is, the control path goes on without adaptation and says so.
         except Exception as error:
             text = f"adaptation failed: {error!r}"
@@ -100,9 +134,8 @@ class Adaptation:
             self._problems.put(text)
         if self._told is not None:
             now_ns = time.monotonic_ns()
-            waited_ns, took_ns = begun_ns - handed_ns, now_ns - begun_ns
-            # Of what it made: another one may have taken its place since.
-            version = belief.version
+            waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
+            version = adapter.belief.version
             self._told(
                 AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text, transition)
             )
@@ -115,6 +148,6 @@ class Adaptation:
             try:
                 if item is None:
                     return
-                self._observe(*item)
+                self._take(item)
             finally:
                 self._waiting.task_done()

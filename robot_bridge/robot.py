@@ -214,6 +214,7 @@ class Robot:
             self._conclude()
         elif self._episode is not None:
             self._tell("episode_cut", "a new episode starts before the last one ended")
+            self._lesson_over(complete=False)
             self._adapter.end_episode()
         width = self._limits.observation_size + self._limits.action_size
         self._episode = Episode(self.name, self._begin, self._adapter.belief, width)
@@ -248,7 +249,14 @@ class Robot:
             self._tell("no_episode", "the end of an episode that never began")
             self._begin = None
             return
+        # Without its last observation an episode lacks what came of its last action.
+        self._lesson_over(complete=self._over)
         self._outcome, self._over = outcome, True
+
+    def _lesson_over(self, complete: bool) -> None:
+        # In shadow nothing was learnt from, so there is nothing to conclude.
+        if not self._shadow:
+            self._adaptation.conclude(self._adapter, complete)
 
     @property
     def settling(self) -> bool:
