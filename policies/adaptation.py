@@ -13,7 +13,7 @@ class BatchAdapter:
     """Belief, latent and action for B worlds.
 
     Args:
-        actor, encoder: networks; the encoder may be None for a policy without a latent.
+        actor, encoder: networks. Without an encoder there is no latent, or it is what `tell` says.
         worlds, n_z: sizes.
         capacity: transitions whose factors count; the oldest is dropped.
         hold: control periods for which a drawn latent is kept, 0 for the whole episode.
@@ -54,6 +54,15 @@ class BatchAdapter:
         """Draw a fresh latent before the next action in worlds (B,)."""
         self._held[which] = 0
 
+    @property
+    def wants_truth(self) -> bool:
+        """Whether latents are told rather than drawn from a belief."""
+        return self.encoder is None and self.n_z > 0
+
+    def tell(self, factors: np.ndarray) -> None:
+        """Each world's true standardised factors (B, n_f), which are its latent from now on."""
+        self.latent = torch.from_numpy(factors)
+
     def belief(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, n_z)."""
         precision, weighted = self._ring.sum(2)
@@ -69,7 +78,7 @@ class BatchAdapter:
         due = self._held == 0
         if self.hold:
             due |= self._held % self.hold == 0
-        if self.n_z and due.any():
+        if self.encoder is not None and due.any():
             mean, variance = self.belief()
             noise = torch.randn(self.worlds, self.n_z, generator=self.generator)
             drawn = mean + self.exploration * variance.sqrt() * noise

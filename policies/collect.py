@@ -55,6 +55,8 @@ def collect_run(
     spec = worlds.spec
     everyone = np.ones(b, bool)
     adapter.forget(everyone)
+    if adapter.wants_truth:
+        adapter.tell(worlds.factors())
     shape = (b, steps)
     run = Run(
         task=task_index.astype(np.int64),

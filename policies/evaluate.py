@@ -92,7 +92,7 @@ def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
     for group in held or ["train"]:
         tasks = held_out_tasks(trainer, group, settings.tasks, settings.seed)
         kinds = ["adapting"]
-        if settings.frozen_prior and trainer.learner.n_z:
+        if settings.frozen_prior and trainer.learner.encoder is not None:
             kinds.append("prior")
         for kind in kinds:
             episodes = settings.episodes if kind == "adapting" else 1

@@ -97,7 +97,13 @@ def export(
 
     Raises:
         BundleError: `out` exists, or what was written does not reproduce torch's outputs.
+        AcclimateError: the policy needs to be told what no robot knows.
     """
+    if trainer.settings.learner.objective == "privileged":
+        raise AcclimateError(
+            f"{run}: trained with objective 'privileged', which is told the true task; no robot "
+            "can be, so it is no bundle"
+        )
     learner, spec, c = trainer.learner, trainer.family.spec, trainer.settings.learner
     generator = torch.Generator().manual_seed(trainer.settings.seed)
     graphs: dict[str, bytes] = {}

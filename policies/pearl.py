@@ -14,6 +14,9 @@ standard normal prior. Two objectives for the encoder:
   in simulation, sees f beside z.
 
 In both, the actor sees z alone, sampled from the belief after a random prefix of a run.
+
+Two more bound what a belief can be worth: "none" trains a policy without a latent, "privileged" one
+whose z is the true f, in training and in trials: the oracle, which no robot could run.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ from sim.worlds import WorldSpec
 class PearlConfig:
     """Hyperparameters of the learner.
 
-    objective: what trains the encoder; "none" trains a policy without a latent.
-    latent: size of z for "critic"; "posterior" takes one dimension per factor.
+    objective: what trains the encoder; "none" and "privileged" have none.
+    latent: size of z for "critic"; "posterior" and "privileged" take one dimension per factor.
     capacity: transitions that make the context.
     hold: control periods for which a latent is held; 0 for an episode.
     exploration: latents are drawn with the belief's standard deviations times this.
@@ -45,7 +48,7 @@ class PearlConfig:
     context_recency: contexts come from this many newest runs.
     """
 
-    objective: Literal["critic", "posterior", "none"] = "posterior"
+    objective: Literal["critic", "posterior", "none", "privileged"] = "posterior"
     latent: int = 5
     capacity: int = 240
     hold: int = 0
@@ -86,17 +89,19 @@ class PearlLearner:
         self.spec, self.config, self.device = spec, config, torch.device(device)
         self.bfloat16 = bfloat16
         n_o, n_a, n_f = spec.observation_size, spec.action_size, len(spec.factors)
-        self.n_z = {"critic": config.latent, "posterior": n_f, "none": 0}[config.objective]
+        sizes = {"critic": config.latent, "posterior": n_f, "none": 0, "privileged": n_f}
+        self.n_z = sizes[config.objective]
         n_c = n_o * (1 + config.next_in_context) + n_a + config.reward_in_context
-        # "posterior" and "none" differ in what the actor sees; their critics are equally informed.
-        privileged = 0 if config.objective == "critic" else n_f
+        # These two differ in what the actor sees; their critics are equally informed.
+        self.told_critic = config.objective in ("posterior", "none")
+        privileged = n_f if self.told_critic else 0
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.actor = Actor(n_o, self.n_z, n_a, config.actor_hidden).to(device)
             self.critic = TwinCritic(n_o, n_a + self.n_z + privileged, config.critic_hidden)
             self.critic.to(device)
             self.encoder = None
-            if self.n_z:
+            if self.n_z and config.objective != "privileged":
                 self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         start = float(np.log(config.initial_temperature))
@@ -182,9 +187,10 @@ class PearlLearner:
         """Latents (tasks · rows, n_z), one for each row from a random prefix, and the loss of the
         encoder that does not go through the critic."""
         c = self.config
-        n = c.tasks_per_batch * c.rows_per_task
         if self.encoder is None:
-            return torch.zeros(n, 0, device=self.device), None
+            known = truth if self.n_z else truth[:, :0]
+            return known.repeat_interleave(c.rows_per_task, 0), None
+        n = c.tasks_per_batch * c.rows_per_task
         context, valid = replay.context(runs)
         with self._autocast():
             mean, log_precision = self.encoder(context.to(self.device))
@@ -207,7 +213,7 @@ class PearlLearner:
         self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]
     ) -> Tensor:
         c = self.config
-        extra = () if c.objective == "critic" else (truth,)
+        extra = (truth,) if self.told_critic else ()
         with torch.no_grad():
             z = latent.detach()
             action, log_density = self._sample(rows.next_observation, z)
@@ -233,7 +239,7 @@ class PearlLearner:
         self.optimisers["critic"].step()
 
     def _actor_loss(self, rows: Rows, latent: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        extra = () if self.config.objective == "critic" else (truth,)
+        extra = (truth,) if self.told_critic else ()
         action, log_density = self._sample(rows.observation, latent)
         q = self.critic(rows.observation, action, latent, *extra).min(0).values
         loss = (self.log_temperature.detach().exp() * log_density - q).mean()

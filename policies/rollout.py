@@ -46,6 +46,8 @@ def adaptation_curve(
     b, n_z = worlds.worlds, adapter.n_z
     everyone = np.ones(b, bool)
     adapter.forget(everyone)
+    if adapter.wants_truth:
+        adapter.tell(worlds.factors())
     success = np.zeros((b, episodes), bool)
     steps, returns = np.zeros((b, episodes), int), np.zeros((b, episodes))
     measured = np.zeros((b, episodes))

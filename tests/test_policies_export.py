@@ -107,6 +107,15 @@ def test_a_policy_without_a_latent_exports_too(tmp_path: Path) -> None:
     assert closed_loop(trainer, bundle, tasks=1, episodes=1, seed=0).worst < 1e-5
 
 
+def test_a_policy_that_is_told_the_truth_is_no_bundle(tmp_path: Path) -> None:
+    plain = settings(tmp_path / "run")
+    train(replace(plain, iterations=2, learner=replace(plain.learner, objective="privileged")))
+    trainer, state = load_best(tmp_path / "run")
+    with pytest.raises(AcclimateError, match="told the true task; no robot can be"):
+        export(trainer, state, tmp_path / "bundle", "told", tmp_path / "run")
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_nothing_is_overwritten_and_nothing_half_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(BundleError, match="exists"):

@@ -145,6 +145,22 @@ def test_it_learns_where_the_goal_is_and_goes_there() -> None:
     assert curve.steps[:, 2].mean() < curve.steps[:, 0].mean()
 
 
+def test_a_policy_that_is_told_the_truth_goes_to_the_goal_from_the_first_episode() -> None:
+    of = learner(objective="privileged")
+    assert of.encoder is None and of.n_z == 1 and adapter(of).wants_truth
+    replay, factors = filled(of)
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        info = of.update(replay, factors, rng)
+    assert "kl" not in info
+    worlds = ToyWorlds(128, 3)
+    worlds.assign(SPACE.sample(128, np.random.default_rng(9)))
+    told = adapter(of, 128, 1)
+    curve = adaptation_curve(worlds, told, 2, True, True)
+    assert (told.latent.numpy() == worlds.factors()).all()
+    assert (curve.success.mean(0) > 0.9).all()
+
+
 def test_a_diverged_step_restarts_its_episode_and_counts_for_nothing() -> None:
     of = learner()
     worlds = ToyWorlds(2, 0)
@@ -159,4 +175,5 @@ def test_a_diverged_step_restarts_its_episode_and_counts_for_nothing() -> None:
     curve = adaptation_curve(worlds, still, 1, True, True)
     assert curve.steps[:, 0].tolist() == [SPEC.horizon, SPEC.horizon]
     np.testing.assert_allclose(curve.returns[:, 0], -SPEC.horizon)
+    np.testing.assert_allclose(curve.measured[:, 0], SPEC.horizon)
     assert still._next.tolist() == [SPEC.horizon, 2 + SPEC.horizon]
