@@ -14,7 +14,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("policies.train:main", "meta-train a policy in simulation"),
     "evaluate": ("policies.evaluate:main", "measure a policy on held-out tasks"),
     "export": ("policies.export:main", "write a checkpoint as a bundle for the robot"),
-    "bundle": ("adapt.bundle_command:main", "show, verify or pack a bundle"),
+    "bundle": ("adapt.bundle_command:main", "show, verify, pack or sign a bundle"),
+    "keys": (
+        "robot_bridge.keys_command:main",
+        "make, list and revoke the keys of bridge and peers",
+    ),
     "bridge": ("robot_bridge.daemon:main", "serve a bundle to robots"),
     "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -84,7 +85,8 @@ class RobotClient:
     control_period [s]. digest: of the bundle that the driver was made for; "" for any with these
     fields. simulated_time: the robot's clock waits for answers. patience: how long `exchange`
     waits, and what silence is counted in [s]; one control period unless given, or
-    SIMULATED_PATIENCE for a simulated clock. now_ns: the monotonic clock [ns].
+    SIMULATED_PATIENCE for a simulated clock. now_ns: the monotonic clock [ns]. keys: for tcp, a
+    folder of keys or one certificate; None for the default folder.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class RobotClient:
         patience: float | None = None,
         staleness: safety.Staleness | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        keys: Path | None = None,
     ) -> None:
         self._hello = Hello(
             role="robot",
@@ -115,7 +118,7 @@ class RobotClient:
         self._patience = patience
         self._rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
         self._now_ns = now_ns
-        self._link = Link(endpoint)
+        self._link = Link(endpoint, "robot", name, keys)
         self._limits: Limits | None = None
         self._clock = OffsetEstimator()
         self._faults = 0

@@ -1,25 +1,37 @@
-"""Where a bridge listens: checked before it is used, and left clean."""
+"""Where a bridge listens: checked before it is used, and left clean.
+
+ipc sockets rely on the operating system: a private folder, mode 0600, and peers of the same user.
+tcp sockets rely on keys, wherever they are bound; see `door`.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-import socket
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import zmq
 
+from adapt.errors import PrivacyError
+from adapt.private import check_folder, make_folder
 from robot_bridge.errors import EndpointError
 
 # What the kernel takes for a socket's path, its final zero included.
 PATH_BYTES = 107
-_TCP = re.compile(r"tcp://(?:127\.0\.0\.1|localhost):(\d{1,5})")
-FORMS = "ipc:///ABSOLUTE/PATH or tcp://127.0.0.1:PORT"
+LOCAL = "local"
+_HOST = r"\*|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
+_TCP = re.compile(rf"tcp://({_HOST}):(\d{{1,5}})")
+FORMS = f"{LOCAL}, ipc:///ABSOLUTE/PATH or tcp://HOST:PORT"
 
 
-def check(endpoint: str) -> None:
-    """Raises EndpointError unless the endpoint is of a form that stays on this machine."""
+def resolve(endpoint: str) -> str:
+    """The endpoint as ZeroMQ takes it: `local` becomes an ipc path of this user's own. Raises
+    EndpointError for anything that is of none of FORMS."""
+    if endpoint == LOCAL:
+        endpoint = f"ipc://{_local_folder()}/bridge.ipc"
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         if not path.startswith("/"):
@@ -29,37 +41,73 @@ def check(endpoint: str) -> None:
                 f"{endpoint}: the path has {len(os.fsencode(path))} bytes; a socket's has at most "
                 f"{PATH_BYTES}"
             )
-        return
-    port = _TCP.fullmatch(endpoint)
-    if port is None:
-        # Frames are neither encrypted nor signed, so they must not leave this machine.
+        return endpoint
+    found = _TCP.fullmatch(endpoint)
+    if found is None:
         raise EndpointError(f"{endpoint}: expected {FORMS}")
-    if not 1 <= int(port[1]) <= 65535:
-        raise EndpointError(f"{endpoint}: port {port[1]}; expected 1 to 65535")
+    if not 1 <= int(found[2]) <= 65535:
+        raise EndpointError(f"{endpoint}: port {found[2]}; expected 1 to 65535")
+    return endpoint
 
 
-def bind(server: zmq.Socket, endpoint: str) -> None:
-    """Bind, or raise EndpointError naming what is in the way."""
-    check(endpoint)
+class Address:
+    """A bridge's hold on its endpoint: no other bridge can take it while this one lives."""
+
+    def __init__(self, endpoint: str) -> None:
+        """Make ready, without binding. Raises EndpointError naming what is in the way."""
+        self.endpoint = resolve(endpoint)
+        self._path = ipc_path(self.endpoint)
+        self._lock: BinaryIO | None = None
+        self._bound = False
+        if self._path is None:
+            return
+        _check_private(self._path, self.endpoint)
+        self._lock = _lock(self._path, self.endpoint)
+
+    def bind(self, server: zmq.Socket) -> None:
+        """Bind, or raise EndpointError."""
+        path = self._path
+        if path is not None:
+            _clear(path, self.endpoint)
+            # Asked of the kernel (SO_PEERCRED) when a peer connects.
+            server.set(zmq.IPC_FILTER_UID, os.geteuid())
+        elif "[" in self.endpoint:
+            server.set(zmq.IPV6, 1)
+        try:
+            server.bind(self.endpoint)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise EndpointError(f"{self.endpoint}: in use by another process") from None
+            raise EndpointError(f"{self.endpoint}: {error.strerror}") from None
+        self._bound = True
+        if path is not None:
+            # Whoever may connect may move the robot. Until here the folder kept others out.
+            path.chmod(0o600)
+
+    def release(self) -> None:
+        """Take the socket's file and its lock away."""
+        if self._path is None or self._lock is None:
+            return
+        if self._bound:
+            self._path.unlink(missing_ok=True)
+        # While it is still held: whoever waits for it then finds it gone, and makes a new one.
+        _lock_path(self._path).unlink(missing_ok=True)
+        self._lock.close()
+        self._lock = None
+
+
+def connect(client: zmq.Socket, endpoint: str) -> None:
+    """Connect to a resolved endpoint. Raises EndpointError for one that another user could have
+    put there, or that cannot be used."""
     path = ipc_path(endpoint)
     if path is not None:
-        _clear(path, endpoint)
+        _check_private(path, endpoint)
+    if "[" in endpoint:
+        client.set(zmq.IPV6, 1)
     try:
-        server.bind(endpoint)
+        client.connect(endpoint)
     except zmq.ZMQError as error:
-        if error.errno == zmq.EADDRINUSE:
-            raise EndpointError(f"{endpoint}: in use by another process") from None
         raise EndpointError(f"{endpoint}: {error.strerror}") from None
-    if path is not None:
-        # Whoever may connect may move the robot.
-        path.chmod(0o600)
-
-
-def remove(endpoint: str) -> None:
-    """Take the socket's file away; nothing to do for tcp."""
-    path = ipc_path(endpoint)
-    if path is not None:
-        path.unlink(missing_ok=True)
 
 
 def ipc_path(endpoint: str) -> Path | None:
@@ -69,23 +117,60 @@ def ipc_path(endpoint: str) -> Path | None:
     return Path(endpoint.removeprefix("ipc://"))
 
 
+def _local_folder() -> Path:
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if given.startswith("/"):
+        return Path(given) / "acclimate"
+    return Path(f"/tmp/acclimate-{os.geteuid()}")  # noqa: S108  checked to be ours before use
+
+
+def _check_private(path: Path, endpoint: str) -> None:
+    try:
+        if path.parent == _local_folder():
+            # Whoever comes first makes it, a client too: nobody else shall.
+            make_folder(path.parent)
+        check_folder(path.parent)
+    except PrivacyError as error:
+        raise EndpointError(
+            f"{endpoint}: {error}; an ipc socket belongs into a folder of yours with mode 0700"
+        ) from None
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _lock(path: Path, endpoint: str) -> BinaryIO:
+    """Held until closed, or until the process ends, however it ends."""
+    where = _lock_path(path)
+    while True:
+        try:
+            descriptor = os.open(
+                where, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise EndpointError(f"{endpoint}: {where}: {error.strerror}") from None
+        lock = os.fdopen(descriptor, "r+b")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.fstat(lock.fileno())
+            if where.exists() and where.stat().st_ino == held.st_ino:
+                return lock
+            # Its last holder took the file away between our opening and our locking it.
+            lock.close()
+        except BlockingIOError:
+            lock.close()
+            raise EndpointError(f"{endpoint}: in use by another process") from None
+        except FileNotFoundError:
+            lock.close()
+
+
 def _clear(path: Path, endpoint: str) -> None:
-    """Make room for the socket: libzmq itself would silently take a living bridge's address."""
-    if not path.parent.is_dir():
-        raise EndpointError(f"{endpoint}: there is no folder {path.parent}")
+    """Make room for the socket. Whoever holds the lock may: its owner was killed."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise EndpointError(f"{endpoint}: {path} is a file of another kind; choose another path")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            # Left behind by a process that was killed.
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise EndpointError(f"{endpoint}: {error.strerror}") from None
-    raise EndpointError(f"{endpoint}: in use by another process")
+    path.unlink(missing_ok=True)

@@ -43,6 +43,10 @@ class TrialError(BridgeError):
     """A trial cannot start, or its folder cannot be read or written."""
 
 
+class KeyFileError(BridgeError):
+    """A key is missing, badly written, or made for somebody else."""
+
+
 class RecordingError(BridgeError):
     """A recording cannot be written or read, or belongs to another bundle."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from robot_bridge import endpoint as endpoints
 from robot_bridge.codec import (
@@ -20,9 +22,11 @@ from robot_bridge.codec import (
 )
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.handshake import differences
+from robot_bridge.keys import Role, fingerprint, folder_of, read_certificate
 from robot_bridge.messages import Hello, Kind, Lasting, Message, Refused, Welcome
 
 LINGER_MS = 300  # for the last word
+GLANCE = 0.1  # between looks at how the handshake fares [s]
 RECONNECT_MS = 50
 WAITING = 100  # frames that may wait for a bridge that does not read
 # The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
@@ -30,11 +34,16 @@ LIVENESS = 3.0
 
 
 class Link:
-    """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread."""
+    """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread.
 
-    def __init__(self, endpoint: str) -> None:
-        endpoints.check(endpoint)
-        self.endpoint = endpoint
+    role, name: as in the Hello. keys: over tcp, a folder of keys or one certificate; None for the
+    default folder. Raises EndpointError, and KeyFileError or PrivacyError for the keys.
+    """
+
+    def __init__(self, endpoint: str, role: Role, name: str, keys: Path | None = None) -> None:
+        self.endpoint = endpoints.resolve(endpoint)
+        tcp = endpoints.ipc_path(self.endpoint) is None
+        held = read_certificate(folder_of(keys), role, name) if tcp else None
         self.session = 0
         self._heard = 0.0
         # Why nothing more will come. The words and not the exception, whose traceback would hold
@@ -42,6 +51,7 @@ class Link:
         self._over: tuple[type[BridgeError], str] | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
+        self._timeout_ms = 0  # as set on the socket
         self._socket.set(zmq.LINGER, LINGER_MS)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         # What waits for a bridge that is not there is stale when it comes, and refused by then: a
@@ -49,7 +59,23 @@ class Link:
         # also throws away what arrived just before the connection broke, a stop for one.
         self._socket.set(zmq.SNDHWM, WAITING)
         self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES)
-        self._socket.connect(endpoint)
+        self._fate: zmq.Socket | None = None
+        self._whose = ""
+        try:
+            if held is not None:
+                self._whose = (
+                    f"key {fingerprint(held.public)}, for bridge {fingerprint(held.server)}"
+                )
+                self._socket.set(zmq.CURVE_SERVERKEY, held.server.encode())
+                self._socket.set(zmq.CURVE_PUBLICKEY, held.public.encode())
+                self._socket.set(zmq.CURVE_SECRETKEY, held.secret.encode())
+                self._fate = self._socket.get_monitor_socket(
+                    zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.CONNECTED
+                )
+            endpoints.connect(self._socket, self.endpoint)
+        except BaseException:
+            self.close()
+            raise
 
     def introduce(self, hello: Hello, timeout: float) -> Welcome:
         """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
@@ -64,8 +90,10 @@ class Link:
     def _introduce(self, hello: Hello, timeout: float) -> Welcome:
         deadline = time.monotonic() + timeout
         self.tell(_checked(hello))
+        reached = False
         while (left := deadline - time.monotonic()) > 0:
-            frame = self.receive(left)
+            frame = self.receive(min(left, GLANCE) if self._fate else left)
+            reached |= self._look()
             if frame is not None and frame.kind is Kind.WELCOME:
                 welcome = decode_message(frame, Welcome)
                 if not hello.oldest <= welcome.protocol <= hello.newest:
@@ -77,11 +105,37 @@ class Link:
                 if wrong:
                     raise HandshakeError(f"{self.endpoint}: served is not ours: {'; '.join(wrong)}")
                 self.session = welcome.session
+                self._unwatch()
                 return welcome
+        if reached:
+            # A bridge whose key is another cannot even read who asks, and says nothing.
+            raise BridgeLost(
+                f"{self.endpoint}: something listens there and does not answer {self._whose}, "
+                f"within {timeout:g} s; `acclimate keys list` on its machine shows its own key"
+            )
         raise BridgeLost(
             f"{self.endpoint}: no bridge answers within {timeout:g} s; start one with "
             "`acclimate bridge`"
         )
+
+    def _look(self) -> bool:
+        """Whether a connection was made, if not yet its handshake. Raises HandshakeError when the
+        bridge refuses our key."""
+        made = False
+        while self._fate is not None and self._fate.poll(0):
+            message = recv_monitor_message(self._fate)
+            if message["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH:
+                raise HandshakeError(
+                    f"{self.endpoint}: refused: {self._whose}, is unknown there or revoked"
+                )
+            made = True
+        return made
+
+    def _unwatch(self) -> None:
+        if self._fate is not None:
+            self._socket.disable_monitor()
+            self._fate.close(0)
+            self._fate = None
 
     def tell(self, data: bytes) -> bool:
         """Send one frame without waiting; False when too many wait already."""
@@ -107,9 +161,20 @@ class Link:
         first two are final: from then on every call raises the same.
         """
         self._check_over()
-        if not self._socket.poll(_milliseconds(time.monotonic() + timeout), zmq.POLLIN):
+        # Waiting within the receipt is what costs least: poll() alone takes 10 us.
+        flags = zmq.NOBLOCK
+        if timeout > 0:
+            flags = 0
+            # Rounded up: a wait of 0 ms would spin.
+            timeout_ms = int(timeout * 1000) + 1
+            if timeout_ms != self._timeout_ms:
+                self._timeout_ms = timeout_ms
+                self._socket.set(zmq.RCVTIMEO, timeout_ms)
+        try:
+            data = self._socket.recv(flags)
+        except zmq.Again:
             return None
-        frame = decode(self._socket.recv())
+        frame = decode(data)
         self._heard = time.monotonic()
         if frame.kind is Kind.REFUSED:
             reasons = decode_message(frame, Refused).reasons
@@ -143,6 +208,7 @@ class Link:
             self.tell(encode(Kind.BYE, session=self.session))
         else:
             self._socket.set(zmq.LINGER, 0)
+        self._unwatch()
         self._socket.close()
         self._context.term()
 
@@ -154,8 +220,3 @@ def _checked(message: Message | Lasting, session: int = 0) -> bytes:
         raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
     decode_message(decode(data), type(message))
     return data
-
-
-def _milliseconds(deadline: float) -> int:
-    # Rounded up: a wait of 0 ms would spin.
-    return max(0, int((deadline - time.monotonic()) * 1000) + 1)

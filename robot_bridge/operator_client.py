@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -31,10 +32,13 @@ REFUSALS = ("robot_unknown", "begin_refused")
 
 
 class OperatorClient:
-    """One operator's connection to a bridge. Belongs to one thread."""
+    """One operator's connection to a bridge. Belongs to one thread.
 
-    def __init__(self, endpoint: str, name: str = "operator") -> None:
-        self._link = Link(endpoint)
+    keys: for tcp, a folder of keys or one certificate; None for the default folder.
+    """
+
+    def __init__(self, endpoint: str, name: str = "operator", keys: Path | None = None) -> None:
+        self._link = Link(endpoint, "operator", name, keys)
         self._name = name
         self._robots: set[str] = set()
         # What this operator knows of stops: the bridge's latest number, and each robot's own.

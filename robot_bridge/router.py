@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 
-from robot_bridge import endpoint as endpoints
 from robot_bridge.codec import FRAME_BYTES
+from robot_bridge.connection import Connection
+from robot_bridge.door import Door
+from robot_bridge.endpoint import Address, ipc_path
+from robot_bridge.keys import Role, folder_of
 
 # A peer whose machine or process hangs is noticed by libzmq itself, on a thread of its own [ms].
 HEARTBEAT_MS = 500
@@ -16,43 +22,88 @@ SILENCE_MS = 2000
 LINGER_MS = 300
 # A peer that never stops talking must not keep the loop from its other duties.
 BATCH = 64
+WAITING = 100  # frames of one peer, each way, that may wait: 6.5 MB at most
+# Frames that cannot be read: so many at once, and so many a second [1/s], before their sender goes.
+GARBAGE = 20
+GARBAGE_RATE = 1.0
+GUESTS = 512  # remembered, before those that are gone are forgotten
+
+
+@dataclass(eq=False)
+class Guest:
+    """One connection. public: its key (Z85), "" over ipc. patience: frames of garbage that it may
+    still send, as of `at` [s]. leaving: when it is cut off [s], or 0."""
+
+    public: str
+    connection: Connection | None
+    patience: float = GARBAGE
+    at: float = 0.0
+    leaving: float = 0.0
 
 
 class Router:
     """Receives (peer, frame) and sends frames to peers; never blocks on sending.
 
-    Raises EndpointError when it cannot bind.
+    keys: folder, for tcp; None for the default one. Raises EndpointError when it cannot bind,
+    KeyFileError or PrivacyError for the keys.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._bound = False
+    def __init__(self, endpoint: str, keys: Path | None = None) -> None:
+        self._address = Address(endpoint)
+        self.endpoint = self._address.endpoint
+        self._guests: dict[bytes, Guest] = {}
+        self._leaving: list[Guest] = []
+        self._door: Door | None = None
+        self._timeout_ms = 0  # as set on the socket
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, LINGER_MS)
         # A peer that is gone is an error to hear of, not a message to lose.
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        # Refused from the length alone, before memory is set aside for it.
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES)
+        self._socket.set(zmq.RCVHWM, WAITING)
+        self._socket.set(zmq.SNDHWM, WAITING)
         self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
         try:
-            endpoints.bind(self._socket, endpoint)
-            self._bound = True
+            if ipc_path(self.endpoint) is None:
+                self._door = Door(self._context, self._socket, folder_of(keys))
+            self._address.bind(self._socket)
         except BaseException:
             self.close()
             raise
 
     def receive(self, timeout_ms: int) -> Iterator[tuple[bytes, bytes]]:
         """What has arrived, at most BATCH frames; waits at most timeout_ms for the first."""
-        if not self._socket.poll(timeout_ms, zmq.POLLIN):
-            return
+        if self._leaving:
+            self._part()
+        # Waiting within the receipt of the first frame is what costs least: poll() takes 10 us.
+        flags = zmq.NOBLOCK
+        if timeout_ms > 0:
+            flags = 0
+            if timeout_ms != self._timeout_ms:
+                self._timeout_ms = timeout_ms
+                self._socket.set(zmq.RCVTIMEO, timeout_ms)
         for _ in range(BATCH):
             try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                address = self._socket.recv(flags)
             except zmq.Again:
                 return
+            flags = zmq.NOBLOCK
             # Our clients send one part; whatever else comes is for the decoder to refuse.
-            yield parts[0], b"".join(parts[1:])
+            frame = self._socket.recv(copy=False)
+            data = frame.bytes
+            while self._socket.get(zmq.RCVMORE):
+                part = self._socket.recv()
+                # Beyond the bound it is refused in any case, and need not be kept.
+                data = data + part if len(data) <= FRAME_BYTES else data
+            guest = self._guests.get(address) or self._learn(address, frame)
+            # libzmq says with every frame whose key opened its connection: nobody can speak
+            # under another's address.
+            if guest.leaving or (self._door and frame.get("User-Id") != guest.public):
+                continue
+            yield address, data
 
     def send(self, peer: bytes, data: bytes) -> bool:
         """False when the peer is gone. A peer that does not read loses the frame: by the time it
@@ -67,10 +118,79 @@ class Router:
             raise
         return True
 
+    def news(self) -> list[tuple[str, str]]:
+        """What happened at the door since the last call: (name of the event, text)."""
+        return self._door.news() if self._door else []
+
+    def misuse(self, peer: bytes, role: Role, name: str) -> str:
+        """Why a peer may not introduce itself so, or "". A robot's key is for one name. Over ipc
+        whoever may connect may be either."""
+        if self._door is None:
+            return ""
+        guest = self._guests.get(peer)
+        identity = self._door.known.get(guest.public) if guest else None
+        if identity is None:
+            return "its key was revoked"
+        if identity.role != role or (role == "robot" and identity.name != name):
+            return f"the key was made for {identity}; it came as {role} {name!r}"
+        return ""
+
+    def void(self, peer: bytes) -> str:
+        """Why a peer that was let in must go, or ""."""
+        if self._door is None:
+            return ""
+        guest = self._guests.get(peer)
+        known = guest is not None and guest.public in self._door.known
+        return "" if known else "its key was revoked"
+
+    def garbage(self, peer: bytes) -> str:
+        """Note a frame that could not be read; why its sender must go, or ""."""
+        guest = self._guests.get(peer)
+        if guest is None:
+            return ""
+        now = time.monotonic()
+        guest.patience = min(GARBAGE, guest.patience + (now - guest.at) * GARBAGE_RATE) - 1
+        guest.at = now
+        if guest.patience >= 0:
+            return ""
+        if self._door is not None:
+            self._door.ban(guest.public)
+        return f"{GARBAGE} frames in a row could not be read"
+
+    def shut(self, peer: bytes) -> None:
+        """Hear this peer no more, and cut its connection once what was sent to it has left."""
+        guest = self._guests.get(peer)
+        if guest is not None and not guest.leaving:
+            guest.leaving = time.monotonic() + LINGER_MS / 1000
+            self._leaving.append(guest)
+
     def close(self) -> None:
         """Let the last frames leave, and take the address away."""
         self._socket.close()
         self._context.term()
-        if self._bound:
-            endpoints.remove(self.endpoint)
-            self._bound = False
+        if self._door is not None:
+            self._door.join()
+        self._address.release()
+
+    def _learn(self, address: bytes, frame: zmq.Frame) -> Guest:
+        if len(self._guests) >= GUESTS:
+            self._guests = {
+                name: guest
+                for name, guest in self._guests.items()
+                if guest.connection is not None and guest.connection.alive()
+            }
+        descriptor = int(frame.get(zmq.SRCFD))
+        public = ""
+        if self._door is not None:
+            public = str(frame.get("User-Id"))
+            self._door.spoke(descriptor)
+        guest = Guest(public, Connection.of(descriptor), at=time.monotonic())
+        self._guests[address] = guest
+        return guest
+
+    def _part(self) -> None:
+        now = time.monotonic()
+        for guest in [guest for guest in self._leaving if guest.leaving <= now]:
+            self._leaving.remove(guest)
+            if guest.connection is not None:
+                guest.connection.shut()

@@ -23,14 +23,16 @@ from robot_bridge.trial_table import Row, table
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """endpoint: of the bridge. robot: its name, or "" for the only one. tasks, episodes: how many,
-    and how many of each. seed: draws the tasks and the latents. first_task: number of the first.
-    adapting: False keeps the belief at its prior. out: folder to write; overwrite: an older trial
-    there. release: a robot whose stop is latched may move again. wait: for the bridge and the robot
-    to appear [s]. patience: longest that an episode may take, its reset included [s]."""
+    """endpoint: of the bridge. keys: for tcp, a folder or a certificate. robot: its name, or "" for
+    the only one. tasks, episodes: how many, and how many of each. seed: draws the tasks and the
+    latents. first_task: number of the first. adapting: False keeps the belief at its prior. out:
+    folder to write; overwrite: an older trial there. release: a robot whose stop is latched may
+    move again. wait: for the bridge and the robot to appear [s]. patience: longest that an episode
+    may take, its reset included [s]."""
 
     endpoint: str
     out: Path
+    keys: Path | None = None
     robot: str = ""
     tasks: Annotated[int, Meta(ge=1)] = 20
     episodes: Annotated[int, Meta(ge=1)] = 4
@@ -58,7 +60,7 @@ def run(
     Raises TrialError for the folder, BridgeLost and RobotLost when one of them is gone; the
     episodes until then are kept.
     """
-    with OperatorClient(settings.endpoint, "trial") as operator:
+    with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
         # Before anything moves: a trial that cannot be written need not run.
         check_free(settings.out, settings.overwrite)
         welcome = operator.connect(settings.wait)

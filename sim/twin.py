@@ -42,11 +42,13 @@ GLANCE = 0.2
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """endpoint: of the bridge. name: the robot's. body: what it is. realtime: by the clock, or as
-    fast as it can. groups: the tasks, in this order: split → how many. takes: folder for every
-    episode's motion, "" for none. wait: for the bridge to appear [s]."""
+    """endpoint: of the bridge. keys: for tcp, a folder or a certificate. name: the robot's. body:
+    what it is. realtime: by the clock, or as fast as it can. groups: the tasks, in this order:
+    split → how many. takes: folder for every episode's motion, "" for none. wait: for the bridge to
+    appear [s]."""
 
     endpoint: str
+    keys: Path | None = None
     name: str = "twin"
     body: BodyName = "arm"
     realtime: bool = False
@@ -224,6 +226,7 @@ def main(argv: list[str]) -> int:
         SPEC.action,
         SPEC.control_period,
         simulated_time=not settings.realtime,
+        keys=settings.keys,
     )
     # From here on a signal is a request: the bridge hears a goodbye.
     interrupt = Interrupt()

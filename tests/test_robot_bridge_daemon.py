@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import bridge_keys
 import msgspec
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from adapt.manifest import Limit
 from robot_bridge.client import RobotClient
 from robot_bridge.codec import HEADER, decode, decode_message, encode_message
 from robot_bridge.daemon import BridgeSettings, Daemon
-from robot_bridge.endpoint import check
+from robot_bridge.endpoint import resolve
 from robot_bridge.errors import (
     BridgeError,
     BridgeLost,
@@ -39,9 +40,9 @@ PERIOD = 0.05
 GOOD = np.zeros(6, np.float32)
 
 
-def start(bundle, endpoint):
+def start(bundle, endpoint, *settings):
     """Start a bridge and return the process at once."""
-    words = ["bridge", f"bundle={bundle}", f"endpoint={endpoint}"]
+    words = ["bridge", f"bundle={bundle}", f"endpoint={endpoint}", *settings]
     return subprocess.Popen(
         [sys.executable, ROOT / "acclimate.py", *words],
         cwd=ROOT,
@@ -306,7 +307,8 @@ def test_a_tcp_port_in_use_and_a_bundle_that_is_not_there(bundle, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        first = start(bundle, f"tcp://127.0.0.1:{port}")
+        keys = bridge_keys.make(tmp_path / "keys")
+        first = start(bundle, f"tcp://127.0.0.1:{port}", f"keys={keys}")
         second = start(tmp_path / "nothing", f"ipc://{tmp_path}/b")
         for process, words in ((first, "in use by another process"), (second, "nothing")):
             code, said = finish_by_itself(process)
@@ -403,14 +405,17 @@ def test_nobody_there(tmp_path):
     [
         ("ipc://here", "not absolute"),
         ("ipc:///" + "x" * 200, "at most 107"),
-        ("tcp://0.0.0.0:5555", "expected ipc:///ABSOLUTE/PATH or tcp://127.0.0.1:PORT"),
+        ("tcp://5555", "expected local, ipc:///ABSOLUTE/PATH or tcp://HOST:PORT"),
+        ("tcp://-h:1", "expected local"),
+        ("tcp://a b:1", "expected local"),
+        ("tcp://host:1/", "expected local"),
         ("tcp://127.0.0.1:70000", "port 70000"),
         ("udp://127.0.0.1:1", "expected ipc"),
     ],
 )
-def test_endpoints_that_leave_the_machine_or_make_no_sense(endpoint, words):
+def test_endpoints_that_make_no_sense(endpoint, words):
     with pytest.raises(EndpointError, match=words):
-        check(endpoint)
+        resolve(endpoint)
 
 
 def test_a_file_at_the_address_is_left_alone(bundle, tmp_path):

@@ -1,0 +1,92 @@
+"""One accepted connection, as the kernel sees it; libzmq itself can close none.
+
+libzmq's I/O thread may close a descriptor at any time, and the next connection or file take its
+number. So a descriptor is duplicated first, then looked at, and only then used: at worst the
+connection is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+@dataclass(frozen=True)
+class Connection:
+    """descriptor: libzmq's. ends: its two addresses, and the peer's process where the kernel
+    knows it; they tell it from a later connection with the same number."""
+
+    descriptor: int
+    ends: tuple
+
+    @classmethod
+    def of(cls, descriptor: int) -> Self | None:
+        """None when it is not, or no longer, a connection."""
+        with _Duplicate(descriptor) as duplicate:
+            ends = duplicate.ends() if duplicate is not None else None
+            return None if ends is None else cls(descriptor, ends)
+
+    @property
+    def host(self) -> str:
+        """Where the peer is."""
+        peer = self.ends[1]
+        return peer[0] if isinstance(peer, tuple) else f"process {self.ends[2]}"
+
+    def alive(self) -> bool:
+        """Whether the descriptor still is this connection."""
+        return Connection.of(self.descriptor) == self
+
+    def shut(self) -> None:
+        """End it in both directions; libzmq notices and cleans up."""
+        with _Duplicate(self.descriptor) as duplicate:
+            if duplicate is not None and duplicate.ends() == self.ends:
+                duplicate.shut()
+
+
+class _Duplicate:
+    def __init__(self, descriptor: int) -> None:
+        self._socket: socket.socket | None = None
+        try:
+            copy = os.dup(descriptor)
+        except OSError:
+            return
+        try:
+            self._socket = socket.socket(fileno=copy)
+        except OSError:
+            # A file by now.
+            os.close(copy)
+
+    def __enter__(self) -> Self | None:
+        return self if self._socket is not None else None
+
+    def __exit__(self, *problem: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def ends(self) -> tuple | None:
+        connection = self._socket
+        if connection is None:
+            return None
+        try:
+            process = 0
+            if connection.family == socket.AF_UNIX:
+                data = connection.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+                )
+                process = _CREDENTIALS.unpack(data)[0]
+            return connection.getsockname(), connection.getpeername(), process
+        except OSError:
+            return None
+
+    def shut(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # gone already, which is what was wanted

@@ -1,0 +1,224 @@
+"""Who may connect over tcp: CURVE with a key that the bridge knows, asked for by ZAP (RFC 27).
+
+A thread of its own, so that no stranger costs the loop anything. It re-reads the keys when their
+folder changes, and keeps strangers few: connections that have not said anything yet make room for
+newer ones. Without it nobody gets in: ZAP's domain is enforced.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
+
+from robot_bridge.connection import Connection
+from robot_bridge.keys import CLIENTS, Identity, fingerprint, read_clients, read_server
+
+ZAP = "inproc://zeromq.zap.01"
+DOMAIN = b"acclimate"
+# A handshake takes three exchanges; whoever takes longer is not trying [ms].
+HANDSHAKE_MS = 2000
+GLANCE_MS = 200  # between looks at the folder of keys
+# Times of a folder are as coarse as the kernel's tick: a second change within it may not show [s].
+RACY = 1.0
+CONNECTIONS = 256  # in all
+STRANGERS = 32  # of them, those that have not said anything yet
+BAN = 10.0  # of a key whose holder sends garbage [s]
+AGAIN = 10.0  # before the same refusal is told again [s]
+TOLD = 256  # refusals remembered for that
+
+_ENDED = zmq.Event.DISCONNECTED
+_FAILED = (
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+)
+
+
+class Door:
+    """Guards one ROUTER socket that is not bound yet. Raises KeyFileError, PrivacyError.
+
+    refused: handshakes that came to nothing, since the start. known: who may connect, by key (Z85);
+    replaced as a whole, so any thread may read it.
+    """
+
+    def __init__(self, context: zmq.Context, server: zmq.Socket, folder: Path) -> None:
+        self._folder = folder
+        key = read_server(folder)
+        self.fingerprint = fingerprint(key.public)
+        server.set(zmq.CURVE_SERVER, 1)
+        server.set(zmq.CURVE_SECRETKEY, key.secret.encode())
+        server.set(zmq.ZAP_DOMAIN, DOMAIN)
+        # Without this libzmq would let every key in while nobody answers for ZAP.
+        server.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        server.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self.refused = 0
+        self.known: dict[str, Identity] = {}
+        self._problems: list[str] = []
+        self._stamp: tuple[int, ...] = ()
+        self._read_at = 0.0
+        self._news: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._told: dict[str, float] = {}
+        self._banned: dict[str, float] = {}
+        self._open: dict[int, Connection] = {}  # in the order in which they came
+        self._spoken: set[int] = set()
+        self._refresh()
+        self._monitor = server.get_monitor_socket(zmq.Event.ACCEPTED | _ENDED | _FAILED)
+        self._zap = context.socket(zmq.REP)
+        self._zap.set(zmq.LINGER, 0)
+        self._zap.bind(ZAP)
+        self._thread = threading.Thread(target=self._run, name="door", daemon=True)
+        self._thread.start()
+
+    def news(self) -> list[tuple[str, str]]:
+        """What has happened since the last call: (name of the event, text)."""
+        found: list[tuple[str, str]] = []
+        while not self._news.empty():
+            try:
+                found.append(self._news.get_nowait())
+            except Empty:
+                break
+        return found
+
+    def spoke(self, descriptor: int) -> None:
+        """A frame came through this connection: its holder is no stranger."""
+        self._spoken.add(descriptor)
+
+    def ban(self, public: str) -> None:
+        """Let this key not in for BAN seconds."""
+        self._banned[public] = time.monotonic() + BAN
+
+    def join(self) -> None:
+        """Wait for the thread, once its context is being terminated."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._zap, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        try:
+            while True:
+                ready = dict(poller.poll(GLANCE_MS))
+                self._refresh()
+                if self._zap in ready:
+                    self._answer()
+                if self._monitor in ready:
+                    self._watch()
+        except zmq.ContextTerminated:
+            return
+        except Exception as error:
+            # Nobody comes in from now on; whoever is in stays, and people must hear of it.
+            self._news.put(("door_failed", f"no more peers can connect: {error!r}"))
+            raise
+        finally:
+            self._zap.close()
+            self._monitor.close(0)
+
+    def _answer(self) -> None:
+        parts = self._zap.recv_multipart()
+        version, request = [*parts, b"", b""][:2]
+        public, refusal = self._judge(parts)
+        status = b"400" if refusal else b"200"
+        words = b"refused" if refusal else b"OK"
+        # ZAP's user id comes with every frame of the connection.
+        user = b"" if refusal else public.encode()
+        self._zap.send_multipart([version or b"1.0", request, status, words, user, b""])
+        if refusal:
+            self._refuse(refusal)
+
+    def _judge(self, parts: list[bytes]) -> tuple[str, str]:
+        """The key (Z85), and why it may not connect, or ""."""
+        if len(parts) != 7 or parts[5] != b"CURVE" or len(parts[6]) != 32:
+            return "", "a handshake without a CURVE key"
+        where = parts[3].decode("ascii", "replace")
+        public = z85.encode(parts[6]).decode()
+        identity = self.known.get(public)
+        if identity is None:
+            return public, f"key {fingerprint(public)} from {where}: unknown or revoked"
+        if time.monotonic() < self._banned.get(public, 0.0):
+            return public, f"{identity} from {where}: sent garbage less than {BAN:g} s ago"
+        self._banned.pop(public, None)
+        return public, ""
+
+    def _watch(self) -> None:
+        message = recv_monitor_message(self._monitor, zmq.NOBLOCK)
+        event, descriptor = message["event"], int(message["value"])
+        if event == zmq.Event.ACCEPTED:
+            self._spoken.discard(descriptor)
+            self._open.pop(descriptor, None)
+            connection = Connection.of(descriptor)
+            if connection is not None:
+                self._open[descriptor] = connection
+                self._make_room(connection)
+        elif event == _ENDED:
+            self._open.pop(descriptor, None)
+            self._spoken.discard(descriptor)
+        elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:
+            # An unknown key was told by ZAP already.
+            self._refuse(
+                "a handshake without CURVE, for another bridge's key, or not finished within "
+                f"{HANDSHAKE_MS / 1000:g} s"
+            )
+
+    def _make_room(self, newest: Connection) -> None:
+        if len(self._open) <= CONNECTIONS and len(self._strangers()) <= STRANGERS:
+            return
+        # An end may have been missed: libzmq drops events that pile up.
+        self._open = {
+            number: connection for number, connection in self._open.items() if connection.alive()
+        }
+        strangers = self._strangers()
+        if len(strangers) > STRANGERS:
+            oldest = strangers[0]
+            self._refuse(
+                f"{oldest.host}: more than {STRANGERS} connections without a word; the oldest is "
+                "closed",
+                "too many strangers",
+            )
+            oldest.shut()
+        elif len(self._open) > CONNECTIONS:
+            self._refuse(f"{newest.host}: {CONNECTIONS} connections are open", "too many")
+            newest.shut()
+
+    def _strangers(self) -> list[Connection]:
+        return [self._open[number] for number in self._open if number not in self._spoken]
+
+    def _refresh(self) -> None:
+        """Read the keys anew if their folder may have changed."""
+        now = time.time()
+        try:
+            info = (self._folder / CLIENTS).stat()
+            stamp = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
+            racy = self._read_at - info.st_mtime < RACY
+        except OSError:
+            stamp, racy = (), False
+        if stamp == self._stamp and not racy and self._read_at:
+            return
+        before = self.known
+        self.known, problems = read_clients(self._folder)
+        self._stamp, self._read_at = stamp, now
+        for public in before.keys() - self.known.keys():
+            self._news.put(("key_revoked", f"{before[public]} may not connect any more"))
+        if self._problems != problems:
+            self._problems = problems
+            for problem in problems:
+                self._news.put(("key_unreadable", problem))
+
+    def _refuse(self, text: str, kind: str = "") -> None:
+        """Count, and tell; the same again only after a while, or a stranger would fill the log."""
+        self.refused += 1
+        now = time.monotonic()
+        kind = kind or text
+        if now < self._told.get(kind, 0.0):
+            return
+        if len(self._told) >= TOLD:
+            self._told = {what: until for what, until in self._told.items() if now < until}
+            if len(self._told) >= TOLD:
+                return
+        self._told[kind] = now + AGAIN
+        self._news.put(("peer_refused", f"{text}; {self.refused} refused since the start"))
