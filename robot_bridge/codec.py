@@ -39,6 +39,7 @@ from robot_bridge.messages import (
     Observation,
     Stop,
 )
+from robot_bridge.operator_messages import OPERATOR_BODIES
 
 MAGIC = b"ACLM"
 HEADER = struct.Struct("<4sBBHQQqII")
@@ -51,9 +52,11 @@ RECORD_BYTES = 16 * 1024 * 1024  # 2,000 steps of 2,000 numbers
 FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from a peer
 
 _LASTING = (Kind.HELLO, Kind.REFUSED)
+_LONG = (Kind.EPISODE_RECORD, Kind.STATUS)
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODERS = {body: msgspec.msgpack.Decoder(body) for body in BODIES.values()}
-_KIND_OF = {body: kind for kind, body in BODIES.items()}
+_BODIES = BODIES | OPERATOR_BODIES
+_DECODERS = {body: msgspec.msgpack.Decoder(body) for body in _BODIES.values()}
+_KIND_OF = {body: kind for kind, body in _BODIES.items()}
 
 M = TypeVar("M", bound=Message | Lasting)
 
@@ -134,7 +137,7 @@ def encode_message(
 
 def decode_message(frame: Frame, expected: type[M]) -> M:
     """The struct in a frame. Raises CodecError naming the field that is wrong."""
-    if BODIES.get(frame.kind) is not expected:
+    if _BODIES.get(frame.kind) is not expected:
         raise CodecError(f"{frame.kind.name}: expected {_KIND_OF[expected].name}")
     try:
         return cast(M, _DECODERS[expected].decode(frame.payload))
@@ -212,7 +215,7 @@ _ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
 def _most(kind: Kind) -> int:
     if kind is Kind.BYE:
         return 0
-    return RECORD_BYTES if kind is Kind.EPISODE_RECORD else CONTROL_BYTES
+    return RECORD_BYTES if kind in _LONG else CONTROL_BYTES
 
 
 def _head(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple:

@@ -5,63 +5,101 @@ A robot's driver connects, shakes hands and then owns time: every observation is
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from adapt.bundle import PolicyBundle
+from adapt.guard import GuardSettings
 from adapt.runtime import CPU
 from adapt.settings import compose
+from adapt.signature import Signers
+from robot_bridge import realtime
+from robot_bridge.belief_store import BeliefStore
 from robot_bridge.errors import CodecError
 from robot_bridge.interrupt import Interrupt
 from robot_bridge.limits import Limits
+from robot_bridge.metrics import Metrics
+from robot_bridge.operator_messages import StageStatus
+from robot_bridge.outlet import STDERR, Outlet, claim
+from robot_bridge.pace import PaceSettings
 from robot_bridge.peers import Peers
+from robot_bridge.prometheus import ADDRESS, EDGES_NS, Exporter
 from robot_bridge.recorder import McapRecorder
+from robot_bridge.rhythm import Rhythm
 from robot_bridge.router import Router
+from robot_bridge.service import Service
 from robot_bridge.tap import Tap
 from robot_bridge.taps import Taps
 
-# How long the loop sleeps when nothing arrives [ms]: a signal waits at most so long.
-IDLE_MS = 50
-SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody waits for
+LAST_WORDS = 0.3  # that the last lines get to leave [s]
 
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """bundle: folder or .zip. endpoint: ipc:///PATH or tcp://127.0.0.1:PORT. validity: of a
-    command, in control periods. seed: of the latents of robots that run without an operator.
-    provider: onnxruntime's. record: folder for recordings. mode: shadow computes and answers, and
-    never commands."""
+    """bundle: folder or .zip. endpoint: local, ipc:///PATH or tcp://HOST:PORT. keys: folder of the
+    bridge's keys, for tcp. signers: public keys or files; one of them must have signed every bundle
+    that is served. validity: of a command, in control periods. seed: of the latents of robots that
+    run without an operator.
+    provider: onnxruntime's. mode: shadow computes and answers, and never commands.
+    record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
+    guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
+    loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
+    core: the loop's alone; other threads keep off it. priority: under SCHED_FIFO, 1 to 99; 0 for
+    none. lock_memory: keep every page in memory. metrics: port for Prometheus, 0 for none, at
+    metrics_address."""
 
     bundle: Path
     endpoint: str
+    keys: Path | None = None
+    signers: tuple[str, ...] = ()
     validity: Annotated[int, Meta(ge=1, le=100)] = 3
     seed: Annotated[int, Meta(ge=0)] = 0
     provider: str = CPU
-    record: Path | None = None
     mode: Literal["live", "shadow"] = "live"
+    record: Path | None = None
+    state: Path | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    pace: PaceSettings = field(default_factory=PaceSettings)
+    loop: Literal["blocking", "polling"] = "blocking"
+    core: Annotated[int, Meta(ge=0)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=99)] = 0
+    lock_memory: bool = False
+    metrics: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_address: str = ADDRESS
 
 
 class Daemon:
     """The loop: receive → validate → act → answer. Binds at once.
 
     taps: told of every step, transition and event after the answer has gone, and closed with it.
-    Raises LimitError for a bundle whose limits nothing can keep, EndpointError.
+    stages: how long each stage of the work takes, for operators that ask; must return at once.
+    Raises LimitError for a bundle whose limits nothing can keep, EndpointError, StateError.
     """
 
     def __init__(
-        self, bundle: PolicyBundle, settings: BridgeSettings, taps: Sequence[Tap] = ()
+        self,
+        bundle: PolicyBundle,
+        settings: BridgeSettings,
+        taps: Sequence[Tap] = (),
+        stages: Callable[[], Sequence[StageStatus]] = tuple,
     ) -> None:
         manifest = bundle.manifest
         # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
         Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
         period_ns = round(manifest.control_period * 1e9)
-        self._router = Router(settings.endpoint)
+        store = BeliefStore(settings.state) if settings.state is not None else None
+        try:
+            self._router = Router(settings.endpoint, settings.keys)
+        except BaseException:
+            if store is not None:
+                store.close()
+            raise
+        self.endpoint = self._router.endpoint
         self._taps = Taps(taps)
         self._peers = Peers(
             bundle,
@@ -71,19 +109,33 @@ class Daemon:
             log,
             self._taps,
             settings.mode == "shadow",
+            self._router,
+            settings.guard,
+            settings.pace,
+            store,
+            lambda path: open_bundle(path, settings),
+            stages,
         )
 
-    def run(self, halted: Callable[[], bool]) -> None:
-        """Serve until halted() is true."""
-        peers = self._peers
-        while not halted():
-            wait_ms = SETTLING_MS if peers.settling else IDLE_MS
-            for sender, data in self._router.receive(wait_ms):
-                try:
-                    peers.take(sender, data)
-                except CodecError as error:
-                    peers.garbled(sender, error)
-            peers.tend()
+    def run(self, halted: Callable[[], bool], rhythm: Rhythm | None = None) -> None:
+        """Serve until halted() is true. rhythm: of the loop; one that sleeps by default."""
+        peers, router = self._peers, self._router
+        with rhythm or Rhythm() as beat:
+            while not halted():
+                heard = False
+                for sender, data in router.receive(beat.wait_ms(peers.settling)):
+                    heard = True
+                    try:
+                        peers.take(sender, data)
+                    except CodecError as error:
+                        peers.garbled(sender, error)
+                    # One peer's frame must not end what serves the others.
+                    except Exception as error:
+                        peers.faulty(sender, error)
+                if beat.turn(heard):
+                    for name, text in router.news():
+                        peers.announce(name, text)
+                    peers.tend()
 
     def close(self, reason: str) -> None:
         """Stop every robot, tell every peer, and leave the address free."""
@@ -96,37 +148,74 @@ class Daemon:
                 self._taps.close()
 
 
+def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
+    """Read and verify a bundle as these settings ask; see `PolicyBundle.load`."""
+    signers = Signers.read(settings.signers)
+    return PolicyBundle.load(path, (settings.provider,), signers)
+
+
 def log(line: str) -> None:
     """One line for the journal."""
-    print(f"bridge: {line}", file=sys.stderr, flush=True)
+    print(f"bridge: {line}", file=_outlet(), flush=True)
+
+
+@cache
+def _outlet() -> Outlet:
+    return Outlet(STDERR)
 
 
 def main(argv: list[str]) -> int:
     """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0."""
     settings = compose("robot_bridge/bridge", BridgeSettings, argv, __doc__ or "")
-    bundle = PolicyBundle.load(settings.bundle, (settings.provider,))
+    claim(STDERR)
+    bundle = open_bundle(settings.bundle, settings)
     # From here on a signal is a request: whatever is bound will be unbound.
     interrupt = Interrupt()
+    manifest = bundle.manifest
+    # What only the loop gets, before the first thread is there to inherit it.
+    if settings.priority:
+        realtime.prioritise(settings.priority)
+    if settings.core is not None:
+        realtime.reserve(settings.core)
+    metrics = Metrics(manifest.control_period, EDGES_NS)
+    exporter = None
+    if settings.metrics:
+        exporter = Exporter(
+            metrics,
+            settings.metrics,
+            settings.metrics_address,
+            bundle=manifest.name,
+            digest=bundle.digest,
+        )
     recorders = [McapRecorder(settings.record, bundle)] if settings.record else []
+    service = Service()
     try:
-        daemon = Daemon(bundle, settings, recorders)
+        daemon = Daemon(bundle, settings, [metrics, *recorders])
     except BaseException:
         for recorder in recorders:
             recorder.close()
         raise
     try:
-        manifest = bundle.manifest
         log(
             f"serving {manifest.name} ({bundle.digest[:12]}, {manifest.control_period:g} s, "
-            f"{settings.provider}) at {settings.endpoint}, {settings.mode}"
+            f"{settings.provider}) at {daemon.endpoint}, {settings.mode}"
         )
         for recorder in recorders:
             log(f"recording to {recorder.path}")
-        # What is alive now stays alive: the collector need not look at it in the loop.
-        gc.freeze()
-        daemon.run(lambda: bool(interrupt))
+        if settings.lock_memory:
+            realtime.lock_memory()
+        if settings.core is not None:
+            realtime.occupy(settings.core)
+        service.ready(f"{manifest.name} at {daemon.endpoint}")
+        daemon.run(lambda: bool(interrupt), Rhythm(settings.loop == "polling", service))
     except BaseException as error:
+        service.stopping(f"fault: {error!r}")
         daemon.close(f"fault: {error!r}")
         raise
-    daemon.close(interrupt.signal.name if interrupt.signal else "done")
+    reason = interrupt.signal.name if interrupt.signal else "done"
+    service.stopping(reason)
+    daemon.close(reason)
+    if exporter is not None:
+        exporter.close()
+    _outlet().finish(LAST_WORDS)
     return interrupt.exit_code

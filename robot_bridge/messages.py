@@ -50,6 +50,11 @@ class Kind(IntEnum):
     RELEASE = 13  # operator → bridge → robot: the latch may open
     HEARTBEAT = 14  # bridge → peer, robot → bridge: still here
     BYE = 15  # peer → bridge: leaving; no body
+    # From here on in `operator_messages`.
+    MODEL = 16  # operator → bridge: load, swap, roll back
+    BELIEF = 17  # operator → bridge: keep, restore, forget
+    REPLY = 18  # bridge → operator: what has become of one of these
+    STATUS = 19  # operator → bridge, without a body; bridge → operator
 
 
 class Mode(IntEnum):

@@ -9,6 +9,7 @@ import threading
 
 # An hour of ordinary events; a reader so far behind has gone.
 CAPACITY = 1000
+STDERR = 2
 
 
 class Outlet(io.TextIOBase):
@@ -65,3 +66,15 @@ class Outlet(io.TextIOBase):
             except OSError:
                 # Nobody reads, now or ever; the queue fills and lines are dropped from then on.
                 return
+
+
+def claim(descriptor: int) -> None:
+    """Point a closed descriptor at nothing: its number would go to whatever is opened next, a
+    robot's socket for one, and lines would go there."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)

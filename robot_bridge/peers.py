@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from adapt.bundle import PolicyBundle
+from adapt.errors import SnapshotError
+from adapt.guard import GuardSettings
+from robot_bridge.belief_store import BeliefStore
 from robot_bridge.codec import (
     Frame,
     decode,
@@ -17,7 +22,9 @@ from robot_bridge.codec import (
     encode_command,
     encode_message,
 )
-from robot_bridge.errors import BridgeError, CodecError, VersionError
+from robot_bridge.desk import Desk
+from robot_bridge.errors import BridgeError, CodecError, StateError, VersionError
+from robot_bridge.gate import Gate, OpenGate
 from robot_bridge.handshake import common_version, differences, spoken, welcome
 from robot_bridge.messages import (
     OLDEST,
@@ -40,6 +47,10 @@ from robot_bridge.messages import (
     Stop,
     Welcome,
 )
+from robot_bridge.models import Models
+from robot_bridge.operator_messages import StageStatus
+from robot_bridge.pace import PaceSettings
+from robot_bridge.peer import Peer
 from robot_bridge.robot import Answer, Robot
 from robot_bridge.stops import Stops
 from robot_bridge.tap import EventRecord, StepRecord
@@ -47,29 +58,18 @@ from robot_bridge.taps import Taps
 
 HEARTBEAT = 0.5  # between signs of life to every peer [s]
 SILENCE = 3.0  # of a robot before its operators are told [s]
+TEXT = 4000  # characters of an event
 REASON = 1000  # characters of a text put together here: few enough for every bound on the wire
+EVENTS = 50  # remembered for operators that ask
+JOINING = 1.0  # that workers get to come to their end, all together [s]
 REASONS = 15  # of one refusal: even in four-byte characters they fit a frame
-
-
-@dataclass(eq=False)
-class Peer:
-    """A connection after its handshake. robot: None for an operator. operator: who began the
-    robot's episode. heard_ns: when it last said anything [ns]; silent: for so long that it has been
-    told. heartbeat: a robot's latest."""
-
-    address: bytes
-    session: int
-    name: str
-    robot: Robot | None
-    operator: Peer | None = None
-    heard_ns: int = 0
-    silent: bool = False
-    heartbeat: Heartbeat | None = None
 
 
 class Peers:
     """send(address, data): False when the peer is gone. log: one line for people. taps: who else
-    is told. shadow: compute, never command."""
+    is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
+    every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
+    first was. stages: how long each stage of the work takes."""
 
     def __init__(
         self,
@@ -80,9 +80,20 @@ class Peers:
         log: Callable[[str], None],
         taps: Taps | None = None,
         shadow: bool = False,
+        gate: Gate | None = None,
+        guard: GuardSettings | None = None,
+        pace: PaceSettings | None = None,
+        store: BeliefStore | None = None,
+        open_bundle: Callable[[Path], PolicyBundle] = PolicyBundle.load,
+        stages: Callable[[], Sequence[StageStatus]] = tuple,
     ) -> None:
-        self._bundle = bundle
-        self._shadow = shadow
+        self._models = Models(bundle, open_bundle)
+        self._gate = gate or OpenGate()
+        self.shadow = shadow
+        self._guard, self._pace = guard, pace
+        self._store = store
+        self._desk = Desk(self, self._models, stages)
+        self._recent: deque[Event] = deque(maxlen=EVENTS)
         self._stops = Stops()
         self._post = send
         self._seed = seed
@@ -104,6 +115,9 @@ class Peers:
             Kind.BEGIN: self._begin,
             Kind.STOP: self._stop,
             Kind.RELEASE: self._release,
+            Kind.MODEL: self._desk.model,
+            Kind.BELIEF: self._desk.belief,
+            Kind.STATUS: self._desk.status,
         }
 
     @property
@@ -121,6 +135,7 @@ class Peers:
         peer = self._peers.get(address)
         if peer is None or frame.session != peer.session:
             self._refuse(address, ["the bridge does not know this session; connect anew"])
+            self._weigh(address)
             return
         self._hear(peer)
         if frame.kind is Kind.BYE:
@@ -133,13 +148,20 @@ class Peers:
             role = "robot" if peer.robot else "operator"
             self._refuse(address, [f"{frame.kind.name} is not for a {role} to send"])
 
+    def faulty(self, address: bytes, error: Exception) -> None:
+        """Acting on one frame failed by a fault of ours: people hear of it, the loop goes on."""
+        peer = self._peers.get(address)
+        self._tell("bridge_fault", peer.name if peer else "", repr(error), None)
+
     def garbled(self, address: bytes, error: CodecError) -> None:
         """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
         peer = self._peers.get(address)
         if peer is not None:
             self._tell("frame_refused", peer.name, str(error), peer)
+            self._weigh(address)
             return
         self._log(f"frame_refused: from an unknown peer: {error}")
+        self._weigh(address)
         if isinstance(error, VersionError):
             self._refuse(address, [str(error)], error.version)
 
@@ -148,11 +170,15 @@ class Peers:
         for peer in list(self._peers.values()):
             if peer.robot is None:
                 continue
-            for record in peer.robot.finished():
-                if peer.operator is not None:
-                    self._send(peer.operator, record)
-                peer.operator = None
-            self._news(peer, peer.robot)
+            try:
+                self._settle(peer, peer.robot)
+            except Exception as error:
+                # Its episode cannot be ended in order; the next one begins anew.
+                self.faulty(peer.address, error)
+        self._desk.tend()
+        if self._store is not None:
+            for text in self._store.problems():
+                self._tell("belief_file_problem", "", text, None)
         for name, text in self._taps.troubles():
             self._tell(name, "", text, None)
         for text in self._taps.problems():
@@ -166,12 +192,48 @@ class Peers:
     def dismiss(self, reason: str) -> None:
         """Stop every robot and send every peer away."""
         for peer in self._peers.values():
-            self._send(peer, _stop(reason, closing=True))
+            self.send(peer, _stop(reason, closing=True))
         # Only now: a worker that hangs must not keep the next robot from its stop.
-        for peer in self._peers.values():
-            if peer.robot is not None:
-                peer.robot.close()
+        robots = [peer.robot for peer in self._peers.values() if peer.robot is not None]
+        for robot in robots:
+            robot.close()
+            self._save(robot)
         self._peers.clear()
+        deadline = time.monotonic() + JOINING
+        for robot in robots:
+            robot.join(max(0.0, deadline - time.monotonic()))
+        if self._store is not None:
+            self._store.close()
+
+    def _settle(self, peer: Peer, robot: Robot) -> None:
+        for record in robot.finished():
+            if peer.operator is not None:
+                self.send(peer.operator, record)
+            peer.operator = None
+        self._save(robot)
+        self._news(peer, robot)
+
+    def _save(self, robot: Robot) -> None:
+        kept = robot.unsaved()
+        if kept is not None and self._store is not None:
+            self._store.save(robot.name, kept.digest, kept.version, kept.count, kept.snapshot)
+
+    def _recall(self, robot: Robot) -> None:
+        """What the robot knew when it left, under the same model."""
+        if self._store is None:
+            return
+        try:
+            saved = self._store.find(robot.name, robot.digest)
+            if saved is None:
+                return
+            belief = robot.recall(saved.snapshot)
+        except (StateError, SnapshotError) as error:
+            text = f"{error}; it starts from the prior"
+            self._tell("belief_refused", robot.name, text, None)
+            return
+        age = max(0.0, time.time() - saved.saved)
+        text = f"{belief.count} transitions, kept {age:.0f} s ago"
+        self._tell("belief_restored", robot.name, text, None)
 
     def _hear(self, peer: Peer) -> None:
         peer.heard_ns = self._received_ns
@@ -179,11 +241,39 @@ class Peers:
             peer.silent = False
             self._tell("robot_heard", peer.name, "it speaks again", None)
 
+    def announce(self, name: str, text: str) -> None:
+        """Tell of something that concerns no robot."""
+        self._tell(name, "", text, None)
+
+    def _weigh(self, address: bytes) -> None:
+        """One more frame that made no sense: too many, and its sender goes."""
+        reason = self._gate.garbage(address)
+        if reason:
+            self._expel(address, reason)
+
+    def _expel(self, address: bytes, reason: str) -> None:
+        """Send a peer away for good; a robot latches its stop when it hears of it."""
+        peer = self._peers.get(address)
+        self._refuse(address, [reason])
+        self._gate.shut(address)
+        if peer is None:
+            self._tell("peer_expelled", "", f"somebody without a session: {reason}", None)
+            return
+        role = "robot" if peer.robot else "operator"
+        self._tell("peer_expelled", "", f"{role} {peer.name!r}: {reason}", None)
+        self._drop(peer, "robot_lost", reason)
+
     def _greet(self, address: bytes, hello: Hello, version: int) -> None:
         # Whoever is gone without a word makes room now, not at the next sign of life.
         for peer in list(self._peers.values()):
             if peer.name == hello.name or peer.address == address:
                 self._check(peer)
+        misuse = self._gate.misuse(address, hello.role, hello.name)
+        if misuse:
+            self._refuse(address, [misuse], version)
+            self._gate.shut(address)
+            self._tell("peer_refused", "", misuse, None)
+            return
         problems: list[str] = []
         agreed = common_version(version, hello)
         if agreed is None:
@@ -193,10 +283,11 @@ class Peers:
                 f"to {newest}"
             )
         elif hello.role == "robot":
-            problems += differences(self._bundle.manifest, self._bundle.digest, hello)
+            served = self._models.served
+            problems += differences(served.manifest, served.digest, hello)
         if address in self._peers:
             problems.append("this connection has shaken hands already")
-        elif hello.role == "robot" and hello.name in self._robots():
+        elif hello.role == "robot" and hello.name in self.robots():
             problems.append(f"a robot named {hello.name!r} is connected already")
         if problems or agreed is None:
             self._log(f"refused: {hello.role} {hello.name!r}: {'; '.join(problems)}")
@@ -206,32 +297,36 @@ class Peers:
         if hello.role == "robot":
             robot = Robot(
                 hello.name,
-                self._bundle,
+                self._models.served,
                 self._seed,
                 hello.simulated_time,
                 self._validity_ns,
                 self._taps,
-                self._shadow,
+                self.shadow,
+                self._guard,
+                self._pace,
             )
         peer = Peer(address, 1 + secrets.randbelow(2**62), hello.name, robot)
+        peer.demands = hello.digest
         peer.heard_ns = self._received_ns
         self._peers[address] = peer
-        self._send(peer, self._welcome(peer, agreed))
+        self.send(peer, self._welcome(peer, agreed))
         if robot is not None and self._stops.standing(peer.name):
             robot.halt(f"stop {self._stops.concerning(peer.name)} stands")
         self._log(f"connected: {hello.role} {hello.name!r}")
         if robot is not None:
             self._tell("robot_connected", hello.name, "ready for episodes", None)
+            self._recall(robot)
 
     def _welcome(self, peer: Peer, version: int) -> Welcome:
         stops = self._stops
         of_robot = peer.robot is not None
         return welcome(
-            self._bundle,
+            self._models.served,
             peer.session,
-            list(self._robots()),
+            list(self.robots()),
             version=version,
-            shadow=self._shadow,
+            shadow=self.shadow,
             stop=stops.concerning(peer.name) if of_robot else stops.number,
             latches=stops.latches,
             stopped=of_robot and stops.stopped(peer.name),
@@ -246,13 +341,34 @@ class Peers:
                 answer.command, received_ns=self._received_ns, sent_ns=time.monotonic_ns()
             )
             self._post(peer.address, encode_command(command, peer.session))
+            sent_ns = time.monotonic_ns()
+            robot.answered()
             if self._taps:
-                self._record(robot, observation, answer, decided_ns)
+                self._record(robot, observation, answer, decided_ns, sent_ns)
+            if not robot.simulated_time and not robot.halted:
+                self._check_pace(peer, robot, sent_ns)
         # After the answer, which nothing delays, and before the next one.
         self._news(peer, robot)
 
+    def _check_pace(self, peer: Peer, robot: Robot, sent_ns: int) -> None:
+        word = robot.pace.note(self._received_ns, sent_ns)
+        if not word:
+            return
+        text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
+        if word == "slipping":
+            self._tell("rate_slipping", peer.name, text, peer)
+            return
+        # A robot that gets its commands too late is safer without them.
+        self._give_stop(peer.name, f"rate_lost: {text}")
+        self._tell("rate_lost", peer.name, text, peer)
+
     def _record(
-        self, robot: Robot, observation: Observation, answer: Answer, decided_ns: int
+        self,
+        robot: Robot,
+        observation: Observation,
+        answer: Answer,
+        decided_ns: int,
+        sent_ns: int,
     ) -> None:
         belief, command = answer.belief, answer.command
         self._taps.step(
@@ -262,7 +378,7 @@ class Peers:
                 robot_time_ns=observation.time_ns,
                 received_ns=self._received_ns,
                 decided_ns=decided_ns,
-                sent_ns=time.monotonic_ns(),
+                sent_ns=sent_ns,
                 observation=observation.payload,
                 reward=observation.reward,
                 flags=int(observation.flags),
@@ -304,35 +420,39 @@ class Peers:
 
     def _begin(self, operator: Peer, frame: Frame) -> None:
         begin = decode_message(frame, Begin)
-        peer = self._find(operator, begin.robot)
+        peer = self.find(operator, begin.robot)
         if peer is None or peer.robot is None:
             return
         try:
             reset = peer.robot.begin(begin)
         except BridgeError as error:
-            self._send(operator, Event("begin_refused", peer.name, str(error)))
+            self.send(operator, Event("begin_refused", peer.name, str(error)))
             return
         peer.operator = operator
-        self._send(peer, reset)
+        self.send(peer, reset)
 
     def _stop(self, giver: Peer, frame: Frame) -> None:
         stop = decode_stop(frame)
-        number = self._stops.give(stop.robot)
         reason = f"{'robot' if giver.robot else 'operator'} {giver.name!r}: {stop.reason}"
-        robots = self._robots()
+        self._give_stop(stop.robot, reason)
+
+    def _give_stop(self, name: str, reason: str) -> None:
+        """name: of the robot concerned; "" for all."""
+        number = self._stops.give(name)
+        robots = self.robots()
         for peer in robots.values():
-            if stop.robot in ("", peer.name):
-                self._send(peer, _stop(reason, number=number, robot=stop.robot))
+            if name in ("", peer.name):
+                self.send(peer, _stop(reason, number=number, robot=name))
         for peer in robots.values():
-            if peer.robot is not None and stop.robot in ("", peer.name):
+            if peer.robot is not None and name in ("", peer.name):
                 peer.robot.halt(f"stop {number} stands")
-        if stop.robot and stop.robot not in robots:
+        if name and name not in robots:
             reason += "; it is not connected, and starts stopped when it is"
-        self._tell(STOP_GIVEN, stop.robot, reason, None, number)
+        self._tell(STOP_GIVEN, name, reason, None, number)
 
     def _release(self, operator: Peer, frame: Frame) -> None:
         release = decode_message(frame, Release)
-        peer = self._find(operator, release.robot)
+        peer = self.find(operator, release.robot)
         if peer is None or peer.robot is None:
             return
         refusal = self._stops.release(peer.name, release)
@@ -340,25 +460,30 @@ class Peers:
             self._tell(RELEASE_REFUSED, peer.name, refusal, None)
             return
         self._log(f"released: robot {peer.name!r} by operator {operator.name!r}")
-        self._send(peer, Release(peer.name, release.stop, release.latch))
+        self.send(peer, Release(peer.name, release.stop, release.latch))
         peer.robot.unhalt()
 
-    def _find(self, operator: Peer, name: str) -> Peer | None:
+    def find(self, operator: Peer, name: str) -> Peer | None:
         """The robot of that name, or the only one; None after telling the operator why not."""
-        robots = self._robots()
+        robots = self.robots()
         if name in robots:
             return robots[name]
         if not name and len(robots) == 1:
             return next(iter(robots.values()))
         asked = f"no robot named {name!r}" if name else "which robot is not said"
         text = f"{asked}; connected: {', '.join(robots) or 'none'}"
-        self._send(operator, Event("robot_unknown", name, text))
+        self.send(operator, Event("robot_unknown", name, text))
         return None
 
-    def _robots(self) -> dict[str, Peer]:
+    def robots(self) -> dict[str, Peer]:
+        """Robots by name."""
         return {peer.name: peer for peer in self._peers.values() if peer.robot}
 
     def _check(self, peer: Peer) -> None:
+        void = self._gate.void(peer.address)
+        if void:
+            self._expel(peer.address, void)
+            return
         stops = self._stops
         latest = stops.number if peer.robot is None else stops.concerning(peer.name)
         data = encode_message(Heartbeat(latest), session=peer.session)
@@ -380,19 +505,38 @@ class Peers:
                     other.operator = None
             return
         peer.robot.close()
+        self._save(peer.robot)
         self._tell(name, peer.name, text, None)
 
     def _tell(self, name: str, robot: str, text: str, peer: Peer | None, number: int = 0) -> None:
         """An event, to the journal, to every operator and, where given, to the peer concerned."""
-        event = Event(name, robot, text[:4000], number)
+        event = Event(name, robot, text[:TEXT], number)
+        self._recent.append(event)
         self._log(f"{name}: robot {robot!r}: {text}")
         for other in list(self._peers.values()):
             if other.robot is None or other is peer:
-                self._send(other, event)
+                self.send(other, event)
         if self._taps:
             self._taps.event(EventRecord(time.monotonic_ns(), name, robot, text))
 
-    def _send(self, peer: Peer, message: Message) -> None:
+    def tell(self, name: str, robot: str, text: str) -> None:
+        """An event, to everybody but robots."""
+        self._tell(name, robot, text, None)
+
+    def recent(self) -> Sequence[Event]:
+        """The latest events, oldest first."""
+        return tuple(self._recent)
+
+    def operators(self) -> list[str]:
+        """Names of the operators."""
+        return [peer.name for peer in self._peers.values() if peer.robot is None]
+
+    def last_stop(self) -> int:
+        """Number of the latest stop."""
+        return self._stops.number
+
+    def send(self, peer: Peer, message: Message) -> None:
+        """One message, unless the peer is gone."""
         # A peer found gone here is dropped at the next sign of life, which is due soon.
         self._post(peer.address, encode_message(message, session=peer.session))
 

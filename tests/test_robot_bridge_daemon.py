@@ -410,7 +410,7 @@ def test_nobody_there(tmp_path):
         ("tcp://a b:1", "expected local"),
         ("tcp://host:1/", "expected local"),
         ("tcp://127.0.0.1:70000", "port 70000"),
-        ("udp://127.0.0.1:1", "expected ipc"),
+        ("udp://127.0.0.1:1", "expected local"),
     ],
 )
 def test_endpoints_that_make_no_sense(endpoint, words):

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from adapt import manifest
-from robot_bridge import client, codec, messages, router
+from robot_bridge import client, codec, messages, operator_messages, router
 from robot_bridge.handshake import PERIOD_TOLERANCE
 from robot_bridge.link import LIVENESS
 from robot_bridge.messages import Flag, Kind, Mode, Stop
 from robot_bridge.peers import HEARTBEAT, SILENCE
 from robot_bridge.safety import Staleness
 
+BODIES = messages.BODIES | operator_messages.OPERATOR_BODIES
 PAGE = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
 TYPES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f32": "f"}
 
@@ -89,7 +90,7 @@ def test_the_table_of_kinds_is_whole():
         (kind.value, kind.name) for kind in Kind
     ]
     for _, name, _, payload in table:
-        body = messages.BODIES.get(Kind[name])
+        body = BODIES.get(Kind[name])
         assert payload == body.__name__ if body else payload in ("binary, below", "empty")
 
 
@@ -108,8 +109,15 @@ def test_the_binary_heads_are_where_the_tables_say():
 
 def test_every_struct_is_listed_with_its_fields():
     listed = dict(rows("## Messages", 2))
-    structs = {body.__name__: body for body in messages.BODIES.values()}
+    structs = {body.__name__: body for body in BODIES.values()}
     structs |= {kind.__name__: kind for kind in (messages.FieldSpec, messages.BeliefPoint)}
+    parts = (
+        operator_messages.ModelStatus,
+        operator_messages.RobotStatus,
+        operator_messages.KeptBelief,
+        operator_messages.StageStatus,
+    )
+    structs |= {kind.__name__: kind for kind in parts}
     nested = (
         manifest.Field,
         manifest.ActionField,
@@ -136,8 +144,8 @@ def test_the_bounds_are_those_of_the_code():
         str(codec.FRAME_BYTES),
         str(codec.CONTROL_BYTES),
     ]
-    assert numbers["payload of any kind but EPISODE_RECORD"] == [str(codec.CONTROL_BYTES)]
-    assert numbers["payload of EPISODE_RECORD"] == [str(codec.RECORD_BYTES)]
+    assert numbers["payload of any other kind"] == [str(codec.CONTROL_BYTES)]
+    assert numbers["payload of EPISODE_RECORD and STATUS"] == [str(codec.RECORD_BYTES)]
     assert numbers["bridge's ZMTP ping"] == [str(router.HEARTBEAT_MS), str(router.SILENCE_MS)]
     assert float(numbers["HEARTBEAT from the bridge"][0]) == HEARTBEAT
     assert float(numbers["HEARTBEAT from a robot"][0]) == client.HEARTBEAT
