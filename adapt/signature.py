@@ -28,11 +28,12 @@ SIGNATURES = "manifest.sig"
 DOMAIN = b"acclimate bundle manifest, version 1\0"
 MOST = 16  # signatures of one bundle
 PUBLIC = re.compile(r"[0-9a-f]{64}")
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+# To the very end: `$` would also take a line's end after it.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z"
 _LINE = re.compile(r"ed25519 ([0-9a-f]{64}) ([0-9a-f]{128})")
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME)]
-Hex32 = Annotated[str, msgspec.Meta(pattern=f"^{PUBLIC.pattern}$")]
+Hex32 = Annotated[str, msgspec.Meta(pattern=rf"^{PUBLIC.pattern}\Z")]
 
 
 class SignerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ SIGNERS = "signers"
 MOST = 1000  # keys of one bridge
 
 Role = Literal["robot", "operator"]
-Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")]
+Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -45,8 +45,8 @@ def main(argv: list[str]) -> int:
     elif arguments.action == "revoke":
         print(f"revoked: {folder.revoke(arguments.name)}")
     else:
-        path = folder.make_client(arguments.role, arguments.name)
-        print(f"{path}: move it to the same folder on the {arguments.role}'s machine")
+        path = folder.make_client(arguments.action, arguments.name)
+        print(f"{path}: move it to the same folder on the {arguments.action}'s machine")
     return 0
 
 
