@@ -18,6 +18,7 @@ from adapt.adapter import Transition, make_adapter
 from adapt.bundle import PolicyBundle
 from robot_bridge.limits import Limits
 from robot_bridge.messages import Flag, Mode, Outcome
+from robot_bridge.recorder import McapRecorder
 from robot_bridge.tap import AdaptationRecord, EndRecord, EventRecord, StateRecord, StepRecord
 
 PATIENCE = 30.0  # [s]
@@ -119,6 +120,17 @@ class Motion:
         )
         self.steps.append(record)
         self.tap.step(record)
+
+
+def record(bundle: PolicyBundle, folder: Path, lag: int = 0) -> Path:
+    """Three episodes of 20 commands and one observation that is none; returns the file."""
+    recorder = McapRecorder(folder, bundle)
+    motion = Motion(bundle, recorder, lag=lag)
+    for _ in range(3):
+        motion.episode(20)
+        motion.invalid()
+    recorder.close()
+    return recorder.path
 
 
 def rows(path: Path, topic: str) -> list[tuple[int, dict[str, Any]]]:
