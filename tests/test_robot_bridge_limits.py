@@ -80,6 +80,13 @@ def test_the_strictest_broken_margin_wins():
     assert both[0] is Mode.DAMP
 
 
+@given(arrays(np.float32, 5, elements=st.floats(width=32)))
+def test_an_observation_breaks_nothing_exactly_within_its_margins(observation):
+    low = np.array([-0.5, -0.5, -20, -20, -20], np.float32)
+    inside = bool(np.all((observation >= low) & (observation <= -low)))
+    assert (make(SPACE, FORCE).broken(observation) is None) is inside
+
+
 def test_limits_that_cannot_be_kept_are_refused():
     for limit, word in (
         (Limit("force", "torque", -1, 1, "N", ""), "there are tip, wrench, step, yaw"),
