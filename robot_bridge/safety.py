@@ -240,7 +240,8 @@ def _still(state: State, mode: Mode, reason: str, active: bool) -> State:
     return replace(
         state,
         mode=mode,
-        reason=reason if mode is not state.mode or not state.reason else state.reason,
+        # Whoever stays damped stays so for the reason that there was.
+        reason=state.reason if mode is Mode.DAMP else reason,
         active=active,
         asked_ns=None,
         valid_until_ns=0,
