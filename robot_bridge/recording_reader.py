@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -131,16 +132,18 @@ class _Whole:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._size = os.fstat(file.fileno()).st_size
         self.position = 0
 
     def read(self, size: int) -> bytes:
+        # Before any memory is asked for: a damaged length may be any number.
+        if size > self._size - self.position:
+            raise EOFError(
+                f"what begins at byte {self.position} of {self._size} is not whole, and there is "
+                "no summary: the bridge was killed, or still writes"
+            )
         data = self._file.read(size)
         self.position += len(data)
-        if len(data) < size:
-            raise EOFError(
-                f"it ends at byte {self.position} without a summary: the bridge was killed, or "
-                "still writes"
-            )
         return data
 
     def close(self) -> None:
