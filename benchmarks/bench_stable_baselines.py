@@ -1,0 +1,123 @@
+"""Somebody else's learner on our environments: stable-baselines3's SAC and PPO, as they come.
+
+    python -m benchmarks.bench_stable_baselines
+
+Each learner meets one task of a family through `gymnasium.make`, with nothing of ours but the
+environment, and is judged before and after by its mean return over EPISODES episodes. A few
+minutes are not enough to master a task: what counts is that it improves.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from benchmarks.results import record
+from sim.gym import env_id
+
+EPISODES = 10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One learner on one task.
+
+    task: values that replace the nominal ones. steps: of training, in control periods.
+    """
+
+    learner: str
+    family: str
+    task: dict[str, float | str]
+    steps: int
+
+
+JOBS = (
+    Job("PPO", "point-sparse", {"angle": 1.0}, 30_000),
+    Job("SAC", "point-sparse", {"angle": 1.0}, 3_000),
+    Job("PPO", "cheetah-dir", {"direction": "forward"}, 60_000),
+    Job("SAC", "cheetah-vel", {"velocity": 1.0}, 5_000),
+)
+LEARNERS: dict[str, type[PPO] | type[SAC]] = {"PPO": PPO, "SAC": SAC}
+
+
+class OneTask(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment whose every episode is on the same task."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], task: dict[str, float | str]) -> None:
+        super().__init__(env)
+        self._options = {"task": task}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=seed, options=self._options)
+
+
+def make(job: Job) -> OneTask:
+    return OneTask(gymnasium.make(env_id(job.family)), job.task)
+
+
+def mean_return(learner: BaseAlgorithm, job: Job, seed: int) -> float:
+    """Of EPISODES episodes without exploration."""
+    env, returns = make(job), []
+    for episode in range(EPISODES):
+        observation, _ = env.reset(seed=seed + episode)
+        total, over = 0.0, False
+        while not over:
+            action, _ = learner.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total += float(reward)
+            over = terminated or truncated
+        returns.append(total)
+    env.close()
+    return float(np.mean(returns))
+
+
+def train(job: Job, seed: int) -> tuple[float, float, float]:
+    """Mean return before and after, and the seconds in between."""
+    env = make(job)
+    learner = LEARNERS[job.learner]("MlpPolicy", env, seed=seed, device="cpu")
+    before = mean_return(learner, job, seed)
+    start = time.perf_counter()
+    learner.learn(job.steps)
+    seconds = time.perf_counter() - start
+    after = mean_return(learner, job, seed)
+    env.close()
+    return before, after, seconds
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for job in JOBS:
+        before, after, seconds = train(job, SEED)
+        task = ", ".join(f"{k} {v}" for k, v in job.task.items())
+        parameters = {
+            "learner": job.learner,
+            "family": job.family,
+            "task": task,
+            "steps": job.steps,
+        }
+        for metric, value, unit in (
+            ("return before", before, "1"),
+            ("return after", after, "1"),
+            ("seconds", seconds, "s"),
+        ):
+            record("stable_baselines", metric, value, unit, parameters, SEED)
+        if after <= before:
+            raise SystemExit(f"{job.learner} on {job.family}: {before:g} to {after:g}")
+
+
+if __name__ == "__main__":
+    main()
