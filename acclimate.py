@@ -20,6 +20,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "make, list and revoke the keys of bridge and peers",
     ),
     "bridge": ("robot_bridge.daemon:main", "serve a bundle to robots"),
+    "model": (
+        "robot_bridge.operator_command:model",
+        "load, swap and roll back a bridge's model, or say how it fares",
+    ),
+    "belief": (
+        "robot_bridge.operator_command:belief",
+        "keep, restore and forget a robot's belief",
+    ),
     "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),
     "replay": ("robot_bridge.replay_command:main", "play a recording again, bit by bit"),

@@ -1,13 +1,13 @@
-"""OperatorClient: asks for episodes on a connected robot, and hears how they went."""
+"""OperatorClient: asks for episodes, stops, models and beliefs, and hears what became of it."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from robot_bridge.codec import Frame, decode_message
+from robot_bridge.codec import Frame, decode_message, encode
 from robot_bridge.errors import BridgeError, RobotLost
 from robot_bridge.link import Link
 from robot_bridge.messages import (
@@ -23,8 +23,11 @@ from robot_bridge.messages import (
     Stop,
     Welcome,
 )
+from robot_bridge.operator_messages import BeliefRequest, ModelRequest, Reply, Status
 
 CONNECT = 10.0  # [s]
+ANSWER = 10.0  # that a bridge gets to answer a request [s]
+LOADING = 120.0  # that it gets to load a model, at low priority [s]
 GLANCE = 0.2  # between looks at the bridge's signs of life [s]
 # Events after which the robot will not finish its episode.
 ENDINGS = ("robot_lost", "robot_left", "episode_cut", STOPPED)
@@ -44,6 +47,7 @@ class OperatorClient:
         # What this operator knows of stops: the bridge's latest number, and each robot's own.
         self._stop = 0
         self._latches: dict[str, int] = {}
+        self._number = 0  # of the latest request
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]. Raises BridgeLost when nobody answers."""
@@ -107,6 +111,67 @@ class OperatorClient:
         known = self._latches
         latch = known.get(robot, 0) if robot else max(known.values(), default=0)
         self._link.send(Release(robot, self._stop, latch))
+
+    def load_model(self, path: str, timeout: float = LOADING) -> str:
+        """Load and verify the bundle at a path of the bridge's machine, beside the one that serves;
+        returns what the bridge says. Raises BridgeError with its reason, BridgeLost."""
+        return self._ask(ModelRequest(self._next(), "load", path), timeout)
+
+    def swap_model(self, when: Literal["now", "episode"] = "episode") -> str:
+        """Let the loaded model act: at once, or from each robot's next episode on."""
+        return self._ask(ModelRequest(self._next(), "swap", when=when))
+
+    def rollback_model(self) -> str:
+        """Let the model before act again, at once, with what it believed."""
+        return self._ask(ModelRequest(self._next(), "rollback"))
+
+    def keep_belief(self, robot: str = "") -> str:
+        """Keep a robot's belief as it is, to go back to."""
+        return self._ask(BeliefRequest(self._next(), robot, "keep"))
+
+    def restore_belief(self, number: int, robot: str = "") -> str:
+        """Go back to the kept belief of that number; see `status`."""
+        return self._ask(BeliefRequest(self._next(), robot, "restore", number))
+
+    def forget_belief(self, robot: str = "") -> str:
+        """Go back to the prior."""
+        return self._ask(BeliefRequest(self._next(), robot, "forget"))
+
+    def status(self, timeout: float = ANSWER) -> Status:
+        """How the bridge fares. Raises BridgeError when it does not say so within timeout [s]."""
+        self._link.tell(encode(Kind.STATUS, session=self._link.session))
+        return decode_message(self._await(Kind.STATUS, timeout), Status)
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _ask(self, request: ModelRequest | BeliefRequest, timeout: float = ANSWER) -> str:
+        self._link.send(request)
+        deadline = time.monotonic() + timeout
+        while True:
+            frame = self._await(Kind.REPLY, deadline - time.monotonic())
+            reply = decode_message(frame, Reply)
+            # An older one is the answer to a request that was given up.
+            if reply.number == request.number:
+                if not reply.done:
+                    raise BridgeError(reply.text)
+                return reply.text
+
+    def _await(self, kind: Kind, timeout: float) -> Frame:
+        """The next frame of one kind, others heeded meanwhile."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            frame = self._link.receive(min(GLANCE, left))
+            if frame is None:
+                self._link.check_alive()
+            elif frame.kind is kind:
+                return frame
+            elif frame.kind is Kind.EVENT:
+                self._learn(frame)
+            else:
+                self._heed(frame)
+        raise BridgeError(f"no {kind.name} from the bridge in time")
 
     def close(self) -> None:
         """Say goodbye and let go of the socket."""

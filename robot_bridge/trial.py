@@ -60,9 +60,9 @@ def run(
     Raises TrialError for the folder, BridgeLost and RobotLost when one of them is gone; the
     episodes until then are kept.
     """
+    # Before anything moves: a trial that cannot be written need not run.
+    check_free(settings.out, settings.overwrite)
     with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
-        # Before anything moves: a trial that cannot be written need not run.
-        check_free(settings.out, settings.overwrite)
         welcome = operator.connect(settings.wait)
         robot = operator.wait_robot(settings.robot, settings.wait)
         if settings.release:
