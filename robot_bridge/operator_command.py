@@ -16,14 +16,21 @@ EVENTS = 10  # shown
 
 def model(argv: list[str]) -> int:
     """`acclimate model load|swap|rollback|status`; returns its exit code. Raises BridgeError."""
-    parser = _parser("model", "Load, swap and roll back the model of a bridge that runs.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    load = actions.add_parser("load", help="read and verify a bundle beside the one that serves")
+    text = "Load, swap and roll back the model of a bridge that runs."
+    parser = argparse.ArgumentParser(prog="acclimate model", description=text)
+    actions, shared = parser.add_subparsers(dest="action", required=True), [_shared()]
+    load = actions.add_parser(
+        "load", help="read and verify a bundle beside the one that serves", parents=shared
+    )
     load.add_argument("path", type=Path, help="folder or .zip, on the bridge's machine")
-    swap = actions.add_parser("swap", help="let the loaded model act from the next episode on")
+    swap = actions.add_parser(
+        "swap", help="let the loaded model act from the next episode on", parents=shared
+    )
     swap.add_argument("--now", action="store_true", help="in the midst of an episode, too")
-    actions.add_parser("rollback", help="let the model before act again, at once")
-    status = actions.add_parser("status", help="models, robots, beliefs, latencies, last events")
+    actions.add_parser("rollback", help="let the model before act again, at once", parents=shared)
+    status = actions.add_parser(
+        "status", help="models, robots, beliefs, latencies, last events", parents=shared
+    )
     status.add_argument("--json", action="store_true", help="print the message itself")
     chosen = parser.parse_args(argv)
     with _connected(chosen) as operator:
@@ -41,14 +48,16 @@ def model(argv: list[str]) -> int:
 
 def belief(argv: list[str]) -> int:
     """`acclimate belief list|keep|restore|forget`; returns its exit code. Raises BridgeError."""
-    parser = _parser("belief", "Keep, restore and forget what a robot has learnt.")
-    parser.add_argument("--robot", default="", help="its name; the only one connected by default")
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="the beliefs that each robot can go back to")
-    actions.add_parser("keep", help="keep the belief as it is")
-    restore = actions.add_parser("restore", help="go back to a kept belief")
+    text = "Keep, restore and forget what a robot has learnt."
+    parser = argparse.ArgumentParser(prog="acclimate belief", description=text)
+    common = _shared()
+    common.add_argument("--robot", default="", help="its name; the only one connected by default")
+    actions, shared = parser.add_subparsers(dest="action", required=True), [common]
+    actions.add_parser("list", help="the beliefs that each robot can go back to", parents=shared)
+    actions.add_parser("keep", help="keep the belief as it is", parents=shared)
+    restore = actions.add_parser("restore", help="go back to a kept belief", parents=shared)
     restore.add_argument("number", type=int, help="of the belief, from `acclimate belief list`")
-    actions.add_parser("forget", help="back to the prior")
+    actions.add_parser("forget", help="back to the prior", parents=shared)
     chosen = parser.parse_args(argv)
     with _connected(chosen) as operator:
         if chosen.action == "list":
@@ -64,8 +73,9 @@ def belief(argv: list[str]) -> int:
     return 0
 
 
-def _parser(command: str, text: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"acclimate {command}", description=text)
+def _shared() -> argparse.ArgumentParser:
+    """What every action takes."""
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--endpoint", default="local", help="of the bridge (default: local)")
     parser.add_argument("--keys", type=Path, help="for tcp: folder of keys, or one certificate")
     return parser
@@ -120,8 +130,8 @@ def _robot(robot: RobotStatus) -> list[str]:
     episode = f"step {robot.step}" if robot.episode == "open" else f"episode {robot.episode}"
     clock = " in simulated time" if robot.simulated_time else ""
     lines = [
-        f"robot {robot.name}  {robot.mode or 'not heard yet'}, {episode}, {robot.rate:.1f}/s{clock}, "
-        f"{robot.late:.0%} late, heard {robot.quiet:.1f} s ago",
+        f"robot {robot.name}  {robot.mode or 'not heard yet'}, {episode}, {robot.rate:.1f}/s{clock}"
+        f", {robot.late:.0%} late, heard {robot.quiet:.1f} s ago",
         f"  model   {robot.digest[:12]}"
         + (f", then {robot.next_digest[:12]}" if robot.next_digest else ""),
         f"  belief  version {robot.belief.version} of {robot.count} transitions, "
