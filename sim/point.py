@@ -1,9 +1,8 @@
 """Point-sparse: find a goal on a half circle that only tells when one stands on it.
 
-As PEARL was published on (Rakelly et al. 2019, section 6.3; its code calls it sparse-point-robot)
-and, over a quarter of the distance, MAESN (Gupta et al. 2018). A point in the plane starts at the
-circle's centre. Critics see the distance to the goal; the context and the judge see a reward only
-inside the goal's radius. Differences are listed in docs/tasks.md.
+As PEARL was published on (Rakelly et al. 2019; its code calls it sparse-point-robot). A point in the
+plane starts at the circle's centre. Critics see the distance to the goal; the context and the judge
+see a reward only inside the goal's radius. Differences are listed in docs/tasks.md.
 """
 
 from __future__ import annotations
