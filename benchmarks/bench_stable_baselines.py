@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,6 @@ import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from benchmarks.results import record
 from sim.gym import env_id
@@ -69,15 +69,14 @@ def make(job: Job) -> OneTask:
     return OneTask(gymnasium.make(env_id(job.family)), job.task)
 
 
-def mean_return(learner: BaseAlgorithm, job: Job, seed: int) -> float:
-    """Of EPISODES episodes without exploration."""
+def mean_return(act: Callable[[np.ndarray], np.ndarray], job: Job, seed: int) -> float:
+    """Of EPISODES episodes under actions act(observation)."""
     env, returns = make(job), []
     for episode in range(EPISODES):
         observation, _ = env.reset(seed=seed + episode)
         total, over = 0.0, False
         while not over:
-            action, _ = learner.predict(observation, deterministic=True)
-            observation, reward, terminated, truncated, _ = env.step(action)
+            observation, reward, terminated, truncated, _ = env.step(act(observation))
             total += float(reward)
             over = terminated or truncated
         returns.append(total)
@@ -89,11 +88,16 @@ def train(job: Job, seed: int) -> tuple[float, float, float]:
     """Mean return before and after, and the seconds in between."""
     env = make(job)
     learner = LEARNERS[job.learner]("MlpPolicy", env, seed=seed, device="cpu")
-    before = mean_return(learner, job, seed)
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        """Without exploration."""
+        return learner.predict(observation, deterministic=True)[0]
+
+    before = mean_return(act, job, seed)
     start = time.perf_counter()
     learner.learn(job.steps)
     seconds = time.perf_counter() - start
-    after = mean_return(learner, job, seed)
+    after = mean_return(act, job, seed)
     env.close()
     return before, after, seconds
 
