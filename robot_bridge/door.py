@@ -26,15 +26,18 @@ HANDSHAKE_MS = 2000
 GLANCE_MS = 200  # between looks at the folder of keys
 # Times of a folder are as coarse as the kernel's tick: a second change within it may not show [s].
 RACY = 1.0
+REREAD = 0.1  # and so they are read again, so often [s]
 CONNECTIONS = 256  # in all
 STRANGERS = 32  # of them, those that have not said anything yet
 BAN = 10.0  # of a key whose holder sends garbage [s]
 AGAIN = 10.0  # before the same refusal is told again [s]
+EVENTS = 1000  # of connections looked at before whoever knocks is answered
 TOLD = 256  # refusals remembered for that
 
-_ENDED = zmq.Event.DISCONNECTED
-_FAILED = (
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+_EVENTS = (
+    zmq.Event.ACCEPTED
+    | zmq.Event.DISCONNECTED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
@@ -66,9 +69,9 @@ class Door:
         self._told: dict[str, float] = {}
         self._banned: dict[str, float] = {}
         self._open: dict[int, Connection] = {}  # in the order in which they came
-        self._spoken: set[int] = set()
+        self._spoken: dict[int, Connection] = {}
         self._refresh()
-        self._monitor = server.get_monitor_socket(zmq.Event.ACCEPTED | _ENDED | _FAILED)
+        self._monitor = server.get_monitor_socket(_EVENTS)
         self._zap = context.socket(zmq.REP)
         self._zap.set(zmq.LINGER, 0)
         self._zap.bind(ZAP)
@@ -85,9 +88,9 @@ class Door:
                 break
         return found
 
-    def spoke(self, descriptor: int) -> None:
+    def spoke(self, connection: Connection) -> None:
         """A frame came through this connection: its holder is no stranger."""
-        self._spoken.add(descriptor)
+        self._spoken[connection.descriptor] = connection
 
     def ban(self, public: str) -> None:
         """Let this key not in for BAN seconds."""
@@ -146,47 +149,60 @@ class Door:
         return public, ""
 
     def _watch(self) -> None:
-        message = recv_monitor_message(self._monitor, zmq.NOBLOCK)
-        event, descriptor = message["event"], int(message["value"])
-        if event == zmq.Event.ACCEPTED:
-            self._spoken.discard(descriptor)
-            self._open.pop(descriptor, None)
+        # All that has happened, before anything is made of it: a number whose connection ended
+        # may belong to another one by now.
+        arrived: dict[int, None] = {}
+        for _ in range(EVENTS):
+            if not self._monitor.poll(0):
+                break
+            message = recv_monitor_message(self._monitor)
+            event, descriptor = message["event"], int(message["value"])
+            if event == zmq.Event.ACCEPTED:
+                arrived[descriptor] = None
+            elif event == zmq.Event.DISCONNECTED:
+                arrived.pop(descriptor, None)
+                self._open.pop(descriptor, None)
+            elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:
+                # An unknown key was told by ZAP already.
+                self._refuse(
+                    "a handshake without CURVE, for another bridge's key, or not finished within "
+                    f"{HANDSHAKE_MS / 1000:g} s"
+                )
+        for descriptor in arrived:
             connection = Connection.of(descriptor)
+            self._open.pop(descriptor, None)
             if connection is not None:
                 self._open[descriptor] = connection
-                self._make_room(connection)
-        elif event == _ENDED:
-            self._open.pop(descriptor, None)
-            self._spoken.discard(descriptor)
-        elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:
-            # An unknown key was told by ZAP already.
-            self._refuse(
-                "a handshake without CURVE, for another bridge's key, or not finished within "
-                f"{HANDSHAKE_MS / 1000:g} s"
-            )
+        if len(self._open) > CONNECTIONS or len(self._strangers()) > STRANGERS:
+            self._make_room()
 
-    def _make_room(self, newest: Connection) -> None:
-        if len(self._open) <= CONNECTIONS and len(self._strangers()) <= STRANGERS:
-            return
+    def _make_room(self) -> None:
         # An end may have been missed: libzmq drops events that pile up.
-        self._open = {
-            number: connection for number, connection in self._open.items() if connection.alive()
-        }
-        strangers = self._strangers()
-        if len(strangers) > STRANGERS:
-            oldest = strangers[0]
+        for known in (self._open, self._spoken):
+            # A copy: the loop may add to one of them meanwhile.
+            for number, connection in list(known.items()):
+                if not connection.alive():
+                    known.pop(number, None)
+        for stranger in self._strangers()[:-STRANGERS]:
             self._refuse(
-                f"{oldest.host}: more than {STRANGERS} connections without a word; the oldest is "
-                "closed",
-                "too many strangers",
+                f"{stranger.host}: more than {STRANGERS} connections without a word; the oldest "
+                "are closed",
+                "strangers",
             )
-            oldest.shut()
-        elif len(self._open) > CONNECTIONS:
-            self._refuse(f"{newest.host}: {CONNECTIONS} connections are open", "too many")
-            newest.shut()
+            self._close(stranger)
+        for newest in list(self._open.values())[CONNECTIONS:]:
+            self._refuse(f"{newest.host}: {CONNECTIONS} connections are open", "connections")
+            self._close(newest)
+
+    def _close(self, connection: Connection) -> None:
+        connection.shut()
+        self._open.pop(connection.descriptor, None)
 
     def _strangers(self) -> list[Connection]:
-        return [self._open[number] for number in self._open if number not in self._spoken]
+        # By connection, not by number: the loop may hear a peer before we hear that it is there.
+        return [
+            open_ for open_ in self._open.values() if self._spoken.get(open_.descriptor) != open_
+        ]
 
     def _refresh(self) -> None:
         """Read the keys anew if their folder may have changed."""
@@ -194,7 +210,7 @@ class Door:
         try:
             info = (self._folder / CLIENTS).stat()
             stamp = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
-            racy = self._read_at - info.st_mtime < RACY
+            racy = self._read_at - info.st_mtime < RACY and not 0 <= now - self._read_at < REREAD
         except OSError:
             stamp, racy = (), False
         if stamp == self._stamp and not racy and self._read_at:

@@ -21,6 +21,8 @@ from robot_bridge.errors import EndpointError
 
 # What the kernel takes for a socket's path, its final zero included.
 PATH_BYTES = 107
+# What CURVE adds to a frame: command name, nonce, authenticator, flags. The bound is on the sum.
+CURVE_BYTES = 8 + 8 + 16 + 1
 LOCAL = "local"
 _HOST = r"\*|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
 _TCP = re.compile(rf"tcp://({_HOST}):(\d{{1,5}})")

@@ -58,7 +58,7 @@ class Link:
         # new bridge knows no session of the old one. ZMQ_IMMEDIATE would keep it from waiting, but
         # also throws away what arrived just before the connection broke, a stop for one.
         self._socket.set(zmq.SNDHWM, WAITING)
-        self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES)
+        self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES + endpoints.CURVE_BYTES)
         self._fate: zmq.Socket | None = None
         self._whose = ""
         try:

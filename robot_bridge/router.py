@@ -12,7 +12,7 @@ import zmq
 from robot_bridge.codec import FRAME_BYTES
 from robot_bridge.connection import Connection
 from robot_bridge.door import Door
-from robot_bridge.endpoint import Address, ipc_path
+from robot_bridge.endpoint import CURVE_BYTES, Address, ipc_path
 from robot_bridge.keys import Role, folder_of
 
 # A peer whose machine or process hangs is noticed by libzmq itself, on a thread of its own [ms].
@@ -61,7 +61,7 @@ class Router:
         # A peer that is gone is an error to hear of, not a message to lose.
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         # Refused from the length alone, before memory is set aside for it.
-        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES)
+        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES + CURVE_BYTES)
         self._socket.set(zmq.RCVHWM, WAITING)
         self._socket.set(zmq.SNDHWM, WAITING)
         self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
@@ -179,12 +179,13 @@ class Router:
                 for name, guest in self._guests.items()
                 if guest.connection is not None and guest.connection.alive()
             }
-        descriptor = int(frame.get(zmq.SRCFD))
+        connection = Connection.of(int(frame.get(zmq.SRCFD)))
         public = ""
         if self._door is not None:
             public = str(frame.get("User-Id"))
-            self._door.spoke(descriptor)
-        guest = Guest(public, Connection.of(descriptor), at=time.monotonic())
+            if connection is not None:
+                self._door.spoke(connection)
+        guest = Guest(public, connection, at=time.monotonic())
         self._guests[address] = guest
         return guest
 
