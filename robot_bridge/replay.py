@@ -120,16 +120,17 @@ class RobotReplay:
                 number, row = item
                 if self._number >= 0 and number != self._number + 1:
                     self._lost = MISSED
-                if isinstance(row, StepRow) and not self._lost and not self._taught(row):
-                    if not final and len(self._waiting) < AHEAD:
-                        return
-                    self._lost = NO_LESSON
+                patient = not final and len(self._waiting) < AHEAD
+                if patient and not self._lost and not self._taught(row):
+                    return
                 self._number = number
                 self._play(row)
             self._waiting.popleft()
 
-    def _taught(self, row: StepRow) -> bool:
-        """Whether every lesson that this step stands on has been read."""
+    def _taught(self, row: Told) -> bool:
+        """Whether every lesson that this row stands on has been read."""
+        if not isinstance(row, StepRow):
+            return True
         last = max(row.latent_version, row.belief_version)
         if self._version >= last or None in self._lessons:
             return True

@@ -236,6 +236,8 @@ def test_a_full_disk_costs_rows_and_nothing_else(bundle, tmp_path, monkeypatch):
     assert told[0][0] == "recording_failed"
     assert "No space left on device" in told[0][1]
     assert str(recorder.path) in told[0][1]
+    motion.episode(30)
+    wait_for(lambda: not recorder._queue)
     # What was whole stays whole, and a file without anything does not stay.
     kept = salvage(recorder.path)
     assert len(kept["/arm/step"]) == 31
@@ -249,13 +251,14 @@ def test_a_full_disk_costs_rows_and_nothing_else(bundle, tmp_path, monkeypatch):
     recorder.close()
     (second,) = set(tmp_path.iterdir()) - {recorder.path}
     ((_, loss),) = rows(second, "/recorder")
-    steps = rows(second, "/arm/step")
-    lost = [s.sequence for s in motion.steps[31:] if s.sequence < steps[0][1]["sequence"]]
     assert "No space left" in loss["reason"]
-    # Of each lost episode also its state, its end, and a lesson for every command.
-    assert loss["lost"] >= len(lost) >= 31
-    # The numbers show where: three episodes of a state, 31 steps and an end.
-    assert steps[-1][0] == 3 * 33 - 2
+    # Each episode has a state, 31 steps, an end, and a lesson for every command.
+    topics = ("state", "step", "end", "adaptation")
+    written = {topic: rows(second, f"/arm/{topic}") for topic in topics}
+    assert loss["lost"] == 3 * 63 - sum(map(len, written.values()))
+    assert loss["lost"] >= 63
+    # The numbers show where.
+    assert written["step"][-1][0] == 4 * 33 - 2
 
 
 def test_a_slow_disk_holds_up_nobody(bundle, tmp_path, monkeypatch):

@@ -16,7 +16,10 @@ from robot_bridge.replay_command import replay
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("b") / "tiny", hold=3)
+    made = tiny_bundle.write(tmp_path_factory.mktemp("b") / "tiny", hold=3)
+    # A rate that holds commands back, so that each depends on the one before.
+    tiny_bundle.edit_manifest(made, lambda m: m["limits"][0].update(low=-0.01, high=0.01))
+    return made
 
 
 @pytest.fixture(scope="module")
