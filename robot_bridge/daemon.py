@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +21,7 @@ from robot_bridge import realtime
 from robot_bridge.belief_store import BeliefStore
 from robot_bridge.errors import CodecError
 from robot_bridge.interrupt import Interrupt
+from robot_bridge.journal import Journal, Log
 from robot_bridge.limits import Limits
 from robot_bridge.metrics import Metrics
 from robot_bridge.operator_messages import StageStatus
@@ -78,6 +78,7 @@ class Daemon:
 
     taps: told of every step, transition and event after the answer has gone, and closed with it.
     stages: how long each stage of the work takes, for operators that ask; must return at once.
+    log: where events are written; stderr if none.
     Raises LimitError for a bundle whose limits nothing can keep, EndpointError, StateError.
     """
 
@@ -87,6 +88,7 @@ class Daemon:
         settings: BridgeSettings,
         taps: Sequence[Tap] = (),
         stages: Callable[[], Sequence[StageStatus]] = tuple,
+        log: Log | None = None,
     ) -> None:
         manifest = bundle.manifest
         # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
@@ -106,7 +108,7 @@ class Daemon:
             self._router.send,
             settings.seed,
             settings.validity * period_ns,
-            log,
+            log or Journal(),
             self._taps,
             settings.mode == "shadow",
             self._router,
@@ -154,20 +156,12 @@ def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
     return PolicyBundle.load(path, (settings.provider,), signers)
 
 
-def log(line: str) -> None:
-    """One line for the journal."""
-    print(f"bridge: {line}", file=_outlet(), flush=True)
-
-
-@cache
-def _outlet() -> Outlet:
-    return Outlet(STDERR)
-
-
 def main(argv: list[str]) -> int:
     """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0."""
     settings = compose("robot_bridge/bridge", BridgeSettings, argv, __doc__ or "")
     claim(STDERR)
+    outlet = Outlet(STDERR)
+    log = Journal(outlet)
     bundle = open_bundle(settings.bundle, settings)
     # From here on a signal is a request: whatever is bound will be unbound.
     interrupt = Interrupt()
@@ -190,18 +184,24 @@ def main(argv: list[str]) -> int:
     recorders = [McapRecorder(settings.record, bundle)] if settings.record else []
     service = Service()
     try:
-        daemon = Daemon(bundle, settings, [metrics, *recorders])
+        daemon = Daemon(bundle, settings, [metrics, *recorders], metrics.stages, log)
     except BaseException:
         for recorder in recorders:
             recorder.close()
         raise
     try:
         log(
-            f"serving {manifest.name} ({bundle.digest[:12]}, {manifest.control_period:g} s, "
-            f"{settings.provider}) at {daemon.endpoint}, {settings.mode}"
+            "serving",
+            bundle=manifest.name,
+            digest=bundle.digest[:12],
+            period_s=f"{manifest.control_period:g}",
+            provider=settings.provider,
+            endpoint=daemon.endpoint,
+            mode=settings.mode,
+            loop=settings.loop,
         )
         for recorder in recorders:
-            log(f"recording to {recorder.path}")
+            log("recording", path=recorder.path)
         if settings.lock_memory:
             realtime.lock_memory()
         if settings.core is not None:
@@ -209,6 +209,7 @@ def main(argv: list[str]) -> int:
         service.ready(f"{manifest.name} at {daemon.endpoint}")
         daemon.run(lambda: bool(interrupt), Rhythm(settings.loop == "polling", service))
     except BaseException as error:
+        log("fault", repr(error))
         service.stopping(f"fault: {error!r}")
         daemon.close(f"fault: {error!r}")
         raise
@@ -217,5 +218,6 @@ def main(argv: list[str]) -> int:
     daemon.close(reason)
     if exporter is not None:
         exporter.close()
-    _outlet().finish(LAST_WORDS)
+    log("closed", reason)
+    outlet.finish(LAST_WORDS)
     return interrupt.exit_code

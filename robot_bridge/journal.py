@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TextIO
+from typing import Protocol
 
 # Read as they stand; everything else is quoted, so that no text from outside can begin a new line
 # or a field of its own.
@@ -25,30 +25,48 @@ class Level(IntEnum):
 
 
 # Whatever is not named here is information.
-LEVELS: Mapping[str, Level] = {
-    "fault": Level.ERROR,
-    "policy_failed": Level.ERROR,
-    "tap_failed": Level.ERROR,
-    "robot_fault": Level.ERROR,
-    "robot_stopped": Level.WARNING,
-    "robot_lost": Level.WARNING,
-    "adaptation_problem": Level.WARNING,
-    "observation_invalid": Level.WARNING,
-    "frame_refused": Level.WARNING,
-    "refused": Level.WARNING,
-    "sequence_repeated": Level.WARNING,
-    "episode_cut": Level.WARNING,
-    "stop": Level.WARNING,
-    "released": Level.NOTICE,
-    "serving": Level.NOTICE,
-    "closed": Level.NOTICE,
+_NAMES = {
+    Level.ERROR: """
+        answer_failed bridge_fault door_failed fault policy_failed rate_lost recording_failed
+        robot_fault tap_failed
+    """,
+    Level.WARNING: """
+        adaptation_late adaptation_problem belief_file_problem belief_not_kept belief_refused
+        episode_cut frame_refused guard_outside key_unreadable model_refused no_episode
+        observation_invalid peer_expelled peer_refused rate_slipping recording_gap refused
+        release_refused robot_lost robot_silent robot_stopped sequence_repeated state_not_recorded
+        stop_given
+    """,
+    Level.NOTICE: """
+        belief_restored closed guard_inside key_revoked model_serves model_swapped recording
+        recording_resumed released robot_released serving
+    """,
 }
+LEVELS: Mapping[str, Level] = {
+    name: level for level, names in _NAMES.items() for name in names.split()
+}
+
+
+class Log(Protocol):
+    """Where one event after the other is written."""
+
+    def __call__(self, event: str, text: str = "", **fields: object) -> None: ...
+
+
+class Stream(Protocol):
+    """What a log is written to: sys.stderr, or an `Outlet`."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def fileno(self) -> int: ...
 
 
 class Journal:
     """Writes lines to a stream; with priorities where systemd's journal reads it."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: Stream | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._prioritised = _is_journal(self._stream)
 
@@ -61,7 +79,9 @@ class Journal:
                 line += f" {name}={_plain(str(value))}"
         if self._prioritised:
             line = f"<{LEVELS.get(event, Level.INFO).value}>{line}"
-        print(line, file=self._stream, flush=True)
+        # In one piece: another thread may write in between.
+        self._stream.write(line + "\n")
+        self._stream.flush()
 
 
 def _plain(value: str) -> str:
@@ -69,7 +89,7 @@ def _plain(value: str) -> str:
     return value if _BARE.fullmatch(value) and value.isascii() else json.dumps(value)
 
 
-def _is_journal(stream: TextIO) -> bool:
+def _is_journal(stream: Stream) -> bool:
     """Whether systemd connected this very stream to its journal (see systemd.exec, JOURNAL_STREAM);
     the variable alone is inherited by every child, wherever its output goes."""
     expected = os.environ.get("JOURNAL_STREAM", "")

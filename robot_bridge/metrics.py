@@ -14,7 +14,8 @@ import numpy as np
 
 from robot_bridge.histogram import Durations
 from robot_bridge.messages import Flag, Mode
-from robot_bridge.tap import AdaptationRecord, EventRecord, StepRecord
+from robot_bridge.operator_messages import StageStatus
+from robot_bridge.tap import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
 FOLD = 0.25  # between two foldings [s]
 TURNS = 120  # foldings in a while: `recent` covers the last 30 to 60 s
@@ -132,10 +133,13 @@ class Metrics:
     def event(self, record: EventRecord) -> None:
         self._news.append(lambda: self._happened(record.name, record.robot))
 
-    def clock(self, robot: str, offset_ns: int, round_trip_ns: int) -> None:
-        """What a robot's heartbeat says of its clock: the bridge's minus its own [ns]."""
+    def clock(self, record: ClockRecord) -> None:
         self._news.append(
-            lambda: self._know(robot, clock_offset_ns=offset_ns, round_trip_ns=round_trip_ns)
+            lambda: self._know(
+                record.robot,
+                clock_offset_ns=record.offset_ns,
+                round_trip_ns=record.round_trip_ns,
+            )
         )
 
     def close(self) -> None:
@@ -177,6 +181,14 @@ class Metrics:
                 self._problems,
                 self._dropped,
             )
+
+    def stages(self) -> list[StageStatus]:
+        """How long each stage took in the last 30 to 60 s, for a bridge's status; at once."""
+        return [
+            StageStatus(name, stage.count, *(value / 1e9 for value in stage.recent_ns.values()))
+            for name, stage in self.latest.stages.items()
+            if stage.count
+        ]
 
     def _stage(self, stage: Durations) -> StageReading:
         fractions = list(FRACTIONS.values())

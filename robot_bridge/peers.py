@@ -26,6 +26,7 @@ from robot_bridge.desk import Desk
 from robot_bridge.errors import BridgeError, CodecError, StateError, VersionError
 from robot_bridge.gate import Gate, OpenGate
 from robot_bridge.handshake import common_version, differences, spoken, welcome
+from robot_bridge.journal import Log
 from robot_bridge.messages import (
     OLDEST,
     PROTOCOL,
@@ -53,7 +54,7 @@ from robot_bridge.pace import PaceSettings
 from robot_bridge.peer import Peer
 from robot_bridge.robot import Answer, Robot
 from robot_bridge.stops import Stops
-from robot_bridge.tap import EventRecord, StepRecord
+from robot_bridge.tap import ClockRecord, EventRecord, StepRecord
 from robot_bridge.taps import Taps
 
 HEARTBEAT = 0.5  # between signs of life to every peer [s]
@@ -66,7 +67,7 @@ REASONS = 15  # of one refusal: even in four-byte characters they fit a frame
 
 
 class Peers:
-    """send(address, data): False when the peer is gone. log: one line for people. taps: who else
+    """send(address, data): False when the peer is gone. log: see `Journal`. taps: who else
     is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
     every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
     first was. stages: how long each stage of the work takes."""
@@ -77,7 +78,7 @@ class Peers:
         send: Callable[[bytes, bytes], bool],
         seed: int,
         validity_ns: int,
-        log: Callable[[str], None],
+        log: Log,
         taps: Taps | None = None,
         shadow: bool = False,
         gate: Gate | None = None,
@@ -160,7 +161,7 @@ class Peers:
             self._tell("frame_refused", peer.name, str(error), peer)
             self._weigh(address)
             return
-        self._log(f"frame_refused: from an unknown peer: {error}")
+        self._log("frame_refused", f"from an unknown peer: {error}")
         self._weigh(address)
         if isinstance(error, VersionError):
             self._refuse(address, [str(error)], error.version)
@@ -290,7 +291,7 @@ class Peers:
         elif hello.role == "robot" and hello.name in self.robots():
             problems.append(f"a robot named {hello.name!r} is connected already")
         if problems or agreed is None:
-            self._log(f"refused: {hello.role} {hello.name!r}: {'; '.join(problems)}")
+            self._log("refused", "; ".join(problems), **{hello.role: hello.name})
             self._refuse(address, problems, version)
             return
         robot = None
@@ -313,7 +314,7 @@ class Peers:
         self.send(peer, self._welcome(peer, agreed))
         if robot is not None and self._stops.standing(peer.name):
             robot.halt(f"stop {self._stops.concerning(peer.name)} stands")
-        self._log(f"connected: {hello.role} {hello.name!r}")
+        self._log("connected", **{hello.role: hello.name})
         if robot is not None:
             self._tell("robot_connected", hello.name, "ready for episodes", None)
             self._recall(robot)
@@ -413,6 +414,15 @@ class Peers:
     def _robot_heartbeat(self, peer: Peer, robot: Robot, frame: Frame) -> None:
         heartbeat = decode_message(frame, Heartbeat)
         peer.heartbeat = heartbeat
+        if heartbeat.clock_offset_ns is not None and heartbeat.round_trip_ns is not None:
+            self._taps.clock(
+                ClockRecord(
+                    peer.name,
+                    self._received_ns,
+                    heartbeat.clock_offset_ns,
+                    heartbeat.round_trip_ns,
+                )
+            )
         # Its own words may have been lost on the way; without the number nobody could release it.
         if self._stops.heard(peer.name, heartbeat.latch, heartbeat.stopped):
             text = f"it has stopped {heartbeat.latch} times by itself"
@@ -459,7 +469,7 @@ class Peers:
         if refusal:
             self._tell(RELEASE_REFUSED, peer.name, refusal, None)
             return
-        self._log(f"released: robot {peer.name!r} by operator {operator.name!r}")
+        self._log("released", robot=peer.name, operator=operator.name)
         self.send(peer, Release(peer.name, release.stop, release.latch))
         peer.robot.unhalt()
 
@@ -499,7 +509,7 @@ class Peers:
         if self._peers.pop(peer.address, None) is None:
             return
         if peer.robot is None:
-            self._log(f"left: operator {peer.name!r}")
+            self._log("left", operator=peer.name)
             for other in self._peers.values():
                 if other.operator is peer:
                     other.operator = None
@@ -512,7 +522,7 @@ class Peers:
         """An event, to the journal, to every operator and, where given, to the peer concerned."""
         event = Event(name, robot, text[:TEXT], number)
         self._recent.append(event)
-        self._log(f"{name}: robot {robot!r}: {text}")
+        self._log(name, text, robot=robot)
         for other in list(self._peers.values()):
             if other.robot is None or other is peer:
                 self.send(other, event)

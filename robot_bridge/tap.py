@@ -106,6 +106,17 @@ class EventRecord:
     text: str
 
 
+@dataclass(frozen=True)
+class ClockRecord:
+    """What a robot says of its clock: the bridge's minus its own, and the shortest round trip
+    lately. time_ns: the bridge's monotonic clock when it said so."""
+
+    robot: str
+    time_ns: int
+    offset_ns: int
+    round_trip_ns: int
+
+
 class Tap(Protocol):
     """Listens to a bridge. Called on the loop's thread (`adapted` on a worker's): each call must
     return within microseconds, must not raise, and must not keep the loop waiting for a disk."""
@@ -117,6 +128,13 @@ class Tap(Protocol):
     def event(self, record: EventRecord) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ClockTap(Tap, Protocol):
+    """A tap that wants to hear of clocks, twice a second from each robot. The same rules hold."""
+
+    def clock(self, record: ClockRecord) -> None: ...
 
 
 @runtime_checkable

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from robot_bridge.tap import (
     AdaptationRecord,
+    ClockRecord,
+    ClockTap,
     EndRecord,
     EventRecord,
     Recorder,
@@ -29,6 +31,7 @@ class Taps:
         # Replaced whole and never changed, so that a worker may go through it while the loop drops.
         self._taps = tuple(taps)
         self._recorders = tuple(tap for tap in taps if isinstance(tap, Recorder))
+        self._clocks = tuple(tap for tap in taps if isinstance(tap, ClockTap))
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def __bool__(self) -> bool:
@@ -50,6 +53,10 @@ class Taps:
     def event(self, record: EventRecord) -> None:
         """After the peers concerned have been told."""
         self._each(self._taps, lambda tap: tap.event(record))
+
+    def clock(self, record: ClockRecord) -> None:
+        """For those who ask: with every heartbeat that says how far apart the clocks are."""
+        self._each(self._clocks, lambda tap: tap.clock(record))
 
     def state(self, record: StateRecord) -> None:
         """For recorders alone; see StateRecord for when."""
@@ -75,7 +82,7 @@ class Taps:
     def close(self) -> None:
         """Close every tap that is left, whatever the others do."""
         self._each(self._taps, lambda tap: tap.close())
-        self._taps = self._recorders = ()
+        self._taps = self._recorders = self._clocks = ()
 
     def _each(self, taps: tuple[T, ...], call: Callable[[T], None]) -> None:
         for tap in taps:
@@ -85,4 +92,5 @@ class Taps:
             except Exception as error:
                 self._taps = tuple(other for other in self._taps if other is not tap)
                 self._recorders = tuple(other for other in self._recorders if other is not tap)
+                self._clocks = tuple(other for other in self._clocks if other is not tap)
                 self._problems.put(f"{type(tap).__name__} is no longer told anything: {error!r}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from robot_bridge.histogram import DIGITS, LONGEST_NS, Durations
 from robot_bridge.messages import Flag, Mode
 from robot_bridge.metrics import EVENTS, ROBOTS, TURNS, Metrics
-from robot_bridge.tap import AdaptationRecord, EventRecord, StepRecord
+from robot_bridge.tap import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
 PERIOD = 0.001
 PERIOD_NS = 1_000_000
@@ -110,7 +110,7 @@ def test_stages_modes_beliefs_and_events_are_told_apart():
     metrics.adapted(AdaptationRecord("arm", 0, 2_000, 70_000, 1))
     metrics.adapted(AdaptationRecord("arm", 0, 2_000, 70_000, 1, "not finite"))
     metrics.event(EventRecord(0, "robot_lost", "leg", ""))
-    metrics.clock("arm", -5_000_000, 90_000)
+    metrics.clock(ClockRecord("arm", 0, -5_000_000, 90_000))
     metrics.fold()
     reading = metrics.read()
     counts = {name: stage.count for name, stage in reading.stages.items()}

@@ -11,7 +11,7 @@ from robot_bridge.errors import BridgeError
 from robot_bridge.messages import Mode
 from robot_bridge.metrics import Metrics
 from robot_bridge.prometheus import EDGES_NS, PREFIX, Exporter
-from robot_bridge.tap import AdaptationRecord, EventRecord
+from robot_bridge.tap import AdaptationRecord, ClockRecord, EventRecord
 
 
 def scrape(port):
@@ -46,7 +46,7 @@ def test_what_was_measured_is_what_is_scraped(served):
     metrics.step(step())
     metrics.step(step(received=PERIOD_NS, mode=Mode.HOLD, version=7))
     metrics.adapted(AdaptationRecord("arm", 0, 1_000, 80_000, 1))
-    metrics.clock("arm", 2_500_000_000, 120_000)
+    metrics.clock(ClockRecord("arm", 0, 2_500_000_000, 120_000))
     metrics.fold()
     families = scrape(exporter.port)
     assert value(families, "robots") == 2

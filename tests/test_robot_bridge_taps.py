@@ -1,5 +1,7 @@
 """What taps are told, and that they cannot hurt whoever tells them."""
 
+import io
+
 import numpy as np
 import pytest
 import tiny_bundle
@@ -7,6 +9,7 @@ import tiny_bundle
 from adapt.bundle import PolicyBundle
 from robot_bridge import codec
 from robot_bridge.handshake import specs
+from robot_bridge.journal import Journal
 from robot_bridge.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
 from robot_bridge.peers import Peers
 from robot_bridge.taps import Taps
@@ -48,7 +51,7 @@ class Connected:
     def __init__(self, bundle, *taps):
         self.sent = []
         self.taps = Taps(taps)
-        self.peers = Peers(bundle, self._send, 0, 1, lambda line: None, self.taps)
+        self.peers = Peers(bundle, self._send, 0, 1, Journal(io.StringIO()), self.taps)
         manifest = bundle.manifest
         fields = specs(manifest.observation), specs(manifest.action)
         self.session = 0
