@@ -190,7 +190,7 @@ class MaesnAdapter(Adapter):
 
     def _learn(self, episodes: list[_Episode]) -> None:
         """One step on as many episodes as the graph takes. Raises LessonError, belief as before."""
-        returns = np.array([np.sum(e.rewards) for e in episodes])
+        returns = np.array([np.sum(self._counted(e)) for e in episodes])
         spread = float(returns.std())
         if not spread > LEAST_SPREAD * max(1.0, float(np.abs(returns).max())):
             raise LessonError(
@@ -209,6 +209,13 @@ class MaesnAdapter(Adapter):
         count = self._count + sum(len(e.rewards) for e in episodes)
         self._belief = self._adopt(mean, log_std, count, self._belief.version + 1)
 
+    def _counted(self, episode: _Episode) -> Float64:
+        """The episode's rewards (steps,), zero where they do not count."""
+        rewards = np.array(episode.rewards)
+        if self._spec.counted == "last":
+            rewards[:-1] = 0.0
+        return rewards
+
     def _fill(self, episodes: list[_Episode]) -> None:
         """Write the graph's inputs, padded with zeros."""
         spec, inputs = self._spec, self._step.inputs
@@ -225,7 +232,7 @@ class MaesnAdapter(Adapter):
             kept = episode.draws[:draws]
             latent[i, : len(kept)] = kept
             observation[i, :steps] = episode.observations
-            reward[i, :steps] = episode.rewards
+            reward[i, :steps] = self._counted(episode)
             mask[i, :steps] = 1.0
 
     def _bounded(self, mean: Float64, log_std: Float64) -> tuple[Float64, Float64]:

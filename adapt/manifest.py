@@ -85,13 +85,15 @@ class ContextSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LatentStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """MAESN's adaptation step, a graph of fixed size, and what bounds it on a robot.
 
-    episodes: of one step. horizon: T, control periods in the longest of them. step_sizes: (2 n_z),
+    counted: which of an episode's rewards make its return. episodes: of one step. horizon: T,
+        control periods in the longest of them. step_sizes: (2 n_z),
         of the belief's mean, then of its log standard deviation.
     max_kl: of the new belief from the old [nat]. max_norm: of the belief's mean from the prior's,
         in the prior's standard deviations. log_std_low, log_std_high: of the belief's log standard
         deviation less the prior's. max_reward: magnitude that no honest measurement exceeds.
     """
 
+    counted: Literal["every", "last"]
     episodes: Annotated[int, msgspec.Meta(ge=2, le=1000)]
     horizon: Annotated[int, msgspec.Meta(ge=2, le=100_000)]
     step_sizes: list[Positive]
@@ -102,18 +104,24 @@ class LatentStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_reward: Positive
 
 
+Quantity = Literal["position", "velocity", "effort", "workspace", "force", "rate"]
+
+
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """low and high [unit] bound `quantity` of the observation or action field named `field`.
 
-    A rate is the field's change from one control period to the next, divided by the period.
+    elements: which of the field's numbers; empty for all. A rate is their change from one control
+    period to the next, divided by the period; of an action, the change of the command, which
+    counts from 0 where a robot stood still.
     """
 
-    quantity: Literal["position", "velocity", "effort", "workspace", "force", "rate"]
+    quantity: Quantity
     field: Name
     low: float
     high: float
     unit: str
     reason: str
+    elements: list[Count] = []
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -255,11 +263,16 @@ def _problems(manifest: Manifest) -> list[str]:
     if manifest.algorithm == "pearl" and not context.capacity:
         problems.append("algorithm 'pearl' needs a context; context.capacity is 0")
     problems += _step_problems(manifest)
-    names = {field.name for field in (*manifest.observation, *manifest.action)}
+    sizes = {field.name: field.size for field in (*manifest.observation, *manifest.action)}
     for limit in manifest.limits:
-        if limit.field not in names:
+        if limit.field not in sizes:
             problems.append(
-                f"limit on {limit.field!r}: no such field; the fields are {', '.join(names)}"
+                f"limit on {limit.field!r}: no such field; the fields are {', '.join(sizes)}"
+            )
+        elif limit.elements and max(limit.elements) >= sizes[limit.field]:
+            problems.append(
+                f"limit on {limit.field!r}: element {max(limit.elements)}; it has "
+                f"{sizes[limit.field]}, counted from 0"
             )
         if not limit.low < limit.high:
             problems.append(

@@ -10,6 +10,8 @@ it are drawn to N(0, I), so that a new task can start from there.
 variant "latents", as released: on a new task only the belief moves. It is the default, because a
 robot then never runs a policy whose weights nobody has tested. variant "latents_and_policy", as
 the paper has it: the policy's weights take a gradient step as well.
+
+Unlike the published code, the step sizes are trained by Adam, not within the trust region.
 """
 
 from __future__ import annotations
@@ -46,9 +48,12 @@ class MaesnConfig:
     latent: size of z.
     hold: steps for which a latent is held; 0 for the episode. 1 is exploration by per-step noise.
     inner_reward: what adaptation climbs in training; "measured" is what it climbs on a robot.
+    counted: which of an episode's measured rewards make its return; "last" where the reward says
+        how far the task has come.
     episodes: in one adaptation step, and per task of one update.
     step_size: initial, of the belief's mean and log std, in standard deviations.
     policy_step_size: initial, of the policy's weights (variant "latents_and_policy").
+    size_learning_rate: Adam's, of the step sizes.
     kl_weight: of KL(belief before the step ‖ N(0, I)).
     trust_region: mean KL of actions in one update [nat].
     action_std: initial, before the tanh.
@@ -58,13 +63,15 @@ class MaesnConfig:
     latent: int = 2
     hold: int = 0
     inner_reward: Literal["dense", "measured"] = "dense"
+    counted: Literal["every", "last"] = "every"
     hidden: tuple[int, ...] = (100, 100)
     episodes: int = 20
     tasks_per_batch: int = 20
-    step_size: float = 0.5
+    step_size: float = 1.5
     policy_step_size: float = 0.05
+    size_learning_rate: float = 0.03
     kl_weight: float = 0.1
-    trust_region: float = 0.01
+    trust_region: float = 0.03
     damping: float = 1e-3
     discount: float = 0.99
     action_std: float = 0.6
@@ -138,6 +145,8 @@ class MaesnLearner:
             self.mean = torch.randn(tasks, self.n_z).requires_grad_()
         self.log_std = torch.zeros(tasks, self.n_z, requires_grad=True)
         self.sizes = StepSizes(self.n_z, config.step_size, config.policy_step_size)
+        # The sizes hardly show in the trust region's KL, whose damping would hold them still.
+        self.optimiser = torch.optim.Adam(self.sizes.parameters(), config.size_learning_rate)
         self.step = self._make_step()
         self.updates = 0
 
@@ -180,7 +189,8 @@ class MaesnLearner:
         per_task = len(episodes.mask) // n
         stepped: Weights = []
         for i in range(n):
-            weights = dict(self.policy.named_parameters()) if start is None else start[i]
+            weights: dict[str, Tensor] = {}
+            weights.update(self.policy.named_parameters() if start is None else start[i])
             if start is not None:
                 weights = {k: w.detach().requires_grad_() for k, w in weights.items()}
             rows = slice(i * per_task, (i + 1) * per_task)
@@ -210,10 +220,18 @@ class MaesnLearner:
 
         return act
 
-    def fit_beliefs(self, factors: Tensor) -> None:
-        """Start the training tasks' beliefs at their factors (tasks, n_f)."""
-        with torch.no_grad():
-            self.mean.copy_(factors)
+    def inner_reward(self, episodes: Episodes) -> Tensor:
+        """What adaptation climbs in training (N·E, T)."""
+        if self.config.inner_reward == "dense":
+            return episodes.reward
+        return self.measured(episodes)
+
+    def measured(self, episodes: Episodes) -> Tensor:
+        """What adaptation climbs on a robot (N·E, T)."""
+        if self.config.counted == "every":
+            return episodes.measured
+        following = F.pad(episodes.mask[:, 1:], (0, 1))
+        return episodes.measured * (1.0 - following)
 
     def update(self, index: Tensor, before: Episodes, after: Episodes) -> dict[str, float]:
         """One trust-region step.
@@ -227,7 +245,7 @@ class MaesnLearner:
         advantage = self._advantage(after, after.reward, n)
         mask, total = after.mask, after.mask.sum().clamp(min=1.0)
         old_density = _log_density(after.raw, after.mean, after.log_std)
-        inner = before.reward if c.inner_reward == "dense" else before.measured
+        inner = self.inner_reward(before)
 
         def objective() -> tuple[Tensor, Tensor]:
             mean, log_std = self.beliefs(index)
@@ -246,9 +264,12 @@ class MaesnLearner:
             kl = gaussian_kl(some.mean, some.log_std, new_mean, new_log_std)
             return (kl * some.mask).sum() / some.mask.sum().clamp(min=1.0)
 
-        report = trust_region_step(
-            self._parameters(), objective, curvature, c.trust_region, c.damping
-        )
+        self.optimiser.zero_grad()
+        loss, _ = objective()
+        loss.backward(inputs=list(self.sizes.parameters()))
+        parameters = [*self.policy.parameters(), self.mean, self.log_std]
+        report = trust_region_step(parameters, objective, curvature, c.trust_region, c.damping)
+        self.optimiser.step()
         self.updates += 1
         return self._report(report, index)
 
@@ -306,9 +327,6 @@ class MaesnLearner:
             "step_log_std": float(sizes[self.n_z :].mean()),
         }
 
-    def _parameters(self) -> list[Tensor]:
-        return [*self.policy.parameters(), *self.sizes.parameters(), self.mean, self.log_std]
-
     def modules(self) -> dict[str, nn.Module]:
         """What an evaluation needs."""
         return {"policy": self.policy, "sizes": self.sizes}
@@ -319,6 +337,7 @@ class MaesnLearner:
             "modules": {k: m.state_dict() for k, m in self.modules().items()},
             "mean": self.mean.detach().clone(),
             "log_std": self.log_std.detach().clone(),
+            "optimiser": self.optimiser.state_dict(),
             "updates": self.updates,
         }
 
@@ -328,6 +347,7 @@ class MaesnLearner:
         with torch.no_grad():
             self.mean.copy_(state["mean"])
             self.log_std.copy_(state["log_std"])
+        self.optimiser.load_state_dict(state["optimiser"])
         self.step = self._make_step()
         self.updates = int(state["updates"])
 

@@ -30,9 +30,8 @@ class MaesnSettings:
     """What `acclimate train algorithm=maesn` is told.
 
     name, out, seed, family, threads: as for PEARL.
-    start: a PEARL run with a grounded latent whose policy this one starts from; beliefs then start
-        at the training tasks' true factors. null starts from nothing.
-    initial_std: of the training tasks' beliefs.
+    start: a PEARL run with a grounded latent, whose policy this one takes over; the training tasks'
+        beliefs then start at the prior, where a new task does. null starts from nothing.
     iterations: updates. train_tasks: each with a belief of its own.
     validation_tasks, validation_steps: fresh draws from the *training* split, adapted from the
         prior by so many steps, choose the checkpoint to keep.
@@ -45,7 +44,6 @@ class MaesnSettings:
     family: str = "point-sparse"
     threads: Count = 2
     start: Path | None = None
-    initial_std: Annotated[float, Meta(gt=0.0)] = 1.0
     train_tasks: Count = 100
     iterations: Count = 300
     validation_tasks: Count = 40
@@ -78,8 +76,6 @@ class MaesnTrainer:
         self.generator = torch.Generator().manual_seed(seeds.learner + 2)
         self.iteration = 0
         self.best = -np.inf
-        with torch.no_grad():
-            self.learner.log_std.fill_(float(np.log(s.initial_std)))
         if s.start is not None:
             self._start_from(s.start)
 
@@ -98,7 +94,7 @@ class MaesnTrainer:
             # policy then changes, so that what it did no longer counts.
             learner.fit_normaliser(before.observation[before.mask.bool()])
             before = self._collect(mean, log_std)
-        inner = before.reward if c.inner_reward == "dense" else before.measured
+        inner = learner.inner_reward(before)
         with torch.no_grad():
             stepped = learner.adapt(mean, log_std, before, inner)
         weights = None
@@ -158,7 +154,7 @@ class MaesnTrainer:
         return metrics
 
     def _start_from(self, run: Path) -> None:
-        """Policy and beliefs from a grounded PEARL run: its latent is the tasks' factors."""
+        """Take over the policy of a grounded PEARL run, whose latent is the tasks' factors."""
         state = load_checkpoint(run / "best.pt")["modules"]["actor"]
         learner, spec = self.learner, self.family.spec
         n_o, n_a = spec.observation_size, spec.action_size
@@ -171,8 +167,8 @@ class MaesnTrainer:
                 f"{learner.n_z}, learner.hidden={list(self.settings.learner.hidden)}"
             ) from error
         learner.policy.start_from(actor)
-        factors = np.stack([self.family.factors(t) for t in self.tasks])
-        learner.fit_beliefs(torch.from_numpy(factors.astype(np.float32)))
+        with torch.no_grad():
+            learner.mean.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -246,8 +242,9 @@ def adapt_from_prior(
         success[:, k] = episodes.success.reshape(n, e).mean(1)
         if c.variant == "latents_and_policy":
             with torch.enable_grad():
-                weights = _detached(learner.adapt_policy(episodes, episodes.measured, n, weights))
-        mean, log_std = learner.adapt(mean, log_std, episodes, episodes.measured)
+                stepped = learner.adapt_policy(episodes, learner.measured(episodes), n, weights)
+                weights = _detached(stepped)
+        mean, log_std = learner.adapt(mean, log_std, episodes, learner.measured(episodes))
     worlds.close()
     return StepCurve(returns, measured, success, means, log_stds, met[0])
 
