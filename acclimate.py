@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "robot_bridge.operator_command:belief",
         "keep, restore and forget a robot's belief",
     ),
+    "status": ("robot_bridge.status_command:main", "say how a bridge fares"),
     "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),
     "replay": ("robot_bridge.replay_command:main", "play a recording again, bit by bit"),

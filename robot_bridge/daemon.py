@@ -17,7 +17,7 @@ from adapt.guard import GuardSettings
 from adapt.runtime import CPU
 from adapt.settings import compose
 from adapt.signature import Signers
-from robot_bridge import realtime
+from robot_bridge import realtime, status_command
 from robot_bridge.belief_store import BeliefStore
 from robot_bridge.errors import CodecError
 from robot_bridge.interrupt import Interrupt
@@ -157,7 +157,10 @@ def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
 
 
 def main(argv: list[str]) -> int:
-    """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0."""
+    """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0. With
+    --status among the words, `acclimate status` with the others."""
+    if "--status" in argv:
+        return status_command.main([word for word in argv if word != "--status"])
     settings = compose("robot_bridge/bridge", BridgeSettings, argv, __doc__ or "")
     claim(STDERR)
     outlet = Outlet(STDERR)

@@ -137,6 +137,11 @@ def _robot(robot: RobotStatus) -> list[str]:
         f"  belief  version {robot.belief.version} of {robot.count} transitions, "
         f"{robot.waiting} waiting{'' if robot.adapting else ', frozen'}; acts on {trust}",
     ]
+    if robot.clock_offset_ns is not None and robot.round_trip_ns is not None:
+        lines.append(
+            f"  clock   the bridge's is {robot.clock_offset_ns / 1e9:+.6f} s from the robot's, "
+            f"round trip {robot.round_trip_ns / 1e3:.0f} us"
+        )
     if not robot.inside:
         lines.append(f"  outside of what training saw: {robot.guard}")
     if robot.stop:
