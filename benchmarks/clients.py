@@ -1,0 +1,145 @@
+"""One robot's end of each server, with one call that sends an observation and takes a command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import zmq
+
+from adapt.bundle import read_manifest
+from adapt.manifest import Manifest
+from benchmarks.servers import METHOD, Policy, command, request
+from robot_bridge.client import RobotClient
+from robot_bridge.messages import Mode
+
+# Longer than any answer takes: a late one shall be measured, not given up [s].
+PATIENCE = 1.0
+
+
+def middle(manifest: Manifest) -> np.ndarray:
+    """An observation (n_o,) that breaks no limit and is in every field's range: rest, as near to
+    zero as the ranges and limits allow."""
+    parts = []
+    for field in manifest.observation:
+        low, high = field.low, field.high
+        for limit in manifest.limits:
+            if limit.field == field.name:
+                low, high = max(low, limit.low), min(high, limit.high)
+        parts.append(np.full(field.size, min(max(0.0, low), high), np.float32))
+    return np.concatenate(parts)
+
+
+class Client:
+    """Closed at the end of a `with` block."""
+
+    def exchange(self) -> object:
+        """Send an observation, take its command."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Floor(Client):
+    """Frames of the bridge's sizes over bare pyzmq. public: the server's CURVE key, or ""."""
+
+    def __init__(self, address: str, policy: Policy, public: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 100)
+        if public:
+            mine, secret = zmq.curve_keypair()
+            self._socket.set(zmq.CURVE_SERVERKEY, public.encode())
+            self._socket.set(zmq.CURVE_PUBLICKEY, mine)
+            self._socket.set(zmq.CURVE_SECRETKEY, secret)
+        self._socket.connect(address)
+        self._frame = bytes(policy.observation_bytes)
+
+    def exchange(self) -> bytes:
+        self._socket.send(self._frame)
+        return self._socket.recv()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+
+class Bridge(Client):
+    """A driver in one long episode; adaptation learns from every step."""
+
+    def __init__(self, address: str, bundle: Path, keys: Path) -> None:
+        manifest, digest = read_manifest(bundle)
+        self._robot = RobotClient(
+            address,
+            "bench",
+            manifest.observation,
+            manifest.action,
+            manifest.control_period,
+            digest=digest,
+            patience=PATIENCE,
+            keys=keys,
+        )
+        self._robot.connect(30.0)
+        self._observation = middle(manifest)
+        self._steps = 0
+
+    def exchange(self) -> None:
+        command = self._robot.exchange(self._observation, first=self._steps == 0)
+        if command.mode is not Mode.TRACK:
+            raise RuntimeError(f"the bridge answers {command.mode!r}: {self._robot.state.reason}")
+        self._steps += 1
+
+    def close(self) -> None:
+        self._robot.close()
+
+
+class WebSocket(Client):
+    """As openpi's client: websockets' own blocking one, without compression."""
+
+    def __init__(self, address: str, policy: Policy) -> None:
+        from websockets.sync.client import connect
+
+        self._connection = connect(f"ws://{address}", compression=None, max_size=None)
+        self._observation = np.zeros(policy.observation.shape, np.float32)
+
+    def exchange(self) -> np.ndarray:
+        self._connection.send(request(self._observation, time.monotonic_ns()))
+        reply = self._connection.recv()
+        if isinstance(reply, str):
+            raise RuntimeError(f"text instead of bytes: {reply}")
+        return command(reply)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Grpc(Client):
+    """As LeRobot's client: one blocking stub over one channel."""
+
+    def __init__(self, address: str, policy: Policy) -> None:
+        import grpc
+
+        self._channel = grpc.insecure_channel(address)
+        self._act = self._channel.unary_unary(METHOD)
+        self._observation = np.zeros(policy.observation.shape, np.float32)
+
+    def exchange(self) -> np.ndarray:
+        return command(self._act(request(self._observation, time.monotonic_ns())))
+
+    def close(self) -> None:
+        self._channel.close()

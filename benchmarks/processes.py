@@ -1,0 +1,58 @@
+"""Servers under measurement, as processes that end with the measurement."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.results import ROOT
+
+READY = 60.0  # [s]; a busy machine takes its time to import onnxruntime
+END = 10.0  # [s]
+
+
+@contextmanager
+def started(words: Sequence[str], ready: str = "serving") -> Iterator[subprocess.Popen[bytes]]:
+    """`python WORDS`, from its line that says it is ready until the end of the block.
+
+    Raises RuntimeError with what it said when it ends or stays silent before that.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
+        )
+        try:
+            _await(process, said.fileno(), ready.encode())
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], said: int, ready: bytes) -> None:
+    deadline = time.monotonic() + READY
+    while True:
+        # A position of our own: the process goes on writing at its.
+        with open(f"/proc/self/fd/{said}", "rb") as stream:
+            text = stream.read()
+        if ready in text:
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args}: not ready: {text.decode(errors='replace')}")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A tcp port of the loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
