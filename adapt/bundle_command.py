@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapt.bundle import PolicyBundle, pack, read_manifest, sign_bundle
-from adapt.manifest import Field, Manifest, encode_manifest
+from adapt.manifest import Field, Limit, Manifest, encode_manifest
 from adapt.runtime import CPU
 from adapt.signature import Signers
 
@@ -89,15 +89,40 @@ def describe(manifest: Manifest, digest: str) -> str:
             for f in latent.factors
         ]
         lines += [f"context  the last {context.capacity} transitions of {', '.join(features)}"]
-    if manifest.limits:
-        lines += ["", "limits"]
-        lines += [
-            f"  {limit.quantity} of {limit.field}: {limit.low:g} to {limit.high:g} {limit.unit}, "
-            f"{limit.reason}"
-            for limit in manifest.limits
-        ]
+    lines += ["", "limits"]
+    lines += [
+        f"  {limit.quantity} of {limit.field}{_elements(limit)}: {limit.low:g} to {limit.high:g} "
+        f"{limit.unit}, {limit.reason}"
+        for limit in manifest.limits
+    ]
+    lines += [f"  NONE: {gap}" for gap in unlimited(manifest)]
     lines += ["", "files"] + [f"  {value[:16]}  {key}" for key, value in manifest.files.items()]
     return "\n".join(lines)
+
+
+def unlimited(manifest: Manifest) -> list[str]:
+    """What a command can ask for, or a measurement can show, without any limit on it."""
+    gaps: list[str] = []
+    for field in manifest.action:
+        limits = [limit for limit in manifest.limits if limit.field == field.name]
+        for what, rate in (("what it asks for, but its own range", False), ("its rate", True)):
+            bounded: set[int] = set()
+            for limit in limits:
+                if (limit.quantity == "rate") == rate:
+                    bounded |= set(limit.elements or range(field.size))
+            if len(bounded) < field.size:
+                which = "" if not bounded else f"{sorted(set(range(field.size)) - bounded)}"
+                gaps.append(f"action {field.name}{which}: {what}")
+    measured = {field.name for field in manifest.observation}
+    held = {limit.quantity for limit in manifest.limits if limit.field in measured}
+    for names in (("position", "workspace"), ("velocity",), ("effort", "force")):
+        if not held & set(names):
+            gaps.append(f"measurements: no {' or '.join(names)}")
+    return gaps
+
+
+def _elements(limit: Limit) -> str:
+    return f"{limit.elements}" if limit.elements else ""
 
 
 def _table(title: str, fields: Sequence[Field], notes: list[str]) -> list[str]:

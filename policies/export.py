@@ -156,10 +156,13 @@ def export(
 
 
 def _limits(trainer: Trainer) -> list[Limit]:
-    """The action fields' own ranges as limits on each command."""
+    """The family's own, and the action fields' ranges as limits on each command."""
     return [
-        Limit("position", f.name, f.low, f.high, f.unit, "largest change that training used")
-        for f in trainer.family.spec.action
+        *trainer.family.spec.limits,
+        *(
+            Limit("position", f.name, f.low, f.high, f.unit, "largest that training used")
+            for f in trainer.family.spec.action
+        ),
     ]
 
 

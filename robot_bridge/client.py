@@ -122,13 +122,17 @@ class RobotClient:
         self._limits: Limits | None = None
         self._clock = OffsetEstimator()
         self._faults = 0
+        self._request: ResetRequest | None = None  # heard, not yet handed on
         self._heartbeat_due_ns = 0
         self._sequence = 0
         self._asked_ns = 0  # when the latest observation was sent
         self._last: Command | None = None  # the last good command, as followed
         self._unapplied = False
+        self._measured: Float32 | None = None  # a period ago, if that made sense
         self.state = safety.State()
         self.welcome: Welcome | None = None
+        # What a bridge in shadow mode would have commanded (n_a,), for a driver's own records.
+        self.proposal: Float32 | None = None
         # From the bridge, about this robot, the latest EVENTS of them.
         self.events: deque[Event] = deque(maxlen=EVENTS)
 
@@ -170,8 +174,14 @@ class RobotClient:
         """
         deadline = time.monotonic() + timeout
         while True:
-            left = deadline - time.monotonic()
+            # A stop right behind the request: the driver must not set out.
+            self._drain()
+            request, self._request = self._request, None
+            if request is not None:
+                self._occur(safety.Reset())
+                return request
             self._beat()
+            left = deadline - time.monotonic()
             try:
                 frame = self._link.receive(max(0.0, min(GLANCE, left)))
                 if frame is None:
@@ -179,20 +189,13 @@ class RobotClient:
             except (BridgeLost, HandshakeError) as error:
                 self._occur(safety.Halt(str(error)[:REASON]))
                 raise
-            if frame is None:
-                if left <= 0:
-                    return None
-            elif frame.kind is not Kind.RESET:
+            except CodecError:
+                # The bridge's own heartbeats will tell whether it still makes sense.
+                continue
+            if frame is not None:
                 self._hear(frame)
-            elif self.stopped:
-                self._say_stopped()
-            else:
-                request = decode_message(frame, ResetRequest)
-                # A stop right behind the request: the driver must not set out.
-                self._drain()
-                if not self.stopped:
-                    self._occur(safety.Reset())
-                    return request
+            elif left <= 0:
+                return None
 
     def ready(self, truth: Mapping[str, float] | None = None) -> None:
         """The robot stands at the start. truth: hidden quantities by factor name [SI], for reports.
@@ -217,7 +220,7 @@ class RobotClient:
         """
         if first:
             self._occur(safety.Start())
-            self._last, self._unapplied = None, False
+            self._last, self._unapplied, self._measured = None, False, None
         # Once for each new fault: whoever releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
             self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
@@ -226,7 +229,8 @@ class RobotClient:
         sent = Observation(
             self._sequence,
             self._now_ns(),
-            np.ascontiguousarray(observation, np.float32).reshape(-1),
+            # A copy: the driver may measure into the same array again.
+            np.array(observation, np.float32).reshape(-1),
             reward,
             _flags(first, last, terminal, self._unapplied),
             faults,
@@ -247,7 +251,7 @@ class RobotClient:
         while it moves to the start. Hears stops, and shows the bridge that the robot lives."""
         self._drain()
         self._occur(safety.Tick(self._now_ns()))
-        if not self.stopped and not self.state.active and self._link.quiet() > LIVENESS:
+        if not self.stopped and self._link.quiet() > LIVENESS:
             self._occur(safety.Halt(f"nothing from the bridge for {self._link.quiet():.1f} s"))
         self._beat()
         return self.state.mode
@@ -319,6 +323,7 @@ class RobotClient:
     def _take(self, command: Command) -> None:
         now_ns = self._now_ns()
         self._clock.add(self._asked_ns, command.received_ns, command.sent_ns, now_ns)
+        self.proposal = command.payload if command.shadow else None
         mode = command.mode
         if self.shadow or command.shadow:
             # Whichever of the two is wrong, nobody has agreed to motion.
@@ -361,8 +366,12 @@ class RobotClient:
         limits = self._limits
         if limits is None:
             raise BridgeError("exchange before connect")
-        if observation.shape == (limits.observation_size,):
-            broken = limits.broken(observation)
+        if invalid := limits.invalid(observation):
+            self._measured = None
+            self._occur(safety.Violation(Mode.HOLD, invalid))
+        else:
+            broken = limits.broken(observation, self._measured)
+            self._measured = observation
             if broken is not None:
                 self._occur(safety.Violation(*broken))
         # Without an answer the last command stands for as long as the state says TRACK.
@@ -397,12 +406,21 @@ class RobotClient:
         elif frame.kind is Kind.RELEASE:
             release = decode_message(frame, Release)
             self._occur(safety.Release(release.stop, release.latch))
+        elif frame.kind is Kind.RESET:
+            request = decode_message(frame, ResetRequest)
+            if self.stopped:
+                self._say_stopped()
+            else:
+                self._request = request
         elif frame.kind is Kind.EVENT:
             self.events.append(decode_message(frame, Event))
 
     def _occur(self, event: safety.Occurrence) -> None:
         before = self.state
         self.state = safety.step(before, event, self._rules)
+        if self.stopped:
+            # A release is no leave to follow what was asked for before the stop.
+            self._request = None
         if self.stopped and (self.state.stop, self.state.latch, Mode.STOP) != (
             before.stop,
             before.latch,

@@ -6,28 +6,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from adapt.manifest import ActionField, Field, Limit
 from robot_bridge.errors import LimitError
 from robot_bridge.messages import Float32, Mode
 
 # What to do when a measured quantity leaves its margin. Staying put is safe at the edge of a
-# space; against a force, or in motion that is too fast, stiffness makes matters worse.
+# space; against a force, or in motion that is too fast, stiffness makes matters worse. A
+# measurement that jumps is an impact, or a sensor that is not to be believed.
 RESPONSE = {
     "position": Mode.HOLD,
     "workspace": Mode.HOLD,
     "velocity": Mode.DAMP,
     "effort": Mode.DAMP,
     "force": Mode.DAMP,
+    "rate": Mode.DAMP,
 }
 # A clipped command is reported only beyond rounding: float32 holds 7 digits.
 ROUNDING = 1e-6
 
+Bounds = tuple[Float32, Float32]
+
 
 @dataclass(frozen=True)
 class _Margin:
-    where: slice
+    where: npt.NDArray[np.intp]
     limit: Limit
+    period: float  # that a rate is per; 1 for everything else
 
 
 class Limits:
@@ -48,78 +54,73 @@ class Limits:
         self.action_size = sum(field.size for field in action)
         self.scale = _filled(action, [field.scale for field in action])
         self._fields = [(field, seen[field.name]) for field in observation]
-        # Of all fields in one row: a comparison costs as much for one number as for a hundred.
-        self._lowest = _filled(observation, [field.low for field in observation])
-        self._highest = _filled(observation, [field.high for field in observation])
         self._names = [field.name for field in action for _ in range(field.size)]
-        self._low = _filled(action, [max(field.low, -field.scale) for field in action])
-        self._high = _filled(action, [min(field.high, field.scale) for field in action])
+        self._valid = (
+            _filled(observation, [field.low for field in observation]),
+            _filled(observation, [field.high for field in observation]),
+        )
+        self._range = (
+            _filled(action, [max(field.low, -field.scale) for field in action]),
+            _filled(action, [min(field.high, field.scale) for field in action]),
+        )
         # Change per period, unlimited where no rate is given.
-        self._down = np.full(self.action_size, -np.inf, np.float32)
-        self._up = np.full(self.action_size, np.inf, np.float32)
+        self._change = _unlimited(self.action_size)
+        self._level = _unlimited(self.observation_size)
+        self._jump = _unlimited(self.observation_size)
         self._margins: list[_Margin] = []
         for limit in limits:
+            rate = limit.quantity == "rate"
+            factor = period if rate else 1.0
+            low, high = limit.low * factor, limit.high * factor
             if limit.field in acted:
-                self._bound(limit, acted[limit.field], period)
-            elif limit.field not in seen:
+                where = _elements(limit, acted[limit.field])
+                _narrow(self._change if rate else self._range, where, low, high)
+            elif limit.field in seen:
+                where = _elements(limit, seen[limit.field])
+                _narrow(self._jump if rate else self._level, where, low, high)
+                self._margins.append(_Margin(where, limit, factor))
+            else:
                 raise LimitError(
                     f"limit on {limit.field!r}: no such field; there are {', '.join(seen | acted)}"
                 )
-            elif limit.quantity not in RESPONSE:
+        self._jumps = bool(np.isfinite(self._jump).any())
+        self._check_room()
+
+    def _check_room(self) -> None:
+        if not np.all(self._range[0] < self._range[1]):
+            raise LimitError("the limits leave an action field no room: its ranges must overlap")
+        for low, high in (self._change, self._jump):
+            if not (np.all(low <= 0) and np.all(high >= 0)):
                 raise LimitError(
-                    f"limit on the {limit.quantity} of {limit.field!r}: an observation can be held "
-                    f"to {', '.join(RESPONSE)}"
+                    "the limits leave a field no room: a rate's low and high must lie on either "
+                    "side of 0"
                 )
-            else:
-                self._margins.append(_Margin(seen[limit.field], limit))
-        self._rounding = ROUNDING * self.scale
-        self._limited = bool(np.isfinite(self._down).any() or np.isfinite(self._up).any())
-        self._inner_low, self._inner_high = self._narrowed()
-        if not (
-            np.all(self._low < self._high) and np.all(self._down <= 0) and np.all(self._up >= 0)
-        ):
+        rated = np.isfinite(self._change).any(axis=0)
+        still = (self._range[0] <= 0) & (self._range[1] >= 0)
+        if np.any(rated & ~still):
+            name = self._names[int(np.flatnonzero(rated & ~still)[0])]
             raise LimitError(
-                "the limits leave an action field no room: ranges must overlap, and a rate's low "
-                "and high must lie on either side of 0"
+                f"the limits leave action field {name!r} no room: its rate counts from 0, where a "
+                "robot that stands still starts, and its range does not hold 0"
             )
-
-    def _bound(self, limit: Limit, where: slice, period: float) -> None:
-        if limit.quantity == "rate":
-            self._down[where] = np.maximum(self._down[where], limit.low * period)
-            self._up[where] = np.minimum(self._up[where], limit.high * period)
-        else:
-            self._low[where] = np.maximum(self._low[where], limit.low)
-            self._high[where] = np.minimum(self._high[where], limit.high)
-
-    def _narrowed(self) -> tuple[Float32, Float32]:
-        """Lowest and highest observation (n_o,) that breaks no margin."""
-        low = np.full(self.observation_size, -np.inf, np.float32)
-        high = np.full(self.observation_size, np.inf, np.float32)
-        for margin in self._margins:
-            where, limit = margin.where, margin.limit
-            low[where] = np.maximum(low[where], limit.low)
-            high[where] = np.minimum(high[where], limit.high)
-        return low, high
 
     def clamp(self, command: Float32, before: Float32 | None) -> tuple[Float32, tuple[str, ...]]:
         """The command within its margins, and the names of the fields that were changed.
 
-        before: the command of the period before, or None where there was none: then no rate
-        applies. Raises LimitError when the command is not finite or of another size.
+        before: the command followed in the period before, or None where there was none: the robot
+        stood still, so the change counts from 0. Raises LimitError when the command is not finite
+        or of another size.
         """
         if command.shape != (self.action_size,):
             raise LimitError(f"command of shape {command.shape}; expected ({self.action_size},)")
-        if not np.isfinite(command).all():
+        if not np.all(np.isfinite(command)):
             index = int(np.flatnonzero(~np.isfinite(command))[0])
             raise LimitError(f"command[{index}] ({self._names[index]}) is {command[index]}")
-        low, high = self._low, self._high
-        if before is not None and self._limited:
-            low = np.maximum(low, before + self._down)
-            high = np.minimum(high, before + self._up)
-        within = np.minimum(np.maximum(command, low), high).astype(np.float32, copy=False)
-        changed = np.abs(within - command) > self._rounding
-        if not changed.any():
-            return within, ()
+        reference = np.float32(0.0) if before is None else before
+        low = np.maximum(self._range[0], reference + self._change[0])
+        high = np.minimum(self._range[1], reference + self._change[1])
+        within = np.clip(command, low, high).astype(np.float32, copy=False)
+        changed = np.abs(within - command) > ROUNDING * self.scale
         names = dict.fromkeys(self._names[index] for index in np.flatnonzero(changed))
         return within, tuple(names)
 
@@ -127,11 +128,11 @@ class Limits:
         """Why an observation cannot be what the robot measured; "" when it can."""
         if observation.shape != (self.observation_size,):
             return f"{observation.size} numbers; the bundle's fields have {self.observation_size}"
-        # Written so that NaN, which is in no range, fails too.
-        if ((observation >= self._lowest) & (observation <= self._highest)).all():
+        if _inside(observation, self._valid):
             return ""
         for field, where in self._fields:
             values = observation[where]
+            # Written so that NaN, which is in no range, fails too.
             wrong = ~((values >= field.low) & (values <= field.high))
             if wrong.any():
                 index = int(np.flatnonzero(wrong)[0])
@@ -141,13 +142,24 @@ class Limits:
                 )
         return ""
 
-    def broken(self, observation: Float32) -> tuple[Mode, str] | None:
-        """The strictest response to margins that this observation breaks, and why."""
-        if ((observation >= self._inner_low) & (observation <= self._inner_high)).all():
+    def broken(
+        self, observation: Float32, before: Float32 | None = None
+    ) -> tuple[Mode, str] | None:
+        """The strictest response to margins that this observation breaks, and why.
+
+        before: the observation of the period before, or None at the start of an episode.
+        """
+        change = observation - before if self._jumps and before is not None else None
+        if _inside(observation, self._level) and (change is None or _inside(change, self._jump)):
             return None
         found: tuple[Mode, str] | None = None
         for margin in self._margins:
-            limit, values = margin.limit, observation[margin.where]
+            limit = margin.limit
+            rate = limit.quantity == "rate"
+            if rate and change is None:
+                continue
+            source = change if rate and change is not None else observation
+            values = source[margin.where] / margin.period
             wrong = ~((values >= limit.low) & (values <= limit.high))
             mode = RESPONSE[limit.quantity]
             if wrong.any() and (found is None or mode > found[0]):
@@ -160,6 +172,32 @@ class Limits:
                     ),
                 )
         return found
+
+
+def _inside(values: Float32, bounds: Bounds) -> bool:
+    """Whether all values are; NaN is in no range."""
+    return bool(np.all((values >= bounds[0]) & (values <= bounds[1])))
+
+
+def _unlimited(size: int) -> Bounds:
+    return np.full(size, -np.inf, np.float32), np.full(size, np.inf, np.float32)
+
+
+def _narrow(bounds: Bounds, where: npt.NDArray[np.intp], low: float, high: float) -> None:
+    bounds[0][where] = np.maximum(bounds[0][where], low)
+    bounds[1][where] = np.minimum(bounds[1][where], high)
+
+
+def _elements(limit: Limit, field: slice) -> npt.NDArray[np.intp]:
+    """Where a limit's numbers are."""
+    every = np.arange(field.start, field.stop)
+    if not limit.elements:
+        return every
+    if max(limit.elements) >= len(every):
+        raise LimitError(
+            f"limit on {limit.field!r}: element {max(limit.elements)}; it has {len(every)}"
+        )
+    return every[limit.elements]
 
 
 def _slices(fields: Sequence[Field]) -> dict[str, slice]:

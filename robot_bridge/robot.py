@@ -99,6 +99,7 @@ class Robot:
         self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._sequence = -1
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
+        self._measured: Float32 | None = None  # by the last observation that made sense
         # To be learnt from once the answer has left: adapter, what was seen and done, what came.
         self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
         self._events: list[tuple[str, str]] = []
@@ -211,21 +212,28 @@ class Robot:
         name, text = self._wrong(observation)
         if name or episode is None:
             self._tell(name, text)
+            self._measured = None
             return self._held(observation)
+        broken = self.mind.limits.broken(observation.payload, self._measured)
+        self._measured = observation.payload
         self._learn(observation)
         if observation.flags & Flag.LAST:
             self._last, self._over = None, True
-            return self._still(observation, Mode.HOLD)
+            return self._still(observation, broken[0] if broken else Mode.HOLD)
+        if broken:
+            mode, text = broken
+            self._tell("limit_broken", text)
+            return self._held(observation, mode)
         return self._act(observation, episode)
 
-    def _held(self, observation: Observation) -> Answer:
-        """Stand still; within an episode that is a step like any other."""
+    def _held(self, observation: Observation, mode: Mode = Mode.HOLD) -> Answer:
+        """Stand still, or go limp; within an episode that is a step like any other."""
         # Nothing may be learnt across a gap.
         self._last = None
         if self._episode is not None and not self._over:
             self._episode.skip()
         stop = self.halted or observation.faults
-        return self._still(observation, Mode.STOP if stop else Mode.HOLD)
+        return self._still(observation, Mode.STOP if stop else mode)
 
     def _act(self, observation: Observation, episode: Episode) -> Answer:
         mind = self.mind
@@ -318,7 +326,7 @@ class Robot:
         self._episode = Episode(self.name, self._begin, self.mind.belief, width)
         self._episode.ready = self._ready
         self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
-        self._over, self._problems = False, 0
+        self._over, self._problems, self._measured = False, 0, None
         self._keep("episode")
         self._adapter.begin_episode()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.manifest import ActionField, Factor, Field
+from adapt.manifest import ActionField, Factor, Field, Limit, Quantity
 from sim.body import Body, WristBody
 from sim.plugs import FAMILIES, MM
 from sim.tasks import Parameter, Task, TaskSpace
@@ -109,6 +109,49 @@ FACTORS = (
 """What a grounded latent stands for: where the tool must stand for the plug to meet its socket,
 and the contact's properties. Each is standard normal in its first two moments over the space."""
 
+ACTION = (
+    ActionField("x", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
+    ActionField("y", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
+    ActionField("z", (), "m", -2 * MM, 2 * MM, 2 * MM),
+    ActionField("yaw", (), "rad", -0.02, 0.02, 0.02),
+)
+
+
+def _limits() -> tuple[Limit, ...]:
+    """Margins that policies stay clear of by half at least, on the rig and on the arm; but for
+    their commands, which may reverse within a period."""
+    low = np.round(WORKSPACE_LOW - REFERENCE_CLIP, 6).tolist()
+    high = np.round(WORKSPACE_HIGH + REFERENCE_CLIP, 6).tolist()
+    reach = "as far as the reference goes in training, and leads"
+    slip = "twice as fast as a plug slips home"
+    # The longest plug is 25 mm.
+    torque = FORCE_LIMIT * 0.025
+    # Nothing to most of the force limit within a period.
+    jump = 0.6 * FORCE_LIMIT / CONTROL_PERIOD
+    reversal = "a full reversal within a period, as training allows it"
+
+    def either(
+        quantity: Quantity, field: str, most: float, unit: str, reason: str, *at: int
+    ) -> Limit:
+        return Limit(quantity, field, -most, most, unit, reason, list(at))
+
+    return (
+        either("workspace", "tip_position", high[0], "m", reach, 0, 1),
+        Limit("workspace", "tip_position", low[2], high[2], "m", reach, [2]),
+        either("position", "tip_rotation", high[3], "rad", reach, 0),
+        either("position", "tip_rotation", 0.1, "rad", "ten times a socket's tilt: jammed", 1, 2),
+        either("velocity", "tip_velocity", 0.25, "m/s", "reduced speed of ISO 10218-1", 0, 1, 2),
+        either("velocity", "tip_velocity", 1.0, "rad/s", slip, 3, 4, 5),
+        either("force", "wrench", FORCE_LIMIT, "N", "in training the part breaks", 0, 1, 2),
+        either("force", "wrench", torque, "N·m", "that force on a plug's length", 3, 4, 5),
+        either("rate", "wrench", jump, "N/s", "an impact, or a sensor that jumps", 0, 1, 2),
+        *(
+            either("rate", f.name, 2 * f.scale / CONTROL_PERIOD, f"{f.unit}/s", reversal)
+            for f in ACTION
+        ),
+    )
+
+
 SPEC = WorldSpec(
     name="insertion",
     observation=(
@@ -119,15 +162,11 @@ SPEC = WorldSpec(
         Field("reference_lead", (4,), "m, rad", -0.1, 0.1),
         Field("depth_left", (1,), "m", -0.02, 0.1),
     ),
-    action=(
-        ActionField("x", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-        ActionField("y", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-        ActionField("z", (), "m", -2 * MM, 2 * MM, 2 * MM),
-        ActionField("yaw", (), "rad", -0.02, 0.02, 0.02),
-    ),
+    action=ACTION,
     factors=FACTORS,
     control_period=CONTROL_PERIOD,
     horizon=HORIZON,
+    limits=_limits(),
 )
 
 

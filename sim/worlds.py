@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from adapt.manifest import ActionField, Factor, Field
+from adapt.manifest import ActionField, Factor, Field, Limit
 from sim.tasks import Task
 
 
@@ -45,6 +45,7 @@ class WorldSpec:
 
     factors: the privileged quantities that a grounded latent may stand for; factor i is latent
         dimension i, whose prior is standard normal, times `scale` plus `offset`, in `unit`.
+    limits: what a robot that runs a policy of this family must not exceed, whatever it learnt.
     """
 
     name: str
@@ -53,6 +54,7 @@ class WorldSpec:
     factors: tuple[Factor, ...]
     control_period: float
     horizon: int
+    limits: tuple[Limit, ...] = ()
 
     @property
     def observation_size(self) -> int:

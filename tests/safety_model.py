@@ -47,7 +47,7 @@ class World:
     None. fresh: whether nothing has stopped the robot since that release was given.
     """
 
-    state: State = State()
+    state: State
     answered: tuple[int, int] | None = None
     fresh: bool = False
 
@@ -123,7 +123,7 @@ def _tidy(world: World) -> World:
 
 def explore() -> Iterator[tuple[World, Move]]:
     """Every world that can be, once, with every move from it."""
-    first = World()
+    first = World(State())
     # As welcomed by a bridge that knows of three stops, and of one by the robot itself.
     joined = step(State(), Connected(3, 1, stopped=True), RULES)
     seen = {first, _tidy(World(joined))}

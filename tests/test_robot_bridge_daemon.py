@@ -269,8 +269,8 @@ def test_an_operator_can_stop_a_robot(bundle, endpoint):
             assert time.monotonic() < deadline
         assert "enough" in robot.state.reason
         # A stop stands for whoever bears that name, until it is released.
-        with pytest.raises(RobotLost):
-            operator.run(Begin("arm", 0, 0, 0, True), 3.0)
+        with pytest.raises(BridgeError, match=r"robot_stopped|begin_refused"):
+            operator.run(Begin("arm", 0, 0, 0, True), 30.0)
         operator.release("arm")
         while robot.stopped:
             robot.wait_reset(0.1)
@@ -320,12 +320,12 @@ def test_a_tcp_port_in_use_and_a_bundle_that_is_not_there(bundle, tmp_path):
 
 def test_limits_that_nothing_can_keep_are_refused_before_a_robot_comes(tmp_path):
     manifest, graphs, golden = tiny_bundle.build()
-    limit = Limit("rate", "wrench", -1.0, 1.0, "N/s", "measured, so not ours to slow down")
+    limit = Limit("rate", "translation", 0.1, 1.0, "m/s", "never still")
     write_bundle(
         tmp_path / "odd", msgspec.structs.replace(manifest, limits=[limit]), graphs, golden
     )
     settings = BridgeSettings(tmp_path / "odd", f"ipc://{tmp_path}/b")
-    with pytest.raises(LimitError, match="limit on the rate of 'wrench'"):
+    with pytest.raises(LimitError, match="either side of 0"):
         Daemon(PolicyBundle.load(settings.bundle), settings).close("no limits")
     assert not (tmp_path / "b").exists()
 

@@ -33,10 +33,11 @@ def test_no_sequence_of_commands_leaves_range_or_rate(commands):
     for command in commands:
         within, _ = limits.clamp(command, before)
         assert np.all(np.abs(within) <= limits.scale)
-        if before is not None:
-            change = (within - before)[:2].astype(np.float64) / PERIOD
-            assert np.all(change <= 0.02 + 1e-6)
-            assert np.all(change >= -0.01 - 1e-6)
+        # Where none came before, the robot stood still.
+        still = np.zeros(3, np.float32) if before is None else before
+        change = (within - still)[:2].astype(np.float64) / PERIOD
+        assert np.all(change <= 0.02 + 1e-6)
+        assert np.all(change >= -0.01 - 1e-6)
         again, names = limits.clamp(within, before)
         np.testing.assert_array_equal(again, within)
         assert names == ()
@@ -80,6 +81,42 @@ def test_the_strictest_broken_margin_wins():
     assert both[0] is Mode.DAMP
 
 
+@given(
+    arrays(np.float32, 5, elements=st.floats(-50, 50, width=32)),
+    arrays(np.float32, 5, elements=st.floats(-50, 50, width=32)),
+)
+def test_a_measurement_is_judged_by_every_margin_and_by_its_change(before, observation):
+    jump = Limit("rate", "wrench", -200.0, 400.0, "N/s", "an impact", [0, 2])
+    limits = make(SPACE, Limit("force", "wrench", -20.0, 20.0, "N", "the pins bend", [1]), jump)
+    change = (observation - before) / np.float32(PERIOD)
+    wrong = {
+        Mode.DAMP: abs(observation[3]) > 20
+        or bool(np.any((change[[2, 4]] < -200) | (change[[2, 4]] > 400))),
+        Mode.HOLD: bool(np.any(np.abs(observation[:2]) > 0.5)),
+    }
+    due = max((mode for mode, is_due in wrong.items() if is_due), default=None)
+    found = limits.broken(observation, before)
+    assert (found[0] if found else None) == due
+    alone = limits.broken(observation)
+    assert (alone is not None) == (abs(observation[3]) > 20 or wrong[Mode.HOLD])
+
+
+def test_a_jump_is_named_in_its_own_unit():
+    limits = make(Limit("rate", "wrench", -200.0, 400.0, "N/s", "an impact", [2]))
+    still, hit = np.zeros(5, np.float32), np.array([0, 0, 0, 0, 30], np.float32)
+    assert limits.broken(hit, still) == (
+        Mode.DAMP,
+        "rate wrench is 600 N/s; the limit is -200 to 400 (an impact)",
+    )
+
+
+def test_elements_bound_what_they_name_and_nothing_else():
+    limits = make(Limit("position", "step", -0.0005, 0.0005, "m", "a thin wall", [1]))
+    within, names = limits.clamp(np.array([0.001, 0.001, 0], np.float32), None)
+    np.testing.assert_allclose(within, [0.001, 0.0005, 0])
+    assert names == ("step",)
+
+
 @given(arrays(np.float32, 5, elements=st.floats(width=32)))
 def test_an_observation_breaks_nothing_exactly_within_its_margins(observation):
     low = np.array([-0.5, -0.5, -20, -20, -20], np.float32)
@@ -90,9 +127,13 @@ def test_an_observation_breaks_nothing_exactly_within_its_margins(observation):
 def test_limits_that_cannot_be_kept_are_refused():
     for limit, word in (
         (Limit("force", "torque", -1, 1, "N", ""), "there are tip, wrench, step, yaw"),
-        (Limit("rate", "wrench", -1, 1, "N/s", ""), "can be held to"),
+        (Limit("rate", "wrench", 1, 2, "N/s", ""), "no room"),
         (Limit("rate", "step", 0.1, 1, "m/s", ""), "no room"),
         (Limit("position", "step", 5, 6, "m", ""), "no room"),
+        (Limit("force", "wrench", -1, 1, "N", "", [3]), "element 3; it has 3"),
     ):
         with pytest.raises(LimitError, match=word):
             make(limit)
+    # A rate counts from 0, so that the first command could be none at all.
+    with pytest.raises(LimitError, match="'step' no room: its rate counts from 0"):
+        make(RATE, Limit("position", "step", 0.0005, 0.001, "m", ""))

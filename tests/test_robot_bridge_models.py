@@ -86,10 +86,10 @@ def test_another_scale_or_an_impossible_limit_is_refused(models, tmp_path):
     manifest, graphs, golden = tiny_bundle.build()
     first, *rest = manifest.action
     wider = msgspec.structs.replace(first, low=-0.5, high=0.5, scale=0.5)
-    limit = Limit("rate", "wrench", -1.0, 1.0, "N/s", "measured, so not ours to slow down")
+    limit = Limit("rate", "translation", 0.1, 1.0, "m/s", "never still")
     for name, changes, words in (
         ("scale", {"action": [wider, *rest]}, "scale 0.001; found -0.5 to 0.5 and 0.5"),
-        ("limit", {"limits": [limit]}, "limit on the rate of 'wrench'"),
+        ("limit", {"limits": [limit]}, "either side of 0"),
     ):
         other = msgspec.structs.replace(manifest, **changes)
         write_bundle(tmp_path / name, other, graphs, golden)

@@ -8,8 +8,8 @@ import safety_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robot_bridge.messages import Mode
 from robot_bridge.limits import RESPONSE
+from robot_bridge.messages import Mode
 from robot_bridge.safety import (
     Answered,
     Asked,
@@ -233,7 +233,7 @@ BY_PAGE = {
     **LATE,
     "validity over": Tick(4),
     "limit on position, workspace": Violation(Mode.HOLD, "x"),
-    "limit on velocity, effort, force": Violation(Mode.DAMP, "x"),
+    "limit on velocity, effort, force, rate": Violation(Mode.DAMP, "x"),
     "fault, the driver's `halt`, the bridge lost, closed or refusing": Halt("x"),
     "STOP, or a HEARTBEAT that tells of one": Stopped(8, "x"),
     "RELEASE that answers every stop": Release(7, 3),
