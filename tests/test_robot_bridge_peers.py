@@ -1,52 +1,17 @@
 """What becomes of each frame, and who is told, without sockets."""
 
-from typing import Literal
-
 import pytest
 import tiny_bundle
+from bridge_post import Post
 
 from adapt.bundle import PolicyBundle
 from robot_bridge import codec
-from robot_bridge.handshake import specs
-from robot_bridge.messages import FieldSpec, Hello, Kind, Refused, Stop, Welcome
-from robot_bridge.peers import Peers
+from robot_bridge.messages import FieldSpec, Kind, Refused, Stop
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-class Post:
-    """Keeps what was sent to whom, as frames, in order."""
-
-    def __init__(self, bundle):
-        self.sent = []
-        self.peers = Peers(bundle, self.send, 0, 1, lambda line: None)
-        self._bundle = bundle
-        self._sessions = {}
-
-    def send(self, address, data):
-        self.sent.append((address, codec.decode(data)))
-        return True
-
-    def frames(self, address, kind):
-        return [frame for to, frame in self.sent if to == address and frame.kind is kind]
-
-    def say(self, address, message):
-        session = self._sessions.get(address, 0)
-        self.peers.take(address, codec.encode_message(message, session=session))
-
-    def join(self, address, role: Literal["robot", "operator"] = "robot", **changes):
-        manifest = self._bundle.manifest
-        fields = {}
-        if role == "robot":
-            fields["observation"] = specs(manifest.observation)
-            fields["action"] = specs(manifest.action)
-            fields["control_period"] = manifest.control_period
-        self.say(address, Hello(role, address.decode(), **(fields | changes)))
-        for frame in self.frames(address, Kind.WELCOME):
-            self._sessions[address] = codec.decode_message(frame, Welcome).session
 
 
 @pytest.fixture
