@@ -15,10 +15,10 @@ Every version can read every HELLO and every REFUSED: this header, and the field
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 import zlib
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import msgspec
@@ -43,6 +43,7 @@ from robot_bridge.operator_messages import OPERATOR_BODIES
 
 MAGIC = b"ACLM"
 HEADER = struct.Struct("<4sBBHQQqII")
+SUMMED = struct.Struct("<4sBBHQQqI")  # of it: what comes before the checksum
 CHECKSUM = struct.Struct("<I")
 OBSERVATION = struct.Struct("<fI")
 COMMAND = struct.Struct("<qqqIBB2x")
@@ -53,6 +54,15 @@ FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from
 
 _LASTING = (Kind.HELLO, Kind.REFUSED)
 _LONG = (Kind.EPISODE_RECORD, Kind.STATUS)
+# Looked up in every frame; to make an enum's member from a number takes a microsecond.
+_KINDS = {int(kind): kind for kind in Kind}
+_MODES = {int(mode): mode for mode in Mode}
+_ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
+_FLAGS = tuple(Flag(bits) for bits in range(_ALL_FLAGS + 1))
+_MOST = {
+    kind: RECORD_BYTES if kind in _LONG else 0 if kind is Kind.BYE else CONTROL_BYTES
+    for kind in Kind
+}
 _ENCODER = msgspec.msgpack.Encoder()
 _BODIES = BODIES | OPERATOR_BODIES
 _DECODERS = {body: msgspec.msgpack.Decoder(body) for body in _BODIES.values()}
@@ -61,8 +71,7 @@ _KIND_OF = {body: kind for kind, body in _BODIES.items()}
 M = TypeVar("M", bound=Message | Lasting)
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame whose header and checksum are right; the payload is still to be read."""
 
     kind: Kind
@@ -86,14 +95,12 @@ def encode(
 ) -> bytes:
     """One frame. time_ns: None takes this machine's monotonic clock. Raises CodecError if the
     payload is larger than its kind may be."""
-    if len(payload) > _most(kind):
+    if len(payload) > _MOST[kind]:
         raise CodecError(
-            f"{kind.name}: payload of {len(payload)} bytes; at most {_most(kind)} are allowed"
+            f"{kind.name}: payload of {len(payload)} bytes; at most {_MOST[kind]} are allowed"
         )
     now = time.monotonic_ns() if time_ns is None else time_ns
-    header = HEADER.pack(MAGIC, version, kind, flags, session, sequence, now, len(payload), 0)[
-        : -CHECKSUM.size
-    ]
+    header = SUMMED.pack(MAGIC, version, kind, flags, session, sequence, now, len(payload))
     return header + CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
 
 
@@ -110,18 +117,17 @@ def decode(data: bytes) -> Frame:
         raise VersionError(
             f"protocol version {version}; spoken here: {OLDEST} to {PROTOCOL}", version
         )
-    try:
-        kind = Kind(number)
-    except ValueError:
-        raise CodecError(f"kind {number}; expected 1 to {max(Kind)}") from None
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise CodecError(f"kind {number}; expected 1 to {max(Kind)}")
     if length != len(data) - HEADER.size:
         raise CodecError(
             f"{kind.name}: payload length {length}; {len(data) - HEADER.size} bytes follow"
         )
-    if length > _most(kind):
-        raise CodecError(f"{kind.name}: payload length {length}; at most {_most(kind)}")
+    if length > _MOST[kind]:
+        raise CodecError(f"{kind.name}: payload length {length}; at most {_MOST[kind]}")
     payload = data[HEADER.size :]
-    found = zlib.crc32(payload, zlib.crc32(data[: HEADER.size - CHECKSUM.size]))
+    found = zlib.crc32(payload, zlib.crc32(data[: SUMMED.size]))
     if found != checksum:
         raise CodecError(f"{kind.name}: checksum {checksum:08x}; the bytes give {found:08x}")
     return Frame(kind, flags, session, sequence, time_ns, payload, version)
@@ -156,10 +162,12 @@ def decode_stop(frame: Frame) -> Stop:
 
 def encode_observation(observation: Observation, session: int) -> bytes:
     """One OBSERVATION frame."""
-    # Too large for a float32 becomes infinite, which the bridge refuses, and not an exception in
-    # the middle of a driver's loop.
-    with np.errstate(over="ignore"):
-        head = OBSERVATION.pack(np.float32(observation.reward), observation.faults)
+    try:
+        head = OBSERVATION.pack(observation.reward, observation.faults)
+    except OverflowError:
+        # Too large for a float32 becomes infinite, which the bridge refuses, and not an exception
+        # in the middle of a driver's loop.
+        head = OBSERVATION.pack(math.copysign(math.inf, observation.reward), observation.faults)
     return encode(
         Kind.OBSERVATION,
         head + observation.payload.astype("<f4", copy=False).tobytes(),
@@ -175,7 +183,8 @@ def decode_observation(frame: Frame) -> Observation:
     reward, faults, payload = *_head(frame, Kind.OBSERVATION, OBSERVATION), _floats(frame, 8)
     if frame.flags & ~_ALL_FLAGS:
         raise CodecError(f"OBSERVATION: flags {frame.flags:#x}; at most {_ALL_FLAGS:#x}")
-    return Observation(frame.sequence, frame.time_ns, payload, reward, Flag(frame.flags), faults)
+    flags = _FLAGS[frame.flags]
+    return Observation(frame.sequence, frame.time_ns, payload, reward, flags, faults)
 
 
 def encode_command(command: Command, session: int) -> bytes:
@@ -195,7 +204,8 @@ def encode_command(command: Command, session: int) -> bytes:
 def decode_command(frame: Frame) -> Command:
     """Any size and any float32; the client judges them. Raises CodecError."""
     validity, received, sent, version, number, shadow = _head(frame, Kind.COMMAND, COMMAND)
-    if number > max(Mode):
+    mode = _MODES.get(number)
+    if mode is None:
         raise CodecError(f"COMMAND: mode {number}; expected 0 to {int(max(Mode))}")
     if validity < 0:
         raise CodecError(f"COMMAND: validity {validity} ns; expected none below 0")
@@ -204,18 +214,7 @@ def decode_command(frame: Frame) -> Command:
     if shadow and number == Mode.TRACK:
         raise CodecError("COMMAND: mode TRACK from a shadow; expected HOLD, DAMP or STOP")
     payload = _floats(frame, COMMAND.size)
-    return Command(
-        frame.sequence, validity, Mode(number), payload, version, received, sent, bool(shadow)
-    )
-
-
-_ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
-
-
-def _most(kind: Kind) -> int:
-    if kind is Kind.BYE:
-        return 0
-    return RECORD_BYTES if kind in _LONG else CONTROL_BYTES
+    return Command(frame.sequence, validity, mode, payload, version, received, sent, bool(shadow))
 
 
 def _head(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple:

@@ -7,7 +7,6 @@ clock; a validity is a duration from receipt, so two machines' clocks need not a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Annotated, Literal
 
@@ -89,8 +88,9 @@ class Fault(IntFlag):
     OTHER = 1 << 31
 
 
-@dataclass(frozen=True, eq=False)
-class Observation:
+# Structs here and below, although neither travels as MessagePack: they are made in a tenth of the
+# time that a frozen dataclass takes, a thousand times a second at each end.
+class Observation(Struct, frozen=True, eq=False):
     """What the robot measured.
 
     sequence: counts up by any step. time_ns: the robot's monotonic clock [ns].
@@ -105,8 +105,7 @@ class Observation:
     faults: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Command:
+class Command(Struct, frozen=True, eq=False):
     """What the robot shall do.
 
     sequence: of the observation answered. validity_ns: good for so long after receipt [ns].

@@ -6,8 +6,9 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from adapt.bundle import PolicyBundle
 from adapt.errors import SnapshotError
@@ -338,7 +339,7 @@ class Peers:
         answer = robot.answer(observation)
         if answer is not None:
             decided_ns = time.monotonic_ns()
-            command = replace(
+            command = structs.replace(
                 answer.command, received_ns=self._received_ns, sent_ns=time.monotonic_ns()
             )
             self._post(peer.address, encode_command(command, peer.session))
