@@ -100,7 +100,7 @@ def test_a_known_key_gets_in_and_is_who_it_was_made_for(router, keys):
         address, data = receive(router)
         assert data == b"hello"
         assert router.send(address, b"welcome")
-        assert arm.poll(PATIENCE * 1000)
+        assert arm.poll(int(PATIENCE * 1000))
         assert arm.recv() == b"welcome"
         assert router.misuse(address, "robot", "arm") == ""
         assert "made for robot 'arm' (key " in router.misuse(address, "robot", "leg")
