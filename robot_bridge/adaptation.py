@@ -118,12 +118,12 @@ class Adaptation:
         begun_ns = time.monotonic_ns()
         adapter, transition = lesson.adapter, lesson.transition
         what = "episode" if transition is None else "transition"
-        text = ""
+        text, belief = "", adapter.belief
         try:
             if transition is None:
-                adapter.conclude(lesson.complete)
+                belief = adapter.conclude(lesson.complete)
             else:
-                adapter.observe(transition)
+                belief = adapter.observe(transition)
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
             text = f"nothing learnt from one {what}: {error}"
@@ -135,9 +135,18 @@ class Adaptation:
         if self._told is not None:
             now_ns = time.monotonic_ns()
             waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
-            version = adapter.belief.version
             self._told(
-                AdaptationRecord(self._robot, now_ns, waited_ns, took_ns, version, text, transition)
+                AdaptationRecord(
+                    self._robot,
+                    now_ns,
+                    waited_ns,
+                    took_ns,
+                    # Of what it made: another one may have taken its place since.
+                    belief.version,
+                    text,
+                    transition,
+                    lesson.complete,
+                )
             )
 
     def _work(self) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.bundle import PolicyBundle
-from robot_bridge.recording import EVENTS, LOG, Rows
+from robot_bridge.recording import EVENTS, LOG
 from robot_bridge.recording_parts import Parts, Rotation
+from robot_bridge.recording_rows import Rows
 from robot_bridge.tap import AdaptationRecord, EndRecord, EventRecord, StateRecord, StepRecord
 
 CAPACITY = 16384  # records: 8 s of one robot at 1 kHz; some 50 MB

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adapt.adapter import Transition
-from adapt.manifest import Field, Manifest
+from adapt.manifest import Field
 from robot_bridge.messages import Numbers
-from robot_bridge.tap import AdaptationRecord, EndRecord, EventRecord, StateRecord, StepRecord
 
 FORMAT = "1"  # raised whenever a row of the old kind would be misread
 PROFILE = ""  # of MCAP: none of the registered ones
@@ -63,7 +62,7 @@ class StepRow(msgspec.Struct, frozen=True):
 
 class AdaptationRow(msgspec.Struct, frozen=True):
     """AdaptationRecord as written. transition: observation (n_o,), action (n_a,), next observation
-    (n_o,), float32, little-endian, one after another; empty when it is not known."""
+    (n_o,), float32, little-endian, one after another; empty for the end of an episode."""
 
     time_ns: int
     waited_ns: int
@@ -73,6 +72,7 @@ class AdaptationRow(msgspec.Struct, frozen=True):
     transition: bytes
     reward: Maybe
     terminal: bool
+    complete: bool
 
 
 class StateRow(msgspec.Struct, frozen=True):
@@ -118,116 +118,6 @@ class LossRow(msgspec.Struct, frozen=True):
     reason: str
 
 
-class _Time(msgspec.Struct, frozen=True):
-    sec: int
-    nsec: int
-
-
-class _Log(msgspec.Struct, frozen=True):
-    """foxglove.Log, which Foxglove's log panel shows."""
-
-    timestamp: _Time
-    level: int
-    message: str
-    name: str
-    file: str = ""
-    line: int = 0
-
-
-class Rows:
-    """Makes rows of one bundle's fields."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._observation = _slices(manifest.observation)
-        self._action = _slices(manifest.action)
-        self._encoder = msgspec.json.Encoder()
-
-    def step(self, record: StepRecord) -> bytes:
-        wanted = record.wanted
-        return self._encoder.encode(
-            StepRow(
-                sequence=record.sequence,
-                robot_time_ns=record.robot_time_ns,
-                received_ns=record.received_ns,
-                decided_ns=record.decided_ns,
-                sent_ns=record.sent_ns,
-                answer_time=(record.sent_ns - record.received_ns) / 1e9,
-                observation=_named(self._observation, record.observation),
-                reward=record.reward,
-                flags=record.flags,
-                faults=record.faults,
-                wanted=msgspec.UNSET if wanted is None else _named(self._action, wanted),
-                command=_named(self._action, record.command),
-                mode=record.mode.name,
-                latent=record.latent.tolist(),
-                belief_mean=record.belief_mean.tolist(),
-                belief_variance=record.belief_variance.tolist(),
-                belief_count=record.belief_count,
-                belief_version=record.belief_version,
-                latent_version=record.latent_version,
-                digest=record.digest,
-                shadow=record.shadow,
-            )
-        )
-
-    def adaptation(self, record: AdaptationRecord) -> bytes:
-        transition = record.transition
-        return self._encoder.encode(
-            AdaptationRow(
-                time_ns=record.time_ns,
-                waited_ns=record.waited_ns,
-                took_ns=record.took_ns,
-                belief_version=record.belief_version,
-                problem=record.problem,
-                transition=b"" if transition is None else _packed(transition),
-                reward=0.0 if transition is None else transition.reward,
-                terminal=transition is not None and transition.terminal,
-            )
-        )
-
-    def state(self, record: StateRecord) -> bytes:
-        return self._encoder.encode(
-            StateRow(
-                time_ns=record.time_ns,
-                cause=record.cause,
-                digest=record.digest,
-                snapshot=record.snapshot,
-                adapting=record.adapting,
-                task=record.task,
-                episode=record.episode,
-                seed=record.seed,
-            )
-        )
-
-    def end(self, record: EndRecord) -> bytes:
-        outcome = record.outcome
-        return self._encoder.encode(
-            EndRow(
-                time_ns=record.time_ns,
-                task=record.task,
-                episode=record.episode,
-                success=outcome.success,
-                steps=outcome.steps,
-                duration=outcome.duration,
-                reason=outcome.reason,
-                measures=outcome.measures,
-            )
-        )
-
-    def event(self, record: EventRecord) -> bytes:
-        return self._encoder.encode(
-            EventRow(record.time_ns, record.name, record.robot, record.text)
-        )
-
-    def log(self, record: EventRecord, wall_ns: int) -> bytes:
-        """The same event for people. wall_ns: since 1970."""
-        stamp = _Time(*divmod(wall_ns, 1_000_000_000))
-        warning = 3
-        return self._encoder.encode(
-            _Log(stamp, warning, f"{record.name}: {record.text}", record.robot)
-        )
-
-
 def encode_loss(row: LossRow) -> bytes:
     return msgspec.json.encode(row)
 
@@ -249,24 +139,3 @@ def unpacked(row: AdaptationRow, n_o: int, n_a: int) -> Transition:
         raise ValueError(f"transition of {flat.size} numbers; expected {2 * n_o + n_a}")
     reward = float("nan") if row.reward is None else row.reward
     return Transition(flat[:n_o], flat[n_o : n_o + n_a], reward, flat[n_o + n_a :], row.terminal)
-
-
-def _packed(transition: Transition) -> bytes:
-    parts = (transition.observation, transition.action, transition.next_observation)
-    return b"".join(np.asarray(part, "<f4").tobytes() for part in parts)
-
-
-def _named(slices: dict[str, slice], values: npt.NDArray[np.float32]) -> Fields:
-    listed = values.tolist()
-    if slices and len(listed) != list(slices.values())[-1].stop:
-        return {MALFORMED: listed}
-    return {name: listed[where] for name, where in slices.items()}
-
-
-def _slices(fields: Sequence[Field]) -> dict[str, slice]:
-    slices: dict[str, slice] = {}
-    start = 0
-    for field in fields:
-        slices[field.name] = slice(start, start + field.size)
-        start += field.size
-    return slices

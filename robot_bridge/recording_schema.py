@@ -46,16 +46,17 @@ def schemas(manifest: Manifest) -> dict[str, dict[str, Any]]:
     adaptation = {
         "time_ns": _integer("ns, the bridge's monotonic clock when it was done"),
         "waited_ns": _integer("ns in the queue"),
-        "took_ns": _integer("ns to learn"),
+        "took_ns": _integer("ns to learn; 0 when it found no room in the queue"),
         "belief_version": _integer("after it"),
         "problem": _string("why nothing was learnt; empty when something was"),
         "transition": _bytes(
             f"observation ({manifest.observation_size},), normalised action "
             f"({manifest.action_size},), next observation ({manifest.observation_size},), "
-            "float32, little-endian"
+            "float32, little-endian; empty for the end of an episode"
         ),
         "reward": _number("measured for the action"),
-        "terminal": {"type": "boolean"},
+        "terminal": {"type": "boolean", "description": "the task itself ended here"},
+        "complete": {"type": "boolean", "description": "false at the end of a cut episode"},
     }
     numbered = {
         "time_ns": _integer("ns, the bridge's monotonic clock"),
@@ -67,7 +68,7 @@ def schemas(manifest: Manifest) -> dict[str, dict[str, Any]]:
         "cause": _string("episode: one begins now; otherwise what took over"),
         "digest": _string("SHA-256 of the bundle's manifest"),
         "adapting": {"type": "boolean"},
-        "snapshot": _bytes("all that the adapter knows, as adapt/snapshot.py seals it"),
+        "snapshot": _bytes("all that the adapter knows, as adapt/snapshot.py seals it, or empty"),
     }
     end = numbered | {
         "success": {"type": "boolean"},

@@ -6,16 +6,13 @@ that already used it. Steps therefore wait here until everything they stand on h
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
 
 import numpy as np
-import numpy.typing as npt
 
 from adapt.adapter import make_adapter
 from adapt.bundle import PolicyBundle
-from adapt.errors import AcclimateError
+from adapt.errors import AcclimateError, SnapshotError
 from adapt.snapshot import unseal
 from robot_bridge.limits import Limits
 from robot_bridge.messages import Float32
@@ -28,6 +25,7 @@ from robot_bridge.recording import (
     numbers,
     unpacked,
 )
+from robot_bridge.tally import Array, Difference, Tally, difference
 
 # Rows that wait for a lesson; a worker further behind than this has dropped transitions.
 AHEAD = 4096
@@ -35,33 +33,7 @@ MISSED = "records before them are missing"
 FAILED = "the policy had failed"
 NO_LESSON = "a transition that was learnt is missing"
 
-Array = npt.NDArray[Any]
 Told = StateRow | StepRow | EndRow
-
-
-@dataclass(frozen=True)
-class Difference:
-    """sequence: of the observation. field: which number. recorded, replayed: to the last bit."""
-
-    sequence: int
-    field: str
-    recorded: str
-    replayed: str
-
-
-@dataclass
-class Tally:
-    """What became of one robot's rows. replayed: steps compared. idle: steps for which the policy
-    was not asked. left_out: steps that no known state leads to, by reason."""
-
-    replayed: int = 0
-    idle: int = 0
-    learnt: int = 0
-    episodes: int = 0
-    different: int = 0
-    first: Difference | None = None
-    left_out: Counter[str] = field(default_factory=Counter)
-    bundles: set[str] = field(default_factory=set)  # digests of those that acted
 
 
 class _Gap(Exception):
@@ -86,7 +58,11 @@ class RobotReplay:
         self._lesson = -1  # number of the last lesson
         self._lost = "no state comes before them"  # why steps cannot be replayed, "" when they can
         self._opening = False  # whether the next step begins an episode
-        self._before: Float32 | None = None  # the command before
+        self._before: Float32 | None = None  # the command before, where it tracks
+        self._blind = True  # whether that is not known
+        # By how much a lesson that mattered raised the version: where episodes teach as a whole,
+        # transitions only prepare for their ends.
+        self._teaching = (0, 1) if manifest.algorithm == "maesn" else (1,)
 
     def take(self, number: int, row: Told) -> None:
         """A row that the bridge's loop told."""
@@ -103,7 +79,7 @@ class RobotReplay:
         if self._lesson >= 0 and number != self._lesson + 1:
             self._lessons.append(None)
         self._lesson = number
-        if not row.problem:
+        if row.took_ns:
             self._lessons.append(row)
         self._go_on()
 
@@ -119,7 +95,7 @@ class RobotReplay:
             else:
                 number, row = item
                 if self._number >= 0 and number != self._number + 1:
-                    self._lost = MISSED
+                    self._lost, self._blind = MISSED, True
                 patient = not final and len(self._waiting) < AHEAD
                 if patient and not self._lost and not self._taught(row):
                     return
@@ -145,20 +121,40 @@ class RobotReplay:
                 self.tally.left_out[self._lost] += 1
             else:
                 self._step(row)
+            self._before, self._blind = self._sent(row), False
 
     def _restore(self, row: StateRow) -> None:
-        self._before = None
         # Whatever was learnt before, the state has.
         self._lessons = deque(e for e in self._lessons if e and e.time_ns >= row.time_ns)
         self._opening = row.cause == "episode"
         self.tally.episodes += self._opening
-        if row.digest != self._bundle.digest:
-            self._lost = f"bundle {row.digest[:12]} acted"
+        if self._opening:
+            self._before, self._blind = None, False
+        self._lost = self._unfit(row)
+        if self._lost:
             return
-        self._version = unseal(row.snapshot, self._bundle.digest).belief_version
-        self._adapter.restore(row.snapshot)
+        try:
+            self._version = unseal(row.snapshot, self._bundle.digest).belief_version
+            self._adapter.restore(row.snapshot)
+        except SnapshotError as error:
+            self._lost = f"{error}"
         self._adapter.adapting = row.adapting
-        self._lost = ""
+
+    def _unfit(self, row: StateRow) -> str:
+        """Why nothing can start from this state."""
+        if row.digest != self._bundle.digest:
+            return f"bundle {row.digest[:12]} acted"
+        if not row.snapshot:
+            return "their state could not be taken"
+        # The limits hold each command against the one before.
+        return MISSED if self._blind else ""
+
+    def _sent(self, row: StepRow) -> Float32 | None:
+        """The policy's command as sent; None where it was not asked, or has other fields."""
+        fields = self._manifest.action
+        if not isinstance(row.wanted, dict) or not all(f.name in row.command for f in fields):
+            return None
+        return gathered(row.command, fields)
 
     def _step(self, row: StepRow) -> None:
         try:
@@ -191,9 +187,6 @@ class RobotReplay:
             pairs.append(("latent", numbers(row.latent), action.latent))
             pairs.append(("wanted", gathered(row.wanted, manifest.action), action.physical))
             pairs.append(("command", recorded, command))
-            self._before = recorded
-        else:
-            self._before = None
         self._learn_to(row.belief_version)
         self.tally.replayed += asked
         self.tally.idle += not asked
@@ -202,31 +195,29 @@ class RobotReplay:
         pairs.append(("belief_variance", numbers(row.belief_variance, np.float64), belief.variance))
         for name, recorded, replayed in pairs:
             if recorded.tobytes() != replayed.tobytes():
-                return _difference(row.sequence, name, recorded, replayed)
+                return difference(row.sequence, name, recorded, replayed)
         return None
 
     def _learn_to(self, version: int) -> None:
         """Learn as far as the recorded belief of that version."""
-        n_o, n_a = self._manifest.observation_size, self._manifest.action_size
         while self._version < version:
             lesson = self._lessons.popleft() if self._lessons else None
-            if lesson is None or not lesson.transition:
+            if lesson is None:
                 raise _Gap
-            # Others are of an adapter that another one has replaced meanwhile.
-            if lesson.belief_version - self._version in (0, 1):
-                self._adapter.observe(unpacked(lesson, n_o, n_a))
+            # Others changed nothing, or are of an adapter that another has replaced meanwhile.
+            if lesson.belief_version - self._version in self._teaching:
+                self._take(lesson)
                 self._version = lesson.belief_version
                 self.tally.learnt += 1
 
-
-def _difference(sequence: int, name: str, recorded: Array, replayed: Array) -> Difference:
-    if recorded.shape != replayed.shape:
-        shapes = f"shape {recorded.shape}", f"shape {replayed.shape}"
-        return Difference(sequence, name, *shapes)
-    index = next(
-        index
-        for index in range(recorded.size)
-        if recorded[index].tobytes() != replayed[index].tobytes()
-    )
-    texts = (f"{value!s} ({float(value).hex()})" for value in (recorded[index], replayed[index]))
-    return Difference(sequence, f"{name}[{index}]", *texts)
+    def _take(self, lesson: AdaptationRow) -> None:
+        n_o, n_a = self._manifest.observation_size, self._manifest.action_size
+        try:
+            if lesson.transition:
+                self._adapter.observe(unpacked(lesson, n_o, n_a))
+            else:
+                self._adapter.conclude(lesson.complete)
+        except AcclimateError:
+            # What was refused then has left its mark then, too.
+            if not lesson.problem:
+                raise

@@ -17,9 +17,11 @@ from adapt.settings import compose
 from robot_bridge.errors import RecordingError
 from robot_bridge.recording import AdaptationRow, EventRow, LossRow
 from robot_bridge.recording_reader import RecordingReader, parts
-from robot_bridge.replay import RobotReplay, Tally
+from robot_bridge.replay import RobotReplay
+from robot_bridge.tally import Tally
 
 EVENTS = 20  # events printed in full
+FAILURES = ("policy_failed", "answer_failed")  # after which nobody knows what the adapter has drawn
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def replay(files: list[Path], bundle: PolicyBundle) -> Report:
             row = entry.row
             if isinstance(row, EventRow):
                 report.events.append(row)
-                if row.name == "policy_failed" and row.robot in robots:
+                if row.name in FAILURES and row.robot in robots:
                     robots[row.robot].fail()
                 continue
             if isinstance(row, LossRow):

@@ -360,15 +360,17 @@ class Robot:
             return
         begin = self._episode.begin if self._episode else None
         numbers = (begin.task, begin.episode, begin.seed) if begin else ()
+        # Before the snapshot: what was learnt before this moment is in it.
+        now_ns = time.monotonic_ns()
         try:
             snapshot = self._adapter.snapshot()
         except SnapshotError as error:
             self._tell("state_not_recorded", f"{cause}: {error}")
-            return
+            snapshot = b""
         self._taps.state(
             StateRecord(
                 self.name,
-                time.monotonic_ns(),
+                now_ns,
                 cause,
                 self.digest,
                 snapshot,

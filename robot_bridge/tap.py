@@ -50,9 +50,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class AdaptationRecord:
-    """One transition learnt from, or refused. waited_ns: in the queue; took_ns: to learn.
+    """One lesson learnt, or refused: a transition or, without one, the end of an episode.
 
-    belief_version: after it; the same as before when it changed nothing.
+    waited_ns: in the queue; took_ns: to learn, 0 for a lesson that found no room there.
+    belief_version: after it; the same as before when it changed nothing. complete: False at the end
+    of an episode that was cut.
     """
 
     robot: str
@@ -62,6 +64,7 @@ class AdaptationRecord:
     belief_version: int
     problem: str = ""
     transition: Transition | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +73,8 @@ class StateRecord:
 
     Told whenever anything but acting and learning is about to matter: before the first action of an
     episode (`cause` "episode"), and after another model, a restored belief or a fallback has taken
-    over. snapshot: of `Adapter.snapshot`. belief_version: of the belief in it. task, episode, seed:
-    as an operator asked, -1 where none did.
+    over. time_ns: what was learnt before it is in the snapshot. snapshot: of `Adapter.snapshot`,
+    empty where none could be taken. task, episode, seed: as an operator asked, -1 where none did.
     """
 
     robot: str

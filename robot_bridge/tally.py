@@ -1,0 +1,50 @@
+"""What a replay counts, and how it names what differs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """sequence: of the observation. field: which number. recorded, replayed: to the last bit."""
+
+    sequence: int
+    field: str
+    recorded: str
+    replayed: str
+
+
+@dataclass
+class Tally:
+    """What became of one robot's rows. replayed: steps compared. idle: steps for which the policy
+    was not asked. left_out: steps that no known state leads to, by reason."""
+
+    replayed: int = 0
+    idle: int = 0
+    learnt: int = 0
+    episodes: int = 0
+    different: int = 0
+    first: Difference | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    bundles: set[str] = field(default_factory=set)  # digests of those that acted
+
+
+def difference(sequence: int, name: str, recorded: Array, replayed: Array) -> Difference:
+    """The first number of two arrays (n,) that have not the same bits; some must."""
+    if recorded.shape != replayed.shape:
+        shapes = f"shape {recorded.shape}", f"shape {replayed.shape}"
+        return Difference(sequence, name, *shapes)
+    index = next(
+        index
+        for index in range(recorded.size)
+        if recorded[index].tobytes() != replayed[index].tobytes()
+    )
+    texts = (f"{value!s} ({float(value).hex()})" for value in (recorded[index], replayed[index]))
+    return Difference(sequence, f"{name}[{index}]", *texts)
