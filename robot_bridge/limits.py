@@ -84,6 +84,7 @@ class Limits:
                     f"limit on {limit.field!r}: no such field; there are {', '.join(seen | acted)}"
                 )
         self._jumps = bool(np.isfinite(self._jump).any())
+        self._rated = bool(np.isfinite(self._change).any())
         self._check_room()
 
     def _check_room(self) -> None:
@@ -113,13 +114,18 @@ class Limits:
         """
         if command.shape != (self.action_size,):
             raise LimitError(f"command of shape {command.shape}; expected ({self.action_size},)")
+        low, high = self._range
+        if self._rated:
+            reference = np.float32(0.0) if before is None else before
+            low = np.maximum(low, reference + self._change[0])
+            high = np.minimum(high, reference + self._change[1])
+        # Nearly always. The range is finite, so nothing else is inside it.
+        if _inside(command, (low, high)):
+            return command, ()
         if not np.all(np.isfinite(command)):
             index = int(np.flatnonzero(~np.isfinite(command))[0])
             raise LimitError(f"command[{index}] ({self._names[index]}) is {command[index]}")
-        reference = np.float32(0.0) if before is None else before
-        low = np.maximum(self._range[0], reference + self._change[0])
-        high = np.minimum(self._range[1], reference + self._change[1])
-        within = np.clip(command, low, high).astype(np.float32, copy=False)
+        within = np.minimum(np.maximum(command, low), high)
         changed = np.abs(within - command) > ROUNDING * self.scale
         names = dict.fromkeys(self._names[index] for index in np.flatnonzero(changed))
         return within, tuple(names)
@@ -176,7 +182,7 @@ class Limits:
 
 def _inside(values: Float32, bounds: Bounds) -> bool:
     """Whether all values are; NaN is in no range."""
-    return bool(np.all((values >= bounds[0]) & (values <= bounds[1])))
+    return bool(((values >= bounds[0]) & (values <= bounds[1])).all())
 
 
 def _unlimited(size: int) -> Bounds:
