@@ -116,8 +116,10 @@ class BeliefStore:
         """Give what waits timeout [s] to reach the disk, and leave the folder to the next."""
         self._wake.put(None)
         self._writer.join(timeout)
-        if not self._writer.is_alive():
+        # While something is still being written the folder stays ours.
+        if not self._writer.is_alive() and self._lock >= 0:
             os.close(self._lock)
+            self._lock = -1
 
     def _read_all(self) -> None:
         left = MAX_BYTES

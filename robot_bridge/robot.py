@@ -37,6 +37,10 @@ from robot_bridge.taps import Taps
 
 # How long an episode's record waits for a worker that is behind, or hangs [s].
 SETTLE = 5.0
+# A robot that has not begun so long after it was asked will not; others shall not wait for it [s].
+BEGINNING = 120.0
+# An episode without an observation for so long is over when the next one is asked for [s].
+STALLED = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +93,15 @@ class Robot:
         self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
         self._validity_ns = validity_ns
         self._begin: Begin | None = None  # asked for by an operator, not yet started
+        self._begin_by = 0.0  # when that is off [s]
+        self._observed = 0.0  # when the last observation came [s]
         self._ready = Ready()
         self._episode: Episode | None = None
         self._outcome: Outcome | None = None
         self._over = False  # whether the open episode has had its last observation
         self._ended = 0.0  # when the driver said so [s]
         self._unsaved: Kept | None = None
-        self._problems = 0  # of the adaptation, in this episode
+        self._counts: dict[str, int] = {}  # of troubles by name, in this episode
         self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._sequence = -1
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
@@ -107,12 +113,19 @@ class Robot:
 
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way."""
+        idle = time.monotonic() - self._observed
+        if self._episode is not None and not self.settling and idle > STALLED:
+            text = f"nothing measured for {idle:.0f} s, and another episode is asked for"
+            self._cut("episode_stalled", text)
         if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         if begin.new_task:
             self.mind.begin_task(begin.seed, begin.task)
         self._adapter.adapting = begin.adapting
+        if begin.new_task:
+            self._keep("task")
         self._begin, self._ready = begin, Ready()
+        self._begin_by = time.monotonic() + BEGINNING
         return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task)
 
     def ready(self, ready: Ready) -> None:
@@ -194,6 +207,7 @@ class Robot:
             )
             return None
         self._sequence = observation.sequence
+        self._observed = time.monotonic()
         self.answered()
         try:
             answer = self._judged(observation)
@@ -316,19 +330,22 @@ class Robot:
             # Both came at once. Waiting for the worker here would delay the answer.
             self._conclude()
         elif self._episode is not None:
-            self._tell("episode_cut", "a new episode starts before the last one ended")
-            self._lesson_over(complete=False)
-            self._adapter.end_episode()
-            self._episode = None
+            self._cut("episode_cut", "a new episode starts before the last one ended")
         self._turn()
         limits = self.mind.limits
         width = limits.observation_size + limits.action_size
         self._episode = Episode(self.name, self._begin, self.mind.belief, width)
         self._episode.ready = self._ready
         self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
-        self._over, self._problems, self._measured = False, 0, None
+        self._over, self._counts, self._measured = False, {}, None
         self._keep("episode")
         self._adapter.begin_episode()
+
+    def _cut(self, name: str, text: str) -> None:
+        self._tell(name, text)
+        self._lesson_over(complete=False)
+        self._adapter.end_episode()
+        self._episode = self._last = None
 
     def _turn(self) -> None:
         """Let the model that waits take over, if its time has come."""
@@ -376,6 +393,8 @@ class Robot:
                 snapshot,
                 self._adapter.adapting,
                 *numbers,
+                # As long as one is still learning, no other has its address.
+                adapter=id(self._adapter),
             )
         )
 
@@ -403,7 +422,10 @@ class Robot:
 
     def finished(self) -> Iterator[EpisodeRecord]:
         """The record of an episode that ended, once everything in it has been learnt from, or the
-        next one has begun, or the worker is SETTLE behind."""
+        next one has begun, or the worker is SETTLE behind. What waits for too long is given up."""
+        if self._begin is not None and time.monotonic() > self._begin_by:
+            self._begin = None
+            self._say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
         if self._adaptation.settled:
             self._conclude()
         elif self._outcome is not None and time.monotonic() - self._ended > SETTLE:
@@ -464,17 +486,20 @@ class Robot:
 
     def _gather(self) -> None:
         for text in self._adaptation.problems():
-            self._problems += 1
-            # The first, second, fourth, ...: one that comes every period must not drown the rest.
-            if self._problems & (self._problems - 1) == 0:
-                more = f"; {self._problems} so far" if self._problems > 1 else ""
-                self._say("adaptation_problem", text + more)
+            self._count("adaptation_problem", text)
 
     def _tell(self, name: str, text: str) -> None:
         """Of what lasts, the beginning."""
         if name != self._trouble:
             self._trouble = name
-            self._say(name, text)
+            self._count(name, text)
+
+    def _count(self, name: str, text: str) -> None:
+        """The first, second, fourth, ... of an episode: what comes with every other period must
+        not drown the rest."""
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        if count & (count - 1) == 0:
+            self._say(name, f"{text}; {count} times so far" if count > 1 else text)
 
     def _say(self, name: str, text: str) -> None:
         self._events.append((name, text))

@@ -89,11 +89,12 @@ class Post:
             "payload": np.full(size, value, np.float32),
             "flags": flags,
         }
-        seen = Observation(**(fields | changes))
+        seen, before = Observation(**(fields | changes)), len(self.sent)
         self._take(address, codec.encode_observation(seen, self._sessions[address]))
-        found = [codec.decode_command(frame) for frame in self.frames(address, Kind.COMMAND)]
-        answers = [command for command in found if command.sequence == seen.sequence]
-        return answers[-1] if answers else None
+        for to, frame in self.sent[before:]:
+            if to == address and frame.kind is Kind.COMMAND:
+                return codec.decode_command(frame)
+        return None
 
     def events(self, address: bytes, name: str = "") -> list[Event]:
         """Events that a peer was told, all or those of one name."""

@@ -59,7 +59,7 @@ def reply(post, number):
 
 def ask(post, action: Any, number, **fields: Any):
     if action in ("keep", "restore", "forget"):
-        post.say(BOSS, BeliefRequest(number, action=action, **({"robot": "arm"} | fields)))
+        post.say(BOSS, BeliefRequest(number, fields.pop("robot", "arm"), action, **fields))
     else:
         post.say(BOSS, ModelRequest(number, action, **fields))
     return reply(post, number)
