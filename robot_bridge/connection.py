@@ -13,6 +13,9 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+# tcpi_bytes_received of Linux's struct tcp_info, there since 4.1.
+_TCP_INFO, _RECEIVED_AT = 136, 128
+_RECEIVED = struct.Struct("Q")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -40,6 +43,13 @@ class Connection:
     def alive(self) -> bool:
         """Whether the descriptor still is this connection."""
         return Connection.of(self.descriptor) == self
+
+    def received(self) -> int | None:
+        """Bytes that the kernel has taken in for it; None over ipc, or when it is gone."""
+        with _Duplicate(self.descriptor) as duplicate:
+            if duplicate is None or duplicate.ends() != self.ends:
+                return None
+            return duplicate.received()
 
     def shut(self) -> None:
         """End it in both directions; libzmq notices and cleans up."""
@@ -82,6 +92,15 @@ class _Duplicate:
             return connection.getsockname(), connection.getpeername(), process
         except OSError:
             return None
+
+    def received(self) -> int | None:
+        if self._socket is None or self._socket.family == socket.AF_UNIX:
+            return None
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO)
+        except OSError:
+            return None
+        return _RECEIVED.unpack_from(info, _RECEIVED_AT)[0]
 
     def shut(self) -> None:
         if self._socket is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -17,6 +18,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from robot_bridge.connection import Connection
+from robot_bridge.guest import Guest
 from robot_bridge.keys import CLIENTS, Identity, fingerprint, read_clients, read_server
 
 ZAP = "inproc://zeromq.zap.01"
@@ -29,6 +31,11 @@ RACY = 1.0
 REREAD = 0.1  # and so they are read again, so often [s]
 CONNECTIONS = 256  # in all
 STRANGERS = 32  # of them, those that have not said anything yet
+# Bytes from one connection of which no frame comes. libzmq and the kernel may hold 12 MB that the
+# loop has yet to take; pings take less than PING_RATE [bytes/s].
+MESSAGE_BYTES = 16 * 1024 * 1024
+PING_RATE = 200.0
+MEASURED = 0.5  # so often [s]
 BAN = 10.0  # of a key whose holder sends garbage [s]
 AGAIN = 10.0  # before the same refusal is told again [s]
 EVENTS = 1000  # of connections looked at before whoever knocks is answered
@@ -41,6 +48,16 @@ _EVENTS = (
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Of one connection, when a frame of it was last heard: frames until then, bytes received until
+    then, and when that was [s]."""
+
+    frames: int
+    received: int
+    at: float
 
 
 class Door:
@@ -69,7 +86,9 @@ class Door:
         self._told: dict[str, float] = {}
         self._banned: dict[str, float] = {}
         self._open: dict[int, Connection] = {}  # in the order in which they came
-        self._spoken: dict[int, Connection] = {}
+        self._spoken: dict[int, Guest] = {}
+        self._meters: dict[Connection, Meter] = {}
+        self._measured_at = 0.0
         self._refresh()
         self._monitor = server.get_monitor_socket(_EVENTS)
         self._zap = context.socket(zmq.REP)
@@ -88,9 +107,10 @@ class Door:
                 break
         return found
 
-    def spoke(self, connection: Connection) -> None:
-        """A frame came through this connection: its holder is no stranger."""
-        self._spoken[connection.descriptor] = connection
+    def spoke(self, guest: Guest) -> None:
+        """A frame came through this guest's connection: no stranger any more."""
+        if guest.connection is not None:
+            self._spoken[guest.connection.descriptor] = guest
 
     def ban(self, public: str) -> None:
         """Let this key not in for BAN seconds."""
@@ -112,6 +132,7 @@ class Door:
                     self._answer()
                 if self._monitor in ready:
                     self._watch()
+                self._measure()
         except zmq.ContextTerminated:
             return
         except Exception as error:
@@ -178,11 +199,13 @@ class Door:
 
     def _make_room(self) -> None:
         # An end may have been missed: libzmq drops events that pile up.
-        for known in (self._open, self._spoken):
-            # A copy: the loop may add to one of them meanwhile.
-            for number, connection in list(known.items()):
-                if not connection.alive():
-                    known.pop(number, None)
+        for number, connection in list(self._open.items()):
+            if not connection.alive():
+                self._open.pop(number, None)
+        # A copy: the loop may add to it meanwhile.
+        for number, guest in list(self._spoken.items()):
+            if guest.connection is None or not guest.connection.alive():
+                self._spoken.pop(number, None)
         for stranger in self._strangers()[:-STRANGERS]:
             self._refuse(
                 f"{stranger.host}: more than {STRANGERS} connections without a word; the oldest "
@@ -194,15 +217,39 @@ class Door:
             self._refuse(f"{newest.host}: {CONNECTIONS} connections are open", "connections")
             self._close(newest)
 
+    def _measure(self) -> None:
+        """Cut off whoever sends and sends, and no frame comes of it: libzmq gathers all parts of a
+        message, however many, before it counts as one."""
+        now = time.monotonic()
+        if now < self._measured_at + MEASURED:
+            return
+        self._measured_at = now
+        before, self._meters = self._meters, {}
+        for connection in list(self._open.values()):
+            received = connection.received()
+            if received is None:
+                continue
+            guest = self._guest(connection)
+            frames = guest.frames if guest is not None else 0
+            meter = before.get(connection)
+            if meter is None or meter.frames != frames:
+                meter = Meter(frames, received, now)
+            self._meters[connection] = meter
+            if received - meter.received > MESSAGE_BYTES + (now - meter.at) * PING_RATE:
+                self._refuse(f"{connection.host}: a message that does not end", "endless")
+                self._close(connection)
+
+    def _guest(self, connection: Connection) -> Guest | None:
+        # By connection, not by number: the loop may hear a peer before we hear that it is there.
+        guest = self._spoken.get(connection.descriptor)
+        return guest if guest is not None and guest.connection == connection else None
+
     def _close(self, connection: Connection) -> None:
         connection.shut()
         self._open.pop(connection.descriptor, None)
 
     def _strangers(self) -> list[Connection]:
-        # By connection, not by number: the loop may hear a peer before we hear that it is there.
-        return [
-            open_ for open_ in self._open.values() if self._spoken.get(open_.descriptor) != open_
-        ]
+        return [open_ for open_ in self._open.values() if self._guest(open_) is None]
 
     def _refresh(self) -> None:
         """Read the keys anew if their folder may have changed."""

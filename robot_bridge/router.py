@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
@@ -13,6 +12,7 @@ from robot_bridge.codec import FRAME_BYTES
 from robot_bridge.connection import Connection
 from robot_bridge.door import Door
 from robot_bridge.endpoint import CURVE_BYTES, Address, ipc_path
+from robot_bridge.guest import Guest
 from robot_bridge.keys import Role, folder_of
 
 # A peer whose machine or process hangs is noticed by libzmq itself, on a thread of its own [ms].
@@ -27,18 +27,6 @@ WAITING = 100  # frames of one peer, each way, that may wait: 6.5 MB at most
 GARBAGE = 20
 GARBAGE_RATE = 1.0
 GUESTS = 512  # remembered, before those that are gone are forgotten
-
-
-@dataclass(eq=False)
-class Guest:
-    """One connection. public: its key (Z85), "" over ipc. patience: frames of garbage that it may
-    still send, as of `at` [s]. leaving: when it is cut off [s], or 0."""
-
-    public: str
-    connection: Connection | None
-    patience: float = GARBAGE
-    at: float = 0.0
-    leaving: float = 0.0
 
 
 class Router:
@@ -99,6 +87,7 @@ class Router:
                 # Beyond the bound it is refused in any case, and need not be kept.
                 data = data + part if len(data) <= FRAME_BYTES else data
             guest = self._guests.get(address) or self._learn(address, frame)
+            guest.frames += 1
             # libzmq says with every frame whose key opened its connection: nobody can speak
             # under another's address.
             if guest.leaving or (self._door and frame.get("User-Id") != guest.public):
@@ -109,7 +98,9 @@ class Router:
         """False when the peer is gone. A peer that does not read loses the frame: by the time it
         reads again, a command would be stale."""
         try:
-            self._socket.send_multipart([peer, data], zmq.NOBLOCK)
+            # Not send_multipart, whose checks of both parts take longer than the sending.
+            self._socket.send(peer, zmq.NOBLOCK | zmq.SNDMORE)
+            self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             return True
         except zmq.ZMQError as error:
@@ -183,9 +174,9 @@ class Router:
         public = ""
         if self._door is not None:
             public = str(frame.get("User-Id"))
-            if connection is not None:
-                self._door.spoke(connection)
-        guest = Guest(public, connection, at=time.monotonic())
+        guest = Guest(public, connection, GARBAGE, time.monotonic())
+        if self._door is not None:
+            self._door.spoke(guest)
         self._guests[address] = guest
         return guest
 

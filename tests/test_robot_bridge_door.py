@@ -10,6 +10,7 @@ import zmq
 
 from robot_bridge import door as doors
 from robot_bridge.codec import FRAME_BYTES
+from robot_bridge.connection import Connection
 from robot_bridge.errors import BridgeLost, HandshakeError
 from robot_bridge.key_folder import KeyFolder
 from robot_bridge.keys import fingerprint, read_certificate
@@ -324,3 +325,45 @@ def test_many_parts_are_not_gathered_beyond_the_bound(router, keys):
         assert FRAME_BYTES < len(data) <= 2 * FRAME_BYTES
         arm.send(b"hello")
         assert receive(router)[1] == b"hello"
+
+
+def test_a_message_that_does_not_end_is_cut_off(router, keys, monkeypatch):
+    # A libzmq of our own sends no part of a message before it has them all, so here a long one
+    # must do, and a door that looks often.
+    monkeypatch.setattr(doors, "MESSAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(doors, "MEASURED", 0.0)
+    monkeypatch.setattr(doors, "GLANCE_MS", 1)
+    with (
+        peer(router.endpoint, robot(keys)) as arm,
+        peer(router.endpoint, robot(keys, "leg")) as leg,
+    ):
+        leg.send(b"hello")
+        other, _ = receive(router)
+        deadline = time.monotonic() + PATIENCE
+        while not any("does not end" in text for _, text in router.news()):
+            assert time.monotonic() < deadline
+            arm.send_multipart([bytes(FRAME_BYTES // 2)] * 1000)
+            list(router.receive(500))
+        assert router.send(other, b"still there?")
+
+
+def test_what_the_kernel_took_in_is_what_was_sent():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        with socket.create_connection(listening.getsockname()) as sender:
+            accepted, _ = listening.accept()
+            with accepted:
+                connection = Connection.of(accepted.fileno())
+                assert connection is not None
+                assert connection.host == "127.0.0.1"
+                sender.sendall(bytes(12345))
+                deadline = time.monotonic() + PATIENCE
+                while connection.received() != 12345:
+                    assert time.monotonic() < deadline
+                connection.shut()
+                assert sender.recv(1) == b""
+            assert not connection.alive()
+            assert connection.received() is None
+            # Of somebody else's by now, or of nobody: left alone.
+            connection.shut()

@@ -164,7 +164,7 @@ def test_a_robot_that_dies_ends_the_trial_with_what_there_was(bundle, endpoint, 
 def test_a_folder_in_use_is_not_overwritten_unless_asked(done, tmp_path):
     (folder, _), _ = done
     with pytest.raises(TrialError, match="say overwrite=true"):
-        trial.run(TrialSettings("ipc:///nowhere", folder))
+        trial.run(TrialSettings(f"ipc://{tmp_path}/nowhere", folder))
     assert len(read_lines(folder)) == 48
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(TrialError, match="holds no trial"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_real_time_waits_once_a_period() -> None:
     assert slept == pytest.approx([CONTROL_PERIOD] * outcome.steps)
 
 
-def test_settings_that_make_no_sense() -> None:
+def test_settings_that_make_no_sense(tmp_path: Path) -> None:
     with pytest.raises(AcclimateError, match=r"leg"):
         main(["body=leg"])
     with pytest.raises(AcclimateError, match=r"bogus"):
@@ -174,7 +175,7 @@ def test_settings_that_make_no_sense() -> None:
     with pytest.raises(AcclimateError, match=r"no tasks"):
         main(["groups.held_out=0", "groups.unseen_choice=0"])
     with pytest.raises(AcclimateError, match=r"no bridge answers"):
-        main(["endpoint=ipc:///tmp/acclimate-there-is-none.ipc", "wait=0.1"])
+        main([f"endpoint=ipc://{tmp_path}/none", "wait=0.1"])
 
 
 def test_scale_is_the_action_fields() -> None:
