@@ -21,12 +21,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+from msgspec import structs
 
 from adapt.manifest import Field
 from robot_bridge import safety
@@ -44,6 +44,7 @@ from robot_bridge.handshake import specs
 from robot_bridge.limits import Limits
 from robot_bridge.link import LIVENESS, Link
 from robot_bridge.messages import (
+    FLAGS,
     RELEASE_REFUSED,
     RELEASED,
     STOPPED,
@@ -239,9 +240,10 @@ class RobotClient:
         self._link.tell(encode_observation(sent, self._link.session))
         self._asked_ns = sent.time_ns
         self._occur(safety.Asked(sent.time_ns))
-        answer = self._await_answer()
+        # Whatever need not wait for the answer, while the bridge is at it.
         self._beat()
-        command = self._guard(answer, sent.payload)
+        violation = self._judge(sent.payload)
+        command = self._guard(self._await_answer(), violation)
         if last:
             self._occur(safety.Finish())
         return command
@@ -361,19 +363,25 @@ class RobotClient:
         )
         self._link.tell(encode_message(heartbeat, session=self._link.session))
 
-    def _guard(self, answer: Command | None, observation: Float32) -> Command:
-        """The command to follow: within the margins, and no more than the state allows."""
+    def _judge(self, observation: Float32) -> safety.Violation | None:
+        """What an observation breaks; it counts once the answer is in, or is not coming."""
         limits = self._limits
         if limits is None:
             raise BridgeError("exchange before connect")
         if invalid := limits.invalid(observation):
             self._measured = None
-            self._occur(safety.Violation(Mode.HOLD, invalid))
-        else:
-            broken = limits.broken(observation, self._measured)
-            self._measured = observation
-            if broken is not None:
-                self._occur(safety.Violation(*broken))
+            return safety.Violation(Mode.HOLD, invalid)
+        broken = limits.broken(observation, self._measured)
+        self._measured = observation
+        return safety.Violation(*broken) if broken is not None else None
+
+    def _guard(self, answer: Command | None, violation: safety.Violation | None) -> Command:
+        """The command to follow: within the margins, and no more than the state allows."""
+        limits = self._limits
+        if limits is None:
+            raise BridgeError("exchange before connect")
+        if violation is not None:
+            self._occur(violation)
         # Without an answer the last command stands for as long as the state says TRACK.
         command = answer if answer is not None else self._last
         clipped: tuple[str, ...] = ()
@@ -381,7 +389,7 @@ class RobotClient:
             try:
                 before = self._last.payload if self._last is not None else None
                 payload, clipped = limits.clamp(command.payload, before)
-                command = replace(command, sequence=self._sequence, payload=payload)
+                command = structs.replace(command, sequence=self._sequence, payload=payload)
             except LimitError as error:
                 self._occur(safety.Violation(Mode.HOLD, str(error)))
         self._unapplied = answer is None or bool(clipped) or self.state.mode is not Mode.TRACK
@@ -427,12 +435,14 @@ class RobotClient:
             before.mode,
         ):
             self._say_stopped()
-        elif before.mode is Mode.STOP and isinstance(event, safety.Release):
+        elif isinstance(event, safety.Release):
             if self.stopped:
                 text = f"it answers {_numbers(event)}; the robot has {_numbers(before)}"
                 self._say(RELEASE_REFUSED, text)
+            elif before.mode is Mode.STOP:
+                self._say(RELEASED, f"released; it was stopped: {before.reason}")
             else:
-                self._say(RELEASED, "released by an operator")
+                self._say(RELEASED, "it was not stopped")
 
     def _say_stopped(self) -> None:
         self._say(STOPPED, self.state.reason)
@@ -454,9 +464,7 @@ def _specs(fields: Sequence[Field | FieldSpec]) -> tuple[FieldSpec, ...]:
 
 
 def _flags(first: bool, last: bool, terminal: bool, unapplied: bool) -> Flag:
-    flags = (Flag.FIRST, Flag.LAST, Flag.TERMINAL, Flag.UNAPPLIED)
-    given = (first, last, terminal, unapplied)
-    return Flag(sum(flag for flag, on in zip(flags, given, strict=True) if on))
+    return FLAGS[first | last << 1 | terminal << 2 | unapplied << 3]
 
 
 def _finite(where: str, numbers: Mapping[str, float]) -> dict[str, float]:

@@ -27,6 +27,7 @@ import numpy as np
 from robot_bridge.errors import CodecError, VersionError
 from robot_bridge.messages import (
     BODIES,
+    FLAGS,
     OLDEST,
     PROTOCOL,
     Command,
@@ -58,7 +59,6 @@ _LONG = (Kind.EPISODE_RECORD, Kind.STATUS)
 _KINDS = {int(kind): kind for kind in Kind}
 _MODES = {int(mode): mode for mode in Mode}
 _ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
-_FLAGS = tuple(Flag(bits) for bits in range(_ALL_FLAGS + 1))
 _MOST = {
     kind: RECORD_BYTES if kind in _LONG else 0 if kind is Kind.BYE else CONTROL_BYTES
     for kind in Kind
@@ -183,7 +183,7 @@ def decode_observation(frame: Frame) -> Observation:
     reward, faults, payload = *_head(frame, Kind.OBSERVATION, OBSERVATION), _floats(frame, 8)
     if frame.flags & ~_ALL_FLAGS:
         raise CodecError(f"OBSERVATION: flags {frame.flags:#x}; at most {_ALL_FLAGS:#x}")
-    flags = _FLAGS[frame.flags]
+    flags = FLAGS[frame.flags]
     return Observation(frame.sequence, frame.time_ns, payload, reward, flags, faults)
 
 

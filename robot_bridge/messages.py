@@ -75,6 +75,8 @@ class Flag(IntFlag):
 
 
 NO_FLAGS = Flag(0)
+# By their bits: to make a member from a number takes a microsecond.
+FLAGS = tuple(Flag(bits) for bits in range(16))
 
 
 class Fault(IntFlag):
