@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "robot_bridge.operator_command:belief",
         "keep, restore and forget a robot's belief",
     ),
+    "stop": ("robot_bridge.stop_command:stop", "stop the robots of a bridge, now"),
+    "release": ("robot_bridge.stop_command:release", "let a stopped robot move again"),
     "status": ("robot_bridge.status_command:main", "say how a bridge fares"),
     "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),

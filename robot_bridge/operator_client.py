@@ -11,6 +11,8 @@ from robot_bridge.codec import Frame, decode_message, encode
 from robot_bridge.errors import BridgeError, RobotLost
 from robot_bridge.link import Link
 from robot_bridge.messages import (
+    RELEASE_REFUSED,
+    RELEASED,
     STOP_GIVEN,
     STOPPED,
     Begin,
@@ -30,8 +32,9 @@ ANSWER = 10.0  # that a bridge gets to answer a request [s]
 LOADING = 120.0  # that it gets to load a model, at low priority [s]
 GLANCE = 0.2  # between looks at the bridge's signs of life [s]
 # Events after which the robot will not finish its episode.
-ENDINGS = ("robot_lost", "robot_left", "episode_cut", STOPPED)
+ENDINGS = ("robot_lost", "robot_left", "episode_cut", "begin_expired", STOPPED)
 REFUSALS = ("robot_unknown", "begin_refused")
+REASON = 1000  # characters of a text put together here
 
 
 class OperatorClient:
@@ -78,26 +81,44 @@ class OperatorClient:
         """Run one episode and wait for its record, at most timeout [s].
 
         Raises RobotLost when the robot leaves, stops or takes too long, BridgeError when the bridge
-        refuses, BridgeLost when it is gone.
+        refuses, BridgeLost when it is gone. Whoever leaves by an exception while the robot may
+        still be at it (too late, Ctrl-C, a signal) leaves it stopped.
         """
-        self._link.send(begin)
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            frame = self._link.receive(min(GLANCE, left))
-            if frame is None:
-                self._link.check_alive()
-            elif frame.kind is Kind.EPISODE_RECORD:
-                record = decode_message(frame, EpisodeRecord)
-                if (record.task, record.episode) == (begin.task, begin.episode):
-                    return record
-            elif frame.kind is Kind.EVENT:
-                self._judge(self._learn(frame), begin.robot)
-            else:
-                self._heed(frame)
-        raise RobotLost(
-            f"robot {begin.robot!r}: task {begin.task}, episode {begin.episode} did not end within "
-            f"{timeout:g} s"
-        )
+        running = True
+        try:
+            self._link.send(begin)
+            deadline = time.monotonic() + timeout
+            while (left := deadline - time.monotonic()) > 0:
+                frame = self._link.receive(min(GLANCE, left))
+                if frame is None:
+                    self._link.check_alive()
+                elif frame.kind is Kind.EPISODE_RECORD:
+                    record = decode_message(frame, EpisodeRecord)
+                    if (record.task, record.episode) == (begin.task, begin.episode):
+                        return record
+                elif frame.kind is Kind.EVENT:
+                    event = self._learn(frame)
+                    running = not _ends(event, begin.robot)
+                    self._judge(event, begin.robot)
+                else:
+                    self._heed(frame)
+            raise RobotLost(
+                f"robot {begin.robot!r}: task {begin.task}, episode {begin.episode} did not end "
+                f"within {timeout:g} s; it is stopped"
+            )
+        except BaseException as error:
+            if running:
+                self._abandon(begin, error)
+            raise
+
+    def _abandon(self, begin: Begin, error: BaseException) -> None:
+        """Stop the robot whose episode nobody waits for any more."""
+        why = f"nobody waits for task {begin.task}, episode {begin.episode} any more: {error!r}"
+        try:
+            self.stop(why[:REASON], begin.robot)
+        except BridgeError:
+            # The bridge is gone; its robots stop by themselves.
+            return
 
     def stop(self, reason: str, robot: str = "") -> None:
         """Stop the robot of that name, or every robot on this bridge, until released."""
@@ -111,6 +132,33 @@ class OperatorClient:
         known = self._latches
         latch = known.get(robot, 0) if robot else max(known.values(), default=0)
         self._link.send(Release(robot, self._stop, latch))
+
+    def wait_stopped(self, timeout: float = ANSWER) -> str:
+        """After `stop`: what the bridge has done. Raises RobotLost when it does not say so within
+        timeout [s]."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            event = self._event(min(GLANCE, left))
+            if event is not None and event.name == STOP_GIVEN:
+                return f"stop {event.number}, {event.robot or 'every robot'}: {event.text}"
+        raise RobotLost(f"the bridge does not say within {timeout:g} s that it has passed it on")
+
+    def wait_released(self, robot: str, timeout: float = ANSWER) -> str:
+        """After `release`: what the robot says. Raises BridgeError with the reason when bridge or
+        robot refuse, RobotLost when nothing is heard within timeout [s]."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            event = self._event(min(GLANCE, left))
+            if event is None or (robot and robot != event.robot):
+                continue
+            if event.name == RELEASED:
+                return event.text
+            if event.name in (RELEASE_REFUSED, "robot_unknown"):
+                raise BridgeError(f"{event.name}: {event.text}")
+        raise RobotLost(
+            f"robot {robot!r} does not say within {timeout:g} s whether it is released; "
+            "`acclimate status` shows how it stands"
+        )
 
     def load_model(self, path: str, timeout: float = LOADING) -> str:
         """Load and verify the bundle at a path of the bridge's machine, beside the one that serves;
@@ -217,11 +265,16 @@ class OperatorClient:
     def _judge(self, event: Event, robot: str) -> None:
         if event.name in REFUSALS:
             raise BridgeError(f"{event.name}: {event.text}")
-        # An empty name asked for the only robot there is.
-        if robot in ("", event.robot) and event.name in ENDINGS:
+        if _ends(event, robot):
             advice = (
-                "; once it is safe, release it with `acclimate trial release=true`"
+                "; once it is safe, release it with `acclimate release`"
                 if event.name == STOPPED
                 else ""
             )
             raise RobotLost(f"robot {event.robot!r}: {event.name}: {event.text}{advice}")
+
+
+def _ends(event: Event, robot: str) -> bool:
+    """Whether the episode that was asked for will not go on."""
+    # An empty name asked for the only robot there is.
+    return event.name in REFUSALS or (robot in ("", event.robot) and event.name in ENDINGS)

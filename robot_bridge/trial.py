@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 from msgspec import Meta
@@ -76,10 +79,6 @@ def run(
                     record = operator.run(begin, settings.patience)
                     lines.append(writer.add(record))
                     progress(record)
-            except KeyboardInterrupt:
-                # Whoever presses Ctrl-C wants the robot to stand still.
-                operator.stop("the trial was interrupted")
-                raise
             finally:
                 rows = table((line.episode, line.outcome) for line in lines)
                 writer.summarise(rows)
@@ -116,9 +115,15 @@ def _header(settings: TrialSettings, welcome: Welcome, robot: str) -> TrialHeade
     )
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def main(argv: list[str]) -> int:
     """`acclimate trial out=FOLDER [endpoint=...] [tasks=20] [episodes=4]`; returns 0."""
     settings = compose("robot_bridge/trial", TrialSettings, argv, __doc__ or "")
+    # As Ctrl-C does: the robot must not be left alone with its episode.
+    signal.signal(signal.SIGTERM, _leave)
     console = Console()
     bar = Progress(
         TextColumn("{task.description}"),
