@@ -11,7 +11,6 @@ the context is subtracted again (Rakelly et al. 2019, eq. 5, with an explicit pr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -27,8 +26,7 @@ Float64 = npt.NDArray[np.float64]
 MAX_CANCELLATION = 1e4
 
 
-@dataclass(frozen=True, eq=False)
-class Belief:
+class Belief(msgspec.Struct, frozen=True, eq=False):
     """mean, variance: (n_z,), float64, read-only. count: transitions behind it. version: its number
     with the adapter that made it; no two beliefs of one adapter share one."""
 

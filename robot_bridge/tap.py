@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from msgspec import Struct
 
 from adapt.adapter import Transition
 from robot_bridge.messages import Float32, Mode, Outcome
@@ -13,8 +14,7 @@ from robot_bridge.messages import Float32, Mode, Outcome
 Float64 = np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class StepRecord:
+class StepRecord(Struct, frozen=True, eq=False):
     """One answered observation, with everything that explains the answer.
 
     received_ns, decided_ns, sent_ns: the bridge's monotonic clock when the frame was in, the
@@ -54,7 +54,7 @@ class AdaptationRecord:
 
     waited_ns: in the queue; took_ns: to learn, 0 for a lesson that found no room there.
     belief_version: after it; the same as before when it changed nothing. complete: False at the end
-    of an episode that was cut.
+    of an episode that was cut. adapter: whose, as in StateRecord.
     """
 
     robot: str
@@ -65,6 +65,7 @@ class AdaptationRecord:
     problem: str = ""
     transition: Transition | None = None
     complete: bool = True
+    adapter: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,7 @@ class StateRecord:
     episode (`cause` "episode"), and after another model, a restored belief or a fallback has taken
     over. time_ns: what was learnt before it is in the snapshot. snapshot: of `Adapter.snapshot`,
     empty where none could be taken. task, episode, seed: as an operator asked, -1 where none did.
+    adapter: tells it from the one before, which may still be learning what it was given.
     """
 
     robot: str
@@ -86,6 +88,7 @@ class StateRecord:
     task: int = -1
     episode: int = -1
     seed: int = -1
+    adapter: int = 0
 
 
 @dataclass(frozen=True, eq=False)
