@@ -146,6 +146,7 @@ class Adaptation:
                     text,
                     transition,
                     lesson.complete,
+                    id(adapter),
                 )
             )
 

@@ -73,6 +73,7 @@ class AdaptationRow(msgspec.Struct, frozen=True):
     reward: Maybe
     terminal: bool
     complete: bool
+    adapter: int
 
 
 class StateRow(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ class StateRow(msgspec.Struct, frozen=True):
     task: int
     episode: int
     seed: int
+    adapter: int
 
 
 class EndRow(msgspec.Struct, frozen=True):

@@ -87,6 +87,7 @@ class Rows:
                 reward=0.0 if transition is None else transition.reward,
                 terminal=transition is not None and transition.terminal,
                 complete=record.complete,
+                adapter=record.adapter,
             )
         )
 
@@ -101,6 +102,7 @@ class Rows:
                 task=record.task,
                 episode=record.episode,
                 seed=record.seed,
+                adapter=record.adapter,
             )
         )
 

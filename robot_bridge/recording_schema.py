@@ -57,6 +57,7 @@ def schemas(manifest: Manifest) -> dict[str, dict[str, Any]]:
         "reward": _number("measured for the action"),
         "terminal": {"type": "boolean", "description": "the task itself ended here"},
         "complete": {"type": "boolean", "description": "false at the end of a cut episode"},
+        "adapter": _integer("whose, as in the states; another takes over with another model"),
     }
     numbered = {
         "time_ns": _integer("ns, the bridge's monotonic clock"),
@@ -68,6 +69,7 @@ def schemas(manifest: Manifest) -> dict[str, dict[str, Any]]:
         "cause": _string("episode: one begins now; otherwise what took over"),
         "digest": _string("SHA-256 of the bundle's manifest"),
         "adapting": {"type": "boolean"},
+        "adapter": _integer("tells it from the one before"),
         "snapshot": _bytes("all that the adapter knows, as adapt/snapshot.py seals it, or empty"),
     }
     end = numbered | {

@@ -53,6 +53,7 @@ class RobotReplay:
         )
         self._waiting: deque[tuple[int, Told] | None] = deque()
         self._lessons: deque[AdaptationRow | None] = deque()  # not yet learnt; None for a gap
+        self._learner = 0  # which adapter was at work
         self._version = 0  # of the recorded belief that the adapter has now
         self._number = -1  # of the last row
         self._lesson = -1  # number of the last lesson
@@ -110,7 +111,10 @@ class RobotReplay:
         last = max(row.latent_version, row.belief_version)
         if self._version >= last or None in self._lessons:
             return True
-        return any(lesson and lesson.belief_version >= last for lesson in self._lessons)
+        return any(
+            lesson and lesson.adapter == self._learner and lesson.belief_version >= last
+            for lesson in self._lessons
+        )
 
     def _play(self, row: Told) -> None:
         if isinstance(row, StateRow):
@@ -125,7 +129,12 @@ class RobotReplay:
 
     def _restore(self, row: StateRow) -> None:
         # Whatever was learnt before, the state has.
-        self._lessons = deque(e for e in self._lessons if e and e.time_ns >= row.time_ns)
+        self._lessons = deque(
+            lesson
+            for lesson in self._lessons
+            if lesson and lesson.adapter == row.adapter and lesson.time_ns >= row.time_ns
+        )
+        self._learner = row.adapter
         self._opening = row.cause == "episode"
         self.tally.episodes += self._opening
         if self._opening:
@@ -204,7 +213,9 @@ class RobotReplay:
             lesson = self._lessons.popleft() if self._lessons else None
             if lesson is None:
                 raise _Gap
-            # Others changed nothing, or are of an adapter that another has replaced meanwhile.
+            # Another one's, which this one has replaced; or it changed nothing.
+            if lesson.adapter != self._learner:
+                continue
             if lesson.belief_version - self._version in self._teaching:
                 self._take(lesson)
                 self._version = lesson.belief_version
