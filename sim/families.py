@@ -70,7 +70,9 @@ FAMILIES: dict[str, Family] = {
         Demonstrations,
         "success",
     ),
-    "point-sparse": Family(point.SPACE, point.SPEC, point.PointWorlds, point.task_factors),
+    "point-sparse": Family(
+        point.SPACE, point.SPEC, point.PointWorlds, point.task_factors, point.Wander
+    ),
     "cheetah-vel": Family(
         cheetah.VEL_SPACE, cheetah.VEL_SPEC, cheetah.CheetahVelWorlds, cheetah.vel_factors
     ),

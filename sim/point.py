@@ -1,8 +1,8 @@
 """Point-sparse: find a goal on a half circle that only tells when one stands on it.
 
-As PEARL was published on (Rakelly et al. 2019; its code calls it sparse-point-robot). A point in the
-plane starts at the circle's centre. Critics see the distance to the goal; the context and the judge
-see a reward only inside the goal's radius. Differences are listed in docs/tasks.md.
+As PEARL was published on (Rakelly et al. 2019; its code calls it sparse-point-robot). A point in
+the plane starts at the circle's centre. Critics see the distance to the goal; the context and the
+judge see a reward only inside the goal's radius. Differences are listed in docs/tasks.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from adapt.manifest import ActionField, Factor, Field
 from sim.fixed_sets import FixedSets
 from sim.tasks import Parameter, Task, TaskSpace
-from sim.worlds import Step, WorldSpec, check_action
+from sim.worlds import Step, Worlds, WorldSpec, check_action
 
 STEP = 0.1
 """Largest move along each axis per control period [m]."""
@@ -112,6 +112,35 @@ class PointWorlds:
 
     def close(self) -> None:
         """Nothing to stop."""
+
+
+class Wander:
+    """Fills a replay: every episode is a noisy walk in a direction of its own.
+
+    Uniform actions stay near the start: no context would ever hold a goal, and an encoder that
+    never saw one has nothing to learn.
+
+    Args:
+        worlds: the points.
+        rng: picks directions and noise.
+    """
+
+    NOISE = 0.3
+
+    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self._direction = np.zeros((worlds.worlds, 2))
+
+    def begin(self, which: np.ndarray) -> None:
+        """An episode begins in worlds (B,)."""
+        angle = self.rng.uniform(-math.pi, math.pi, len(which))
+        drawn = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        self._direction = np.where(which[:, None], drawn, self._direction)
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Action (B, 2)."""
+        noise = self.NOISE * self.rng.normal(size=self._direction.shape)
+        return np.clip(self._direction + noise, -1.0, 1.0)
 
 
 class Privileged:

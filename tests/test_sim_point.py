@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sim.families import FAMILIES
+from sim.families import FAMILIES, UniformActions
 from sim.point import (
     CIRCLE,
     FACTORS,
@@ -15,6 +15,7 @@ from sim.point import (
     STEP,
     PointWorlds,
     Privileged,
+    Wander,
     goal,
     task_factors,
 )
@@ -72,6 +73,34 @@ def test_whoever_knows_the_goal_reaches_the_ceiling():
     assert measured[0] == pytest.approx(13 + sum(1 - d for d in left), abs=1e-5)
     # Along an axis it takes ten, of which the ninth and perhaps the eighth end within the radius.
     assert (measured > 11.8).all() and (measured <= measured[0] + 1e-5).all()
+
+
+def test_a_replay_starts_with_walks_of_which_some_find_the_goal():
+    worlds = started(SPACE.sample(400, np.random.default_rng(0), "all"))
+    everyone = np.ones(400, bool)
+    for script, low, high in (
+        (UniformActions(worlds, np.random.default_rng(1)), 0.0, 0.02),
+        (Wander(worlds, np.random.default_rng(1)), 0.03, 0.2),
+    ):
+        found = np.zeros(400, bool)
+        observation = worlds.reset(everyone)
+        script.begin(everyone)
+        for _ in range(HORIZON):
+            step = worlds.step(script.act(observation))
+            observation, found = step.observation, found | step.success
+        assert low <= found.mean() < high
+
+
+def test_every_world_walks_a_way_of_its_own_until_its_next_episode():
+    worlds = started([SPACE.task()] * 400)
+    script = Wander(worlds, np.random.default_rng(1))
+    script.begin(np.ones(400, bool))
+    before = script._direction.copy()
+    assert np.linalg.norm(before, axis=1) == pytest.approx(np.ones(400))
+    assert len(np.unique(before, axis=0)) == 400
+    script.begin(np.arange(400) < 200)
+    assert (script._direction[:200] != before[:200]).all()
+    assert (script._direction[200:] == before[200:]).all()
 
 
 def test_the_sets_are_the_papers_and_always_the_same():
