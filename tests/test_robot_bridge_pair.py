@@ -1,0 +1,247 @@
+"""A client and a bridge over a wire that loses, doubles, holds back and reorders their frames."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_bundle
+from fake_link import FakeLink
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from adapt.bundle import PolicyBundle
+from robot_bridge import client as module
+from robot_bridge import codec
+from robot_bridge.client import RobotClient
+from robot_bridge.errors import BridgeError
+from robot_bridge.messages import (
+    STOP_GIVEN,
+    STOPPED,
+    Begin,
+    Event,
+    Heartbeat,
+    Hello,
+    Kind,
+    Mode,
+    Outcome,
+    Release,
+    Stop,
+    Welcome,
+)
+from robot_bridge.peers import Peers
+
+ROBOT, OPERATOR = b"robot", b"operator"
+# What becomes of a frame; what is held back comes with the next one that is not.
+FATES = st.lists(st.sampled_from(["pass", "pass", "pass", "lose", "double", "hold"]), max_size=8)
+
+
+@functools.cache
+def the_bundle():
+    with tempfile.TemporaryDirectory() as folder:
+        return PolicyBundle.load(tiny_bundle.write(Path(folder) / "tiny"))
+
+
+class Line:
+    """One direction of the wire. deliver: where frames come out."""
+
+    def __init__(self, deliver):
+        self.deliver = deliver
+        self.fates = []
+        self.held = []
+
+    def carry(self, data):
+        fate = self.fates.pop(0) if self.fates else "pass"
+        if fate == "hold":
+            self.held.append(data)
+        elif fate != "lose":
+            # The newer one overtakes what was held back.
+            frames = [data] * (2 if fate == "double" else 1) + self.held
+            self.held = []
+            for frame in frames:
+                self.deliver(frame)
+
+
+class Pair(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.bundle = the_bundle()
+        self.peers = Peers(self.bundle, self.post, 0, 10**12, lambda *words, **more: None)
+        self.session = 0
+        self.now_ns = 0
+        self.stop, self.latch = 0, 0  # known to the operator
+        self.given = 0  # how often anybody has stopped the robot, as far as the bridge or it knows
+        self.answered = {}  # sequence → whether a stop stood when the bridge answered it
+        self.heard = 0  # highest stop of the bridge that a frame has brought to the client
+        self.releases = []  # numbers that operators have given, with what had latched by then
+        self.up = Line(self.to_bridge)
+        self.link = FakeLink(self.up.carry)
+        self.down = Line(self.to_robot)
+
+    @initialize()
+    def connect(self):
+        manifest = self.bundle.manifest
+        fields = manifest.observation, manifest.action, manifest.control_period
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "Link", lambda *arguments: self.link)
+            self.client = RobotClient(
+                "ipc:///x", "arm", *fields, simulated_time=True, now_ns=lambda: self.now_ns
+            )
+        self.client.connect()
+        hello = Hello("operator", "person")
+        self.peers.take(OPERATOR, codec.encode_message(hello))
+        self.peers.take(OPERATOR, self.say(Begin("arm", 0, 0, 0, True)))
+
+    # The wire
+
+    def post(self, address, data):
+        frame = codec.decode(data)
+        if address == OPERATOR:
+            self.learn(frame)
+            return True
+        if frame.kind is Kind.COMMAND:
+            self.answered[frame.sequence] = self.peers._stops.standing("arm")
+        # Nobody moves before the handshake, whose loss is only a wait.
+        if frame.kind is Kind.WELCOME:
+            self.link.inbox.append(data)
+        else:
+            self.down.carry(data)
+        return True
+
+    def to_bridge(self, data):
+        self.peers.take(ROBOT, data)
+
+    def to_robot(self, data):
+        self.link.inbox.append(data)
+        frame = codec.decode(data)
+        if frame.kind is Kind.STOP:
+            self.heard = max(self.heard, codec.decode_message(frame, Stop).number)
+        elif frame.kind is Kind.HEARTBEAT:
+            self.heard = max(self.heard, codec.decode_message(frame, Heartbeat).stop)
+
+    def learn(self, frame):
+        if frame.kind is Kind.WELCOME:
+            self.session = codec.decode_message(frame, Welcome).session
+        elif frame.kind is Kind.EVENT:
+            event = codec.decode_message(frame, Event)
+            if event.name == STOP_GIVEN:
+                self.stop = max(self.stop, event.number)
+            elif event.name == STOPPED:
+                self.latch = max(self.latch, event.number)
+
+    def say(self, message):
+        return codec.encode_message(message, session=self.session)
+
+    # What people and the robot do
+
+    @rule(up=FATES, down=FATES, first=st.booleans(), faults=st.sampled_from([0, 0, 0, 0, 2]))
+    def exchange(self, up, down, first, faults):
+        self.up.fates, self.down.fates = up, down
+        before = self.client.state
+        command = self.client.exchange(np.zeros(6, np.float32), first=first, faults=faults)
+        self.now_ns += round(module.SIMULATED_PATIENCE * 1e9)
+        self.check_opening(before)
+        if command.mode is Mode.TRACK:
+            assert not self.client.stopped
+            assert not faults
+            # Of the bridge's own answers, only one that it gave while nothing was stopped.
+            sequence = self.client._sequence
+            assert not self.answered.get(sequence, False)
+
+    @rule(up=FATES, down=FATES)
+    def look(self, up, down):
+        self.up.fates, self.down.fates = up, down
+        before = self.client.state
+        assert self.client.check() is not Mode.TRACK or before.mode is Mode.TRACK
+        self.check_opening(before)
+
+    @rule(reason=st.text(max_size=5))
+    def halt(self, reason):
+        self.client.halt(reason)
+
+    @rule(up=FATES)
+    def end(self, up):
+        self.up.fates = up
+        before = self.client.state
+        self.client.end_episode(Outcome(False, 1, 0.1, "x"))
+        assert self.client.state.mode >= before.mode
+
+    @rule(down=FATES, robot=st.sampled_from(["", "arm", "leg"]))
+    def press(self, down, robot):
+        self.down.fates = down
+        self.peers.take(OPERATOR, self.say(Stop("button", robot=robot)))
+
+    @rule()
+    def give_release(self):
+        self.releases.append((self.stop, self.latch))
+
+    @rule(down=FATES, which=st.integers(0, 50))
+    def release_arrives(self, down, which):
+        """One of those given: the latest, or one from long ago, or the same again."""
+        if self.releases:
+            self.down.fates = down
+            stop, latch = self.releases[which % len(self.releases)]
+            self.peers.take(OPERATOR, self.say(Release("arm", stop, latch)))
+
+    @rule(down=FATES)
+    def heartbeat(self, down):
+        self.down.fates = down
+        self.peers._heartbeat_due = 0.0
+        self.peers.tend()
+
+    @rule(down=FATES, new=st.booleans())
+    def begin(self, down, new):
+        self.down.fates = down
+        self.peers.take(OPERATOR, self.say(Begin("arm", 1, 0, 0, new)))
+
+    @rule()
+    def wait(self):
+        before = self.client.state
+        try:
+            request = self.client.wait_reset(0.0)
+        except BridgeError:
+            return
+        self.check_opening(before)
+        assert request is None or not self.client.stopped
+
+    # What must hold
+
+    def check_opening(self, before):
+        """A latch opened only by a release that answers all that the robot had heard of."""
+        if before.mode is not Mode.STOP or self.client.stopped:
+            return
+        answering = [
+            (stop, latch)
+            for stop, latch in self.releases
+            if stop >= before.stop and latch >= before.latch
+        ]
+        assert answering
+
+    @invariant()
+    def a_stop_that_was_heard_is_kept_until_it_is_answered(self):
+        if not hasattr(self, "client") or self.link.inbox:
+            return
+        # All frames have been looked at: whatever they told is in the state.
+        assert self.client.state.stop >= self.heard
+        unanswered = all(stop < self.heard for stop, _ in self.releases)
+        if self.heard and unanswered:
+            assert self.client.stopped
+
+    def teardown(self):
+        # Whatever happened: with the wire cut, silence stops the robot.
+        if hasattr(self, "client"):
+            self.up.fates = self.down.fates = []
+            self.link.inbox.clear()
+            self.link.post = lambda data: None
+            self.client.exchange(np.zeros(6, np.float32), first=True)
+            for _ in range(10):
+                self.now_ns += round(module.SIMULATED_PATIENCE * 1e9)
+                self.client.exchange(np.zeros(6, np.float32))
+            assert self.client.stopped
+        self.peers.dismiss("done")
+
+
+TestPair = Pair.TestCase
+TestPair.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
