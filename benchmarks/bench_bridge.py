@@ -58,7 +58,7 @@ class Case:
     transport: str
     loop: str
     track: Track
-    exchange: Callable[[], object]
+    client: clients.Client
 
 
 def measure(plan: Plan, scratch: Path) -> None:
@@ -75,7 +75,7 @@ def measure(plan: Plan, scratch: Path) -> None:
                 continue
             with cases(bundle, loop, keys.path, scratch) as found:
                 take_turns(
-                    [(case.track, case.exchange) for case in found],
+                    [(case.track, case.client.exchange) for case in found],
                     1 / rate,
                     plan.seconds,
                     plan.turns,
@@ -118,6 +118,8 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
         for transport in ("ipc", "tcp+CURVE"):
             address = _address(transport, scratch / f"bridge-{loop}")
             words = [f"bundle={bundle}", f"endpoint={address}", f"keys={keys}", f"loop={loop}"]
+            # Late answers shall be counted here, not end the measurement.
+            words += ["pace.slipping=1", "pace.lost=1"]
             words += [] if core is None else [f"core={core}"]
             stack.enter_context(started(["-m", "acclimate", "bridge", *words]))
             made.append(("bridge", transport, partial(clients.Bridge, address, bundle, keys)))
@@ -130,7 +132,7 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
             # After the servers, which would inherit it, and before the clients' own threads.
             stack.enter_context(elsewhere(core))
         yield [
-            Case(kind, transport, loop, Track([]), stack.enter_context(client()).exchange)
+            Case(kind, transport, loop, Track([]), stack.enter_context(client()))
             for kind, transport, client in made
         ]
 
@@ -160,7 +162,8 @@ def tell(found: list[Case], rate: int, folder: Path) -> None:
         for name, value in quantiles.items():
             record(NAME, name, value * 1e6, "µs", parameters, 0, folder=folder)
         record(NAME, "missed periods", case.track.missed, "1", parameters, 0, folder=folder)
-        if case.server == "bridge":
+        if isinstance(case.client, clients.Bridge):
+            record(NAME, "held", case.client.held, "1", parameters, 0, folder=folder)
             floor = floors[case.transport].quantiles()
             for name in ("p50", "p99"):
                 ratio = quantiles[name] / floor[name]

@@ -24,9 +24,9 @@ _others: set[int] = set()
 
 
 def reserve(core: int) -> None:
-    """Keep a core free for the loop: what this thread starts from now on runs on the others, and
-    so does this thread until it calls `occupy`. libzmq's own threads among them: on the core of a
-    loop that spins they would hardly run.
+    """Keep a core free for the loop: every thread of this process, and every one that this thread
+    starts from now on, runs on the others, libzmq's own among them; on the core of a loop that
+    spins they would hardly run. So does this thread until it calls `occupy`.
 
     Raises BridgeError naming the cores there are.
     """
@@ -39,7 +39,11 @@ def reserve(core: int) -> None:
         )
     _others.clear()
     _others.update(allowed - {core})
-    roam()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(thread), _others or allowed)
+        except ProcessLookupError:  # it has ended meanwhile
+            continue
 
 
 def occupy(core: int) -> None:

@@ -31,7 +31,12 @@ def on_a_thread(call):
 
 @pytest.fixture(autouse=True)
 def unpinned(monkeypatch):
+    """Whatever a test reserves is free again after it, for every thread there is."""
     monkeypatch.setattr(realtime, "_others", set())
+    cores = os.sched_getaffinity(0)
+    yield
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
 
 
 def test_a_pinned_loop_and_its_workers_keep_apart():
@@ -45,6 +50,10 @@ def test_a_pinned_loop_and_its_workers_keep_apart():
         after = on_a_thread(lambda: os.sched_getaffinity(0))
         return before, os.sched_getaffinity(0), after, on_a_thread(roamed)
 
+    older = threading.Event()
+    waiting = threading.Thread(target=older.wait)
+    waiting.start()
+
     def roamed():
         realtime.roam()
         return os.sched_getaffinity(0)
@@ -53,7 +62,10 @@ def test_a_pinned_loop_and_its_workers_keep_apart():
     # On a machine with one core there is nowhere else to go.
     others = cores - {core} or cores
     assert on_a_thread(loop) == (others, {core}, {core}, cores - {core} or {core})
-    assert os.sched_getaffinity(0) == cores
+    # Threads that were there before keep off it, too.
+    assert os.sched_getaffinity(waiting.native_id or 0) == others
+    older.set()
+    waiting.join()
 
 
 def test_a_core_that_is_not_there_is_named():
