@@ -18,7 +18,9 @@ from msgspec import Meta
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from policies.adaptation import BatchAdapter
+from policies.algorithms import AnyTrainer
 from policies.checkpoint import write_atomically
+from policies.maesn_trainer import MaesnTrainer, adapt_from_prior
 from policies.rollout import Curve, adaptation_curve
 from policies.runs import load_best
 from policies.trainer import Trainer
@@ -38,7 +40,7 @@ class EvaluateSettings:
     """What `acclimate evaluate` is told.
 
     run: a run folder. tasks: at most, in each group; a family's fixed set may be smaller.
-    episodes: per task. seed: of tasks and noise.
+    episodes: per task; of MAESN's as many as make whole steps. seed: of tasks and noise.
     frozen_prior: also run with the belief kept at the prior, for comparison.
     """
 
@@ -52,8 +54,10 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class Row:
-    """One group's results, per episode (K,).
+    """One group's results (K,), per episode, or per adaptation step where an algorithm adapts by
+    steps.
 
+    behind: episodes of adaptation behind each column.
     success, steps, returns, measured: means over tasks.
     worst: mean measured return over the worst 5 % of the tasks, at least one, each episode's own.
     """
@@ -61,6 +65,7 @@ class Row:
     group: str
     belief: str
     tasks: int
+    behind: list[int]
     success: list[float]
     steps: list[float]
     returns: list[float]
@@ -71,8 +76,12 @@ class Row:
 def main(argv: list[str]) -> int:
     settings = compose("policies/evaluate", EvaluateSettings, argv, HELP)
     trainer, state = load_best(settings.run)
-    rows = evaluate(trainer, settings)
+    if isinstance(trainer, MaesnTrainer):
+        rows = evaluate_maesn(trainer, settings)
+    else:
+        rows = evaluate(trainer, settings)
     print(f"iteration {state['iteration']} of {settings.run}, seed {settings.seed}")
+    print(f"{'episodes behind':24} " + " ".join(f"{k:5d}" for k in rows[0].behind))
     for row in rows:
         if trainer.family.judged_by == "success":
             shown = "success " + " ".join(f"{v:5.2f}" for v in row.success)
@@ -104,6 +113,7 @@ def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
                     group,
                     kind,
                     len(tasks),
+                    list(range(episodes)),
                     curve.success.mean(0).tolist(),
                     curve.steps.mean(0).tolist(),
                     curve.returns.mean(0).tolist(),
@@ -114,7 +124,33 @@ def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Row]:
     return rows
 
 
-def held_out_tasks(trainer: Trainer, group: Split, n: int, seed: int) -> list[Task]:
+def evaluate_maesn(trainer: MaesnTrainer, settings: EvaluateSettings) -> list[Row]:
+    """Every group, from the prior, acting by the policy's mean as a robot does; a column is the
+    mean over the episodes that one adaptation step takes."""
+    per_step = trainer.settings.learner.episodes
+    steps = max(0, settings.episodes - 1) // per_step
+    rows = []
+    held: list[Split] = [g for g in GROUPS if trainer.family.space.holds_out(g)]
+    for group in held or ["train"]:
+        tasks = held_out_tasks(trainer, group, settings.tasks, settings.seed)
+        curve = adapt_from_prior(trainer, tasks, steps, settings.seed, stochastic=False)
+        rows.append(
+            Row(
+                group,
+                "adapting",
+                len(tasks),
+                [k * per_step for k in range(steps + 1)],
+                curve.success.mean(0).tolist(),
+                curve.steps.mean(0).tolist(),
+                curve.returns.mean(0).tolist(),
+                curve.measured.mean(0).tolist(),
+                worst(curve.measured).tolist(),
+            )
+        )
+    return rows
+
+
+def held_out_tasks(trainer: AnyTrainer, group: Split, n: int, seed: int) -> list[Task]:
     """n tasks of a group, the same for the same seed; none where nothing was held out that way.
 
     Of a fixed set, each task at most once: fewer than n where the set is smaller.

@@ -6,24 +6,26 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
 from adapt.bundle import PolicyBundle, write_bundle
 from adapt.errors import AcclimateError
-from adapt.manifest import ContextSpec, Latent, Limit, Manifest
-from adapt.settings import compose, resolved
+from adapt.manifest import ContextSpec, Latent, Manifest
+from adapt.settings import compose
+from policies.bundle_parts import GOLDEN_ROWS, OPSET, like, limits, onnx_graph, provenance
+from policies.export_maesn import export_maesn
+from policies.maesn_trainer import MaesnTrainer
 from policies.networks import Actor, FactorEncoder
 from policies.parity import closed_loop
-from policies.runs import load_best, revision, versions
+from policies.parity_maesn import closed_loop_maesn
+from policies.runs import load_best, versions
 from policies.seen import seen_in
 from policies.trainer import Trainer
 
@@ -32,8 +34,6 @@ HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
 Writes the best networks of a run as a bundle: graphs with their normalisers, manifest, digests and
 golden vectors, checked by loading it as a robot would."""
 
-OPSET = 18
-GOLDEN_ROWS = 16
 TOLERANCE = 1e-5
 """Largest difference allowed between the bundle and torch in closed loop, actions and beliefs."""
 
@@ -75,8 +75,12 @@ class EncoderGraph(nn.Module):
 def main(argv: list[str]) -> int:
     settings = compose("policies/export", ExportSettings, argv, HELP)
     trainer, state = load_best(settings.run)
-    bundle = export(trainer, state, settings.out, settings.name, settings.run)
-    parity = closed_loop(trainer, bundle, tasks=3, episodes=2, seed=trainer.settings.seed)
+    if isinstance(trainer, MaesnTrainer):
+        bundle = export_maesn(trainer, state, settings.out, settings.name, settings.run)
+        parity = closed_loop_maesn(trainer, bundle, tasks=2, steps=2, seed=trainer.settings.seed)
+    else:
+        bundle = export(trainer, state, settings.out, settings.name, settings.run)
+        parity = closed_loop(trainer, bundle, tasks=3, episodes=2, seed=trainer.settings.seed)
     size = sum(f.stat().st_size for f in settings.out.iterdir())
     print(f"{settings.out}: {size / 1e6:.2f} MB, digest {bundle.digest}")
     print(f"largest deviation from torch: {bundle.worst_error:.1e} on golden vectors,")
@@ -108,16 +112,15 @@ def export(
     generator = torch.Generator().manual_seed(trainer.settings.seed)
     graphs: dict[str, bytes] = {}
     golden: dict[str, np.ndarray] = {}
-    inputs = {"observation": _like(learner.actor.normaliser, generator)}
+    inputs = {"observation": like(learner.actor.normaliser, generator)}
     if learner.n_z:
         inputs["latent"] = torch.randn(GOLDEN_ROWS, learner.n_z, generator=generator)
     policy = PolicyGraph(learner.actor).cpu().eval()
-    graphs["policy"] = _graph(policy, inputs, ("mean", "log_std"), "policy", golden)
+    graphs["policy"] = onnx_graph(policy, inputs, ("mean", "log_std"), "policy", golden)
     if learner.encoder is not None:
-        inputs = {"transition": _like(learner.encoder.normaliser, generator)}
+        inputs = {"transition": like(learner.encoder.normaliser, generator)}
         encoder = EncoderGraph(learner.encoder).cpu().eval()
-        graphs["encoder"] = _graph(encoder, inputs, ("mean", "variance"), "encoder", golden)
-    evaluation = run / "evaluation.json"
+        graphs["encoder"] = onnx_graph(encoder, inputs, ("mean", "variance"), "encoder", golden)
     manifest = Manifest(
         name=name,
         algorithm="pearl" if learner.n_z else "none",
@@ -138,67 +141,12 @@ def export(
             next_observation=c.next_in_context,
             capacity=c.capacity if learner.n_z else 0,
         ),
-        limits=_limits(trainer),
+        limits=limits(trainer),
         seen=seen_in(run),
         task_space=trainer.family.space.to_dict(),
-        training={
-            "settings": resolved(trainer.settings),
-            "revision": revision(),
-            "iteration": state["iteration"],
-            "validation": {k: v for k, v in state["metrics"].items() if k.startswith("validate/")},
-            "held_out": json.loads(evaluation.read_text()) if evaluation.is_file() else {},
-        },
+        training=provenance(trainer, state, run),
         tools=versions(),
         opset=OPSET,
         files={},
     )
     return write_bundle(out, manifest, graphs, golden)
-
-
-def _limits(trainer: Trainer) -> list[Limit]:
-    """The family's own, and the action fields' ranges as limits on each command."""
-    return [
-        *trainer.family.spec.limits,
-        *(
-            Limit("position", f.name, f.low, f.high, f.unit, "largest that training used")
-            for f in trainer.family.spec.action
-        ),
-    ]
-
-
-def _like(normaliser: nn.Module, generator: torch.Generator) -> Tensor:
-    """Inputs (rows, size) spread as the training data were, half as far again."""
-    mean, std = normaliser.get_buffer("mean").cpu(), normaliser.get_buffer("std").cpu()
-    return mean + 1.5 * std * torch.randn(GOLDEN_ROWS, len(mean), generator=generator)
-
-
-@torch.no_grad()
-def _graph(
-    module: nn.Module,
-    golden_inputs: dict[str, Tensor],
-    outputs: tuple[str, ...],
-    name: str,
-    golden: dict[str, np.ndarray],
-) -> bytes:
-    """Export a module with a dynamic batch; record golden vectors it was not traced with."""
-    batch = torch.export.Dim("batch")
-    example = tuple(torch.zeros_like(v[:2]) for v in golden_inputs.values())
-    shapes = tuple({0: batch} for _ in example)
-    program = torch.onnx.export(
-        module,
-        example,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=list(golden_inputs),
-        output_names=list(outputs),
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
-    if program is None:
-        raise AcclimateError(f"{name}: torch exported no graph")
-    model = program.model_proto
-    onnx.checker.check_model(model, full_check=True)
-    results = module(*golden_inputs.values())
-    arrays = {**golden_inputs, **dict(zip(outputs, results, strict=True))}
-    golden.update({f"{name}/{k}": v.numpy().astype(np.float32) for k, v in arrays.items()})
-    return model.SerializeToString()

@@ -193,13 +193,14 @@ class MaesnTrainer:
 class StepCurve:
     """N tasks before and after 1 … K adaptation steps of E episodes each.
 
-    returns, measured, success: (N, K + 1), means over the E episodes drawn from that belief.
+    returns, measured, success, steps: (N, K + 1), means over the E episodes drawn from that belief.
     mean, log_std: (N, K + 1, n_z). first: the first E episodes of every task.
     """
 
     returns: np.ndarray
     measured: np.ndarray
     success: np.ndarray
+    steps: np.ndarray
     mean: np.ndarray
     log_std: np.ndarray
     first: Episodes
@@ -222,7 +223,7 @@ def adapt_from_prior(
     mean, log_std = torch.zeros(n, learner.n_z), torch.zeros(n, learner.n_z)
     weights = None
     shape = (n, steps + 1)
-    returns, measured, success = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    returns, measured, success, lasted = (np.zeros(shape) for _ in range(4))
     means, log_stds = np.zeros((*shape, learner.n_z)), np.zeros((*shape, learner.n_z))
     met: list[Episodes] = []
     for k in range(steps + 1):
@@ -240,13 +241,14 @@ def adapt_from_prior(
         returns[:, k] = episodes.returns(episodes.reward).reshape(n, e).mean(1)
         measured[:, k] = episodes.returns(episodes.measured).reshape(n, e).mean(1)
         success[:, k] = episodes.success.reshape(n, e).mean(1)
+        lasted[:, k] = episodes.mask.sum(1).numpy().reshape(n, e).mean(1)
         if c.variant == "latents_and_policy":
             with torch.enable_grad():
                 stepped = learner.adapt_policy(episodes, learner.measured(episodes), n, weights)
                 weights = _detached(stepped)
         mean, log_std = learner.adapt(mean, log_std, episodes, learner.measured(episodes))
     worlds.close()
-    return StepCurve(returns, measured, success, means, log_stds, met[0])
+    return StepCurve(returns, measured, success, lasted, means, log_stds, met[0])
 
 
 def _detached(weights: Weights) -> Weights:
