@@ -1,4 +1,4 @@
-"""What operators ask of the bridge besides episodes: models, beliefs, how it fares."""
+"""What operators ask of the bridge: episodes, stops, models, beliefs, how it fares."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError
-from robot_bridge.codec import Frame, decode_message
-from robot_bridge.errors import ModelError
-from robot_bridge.messages import Event, Message
+from robot_bridge.codec import Frame, decode_message, decode_stop
+from robot_bridge.errors import BridgeError, ModelError
+from robot_bridge.messages import RELEASE_REFUSED, STOP_GIVEN, Begin, Event, Release, Stop
 from robot_bridge.models import Models
 from robot_bridge.operator_messages import (
     BeliefRequest,
@@ -24,33 +23,11 @@ from robot_bridge.operator_messages import (
 )
 from robot_bridge.peer import Peer
 from robot_bridge.robot import Robot
+from robot_bridge.roster import REASON, Roster
 from robot_bridge.status import robot_status
+from robot_bridge.stops import Stops
 
 TEXT = 1000  # characters of a reply
-
-
-class House(Protocol):
-    """What the desk needs of the peers."""
-
-    shadow: bool
-
-    def robots(self) -> dict[str, Peer]: ...
-
-    def operators(self) -> list[str]: ...
-
-    def find(self, operator: Peer, name: str) -> Peer | None:
-        """The robot of that name, or the only one; None after telling the operator why not."""
-        ...
-
-    def send(self, peer: Peer, message: Message) -> None: ...
-
-    def tell(self, name: str, robot: str, text: str) -> None: ...
-
-    def recent(self) -> Sequence[Event]:
-        """The latest events, oldest first."""
-        ...
-
-    def last_stop(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,16 +39,74 @@ class _Asked:
 
 
 class Desk:
-    """stages: how long each stage of the work takes, from whoever measures it."""
+    """stages: how long each stage of the work takes, from whoever measures it. shadow: of the
+    bridge."""
 
     def __init__(
-        self, house: House, models: Models, stages: Callable[[], Sequence[StageStatus]]
+        self,
+        roster: Roster,
+        models: Models,
+        stops: Stops,
+        stages: Callable[[], Sequence[StageStatus]],
+        shadow: bool,
     ) -> None:
-        self._house = house
+        self._roster = roster
         self._models = models
+        self._stops = stops
         self._stages = stages
+        self._shadow = shadow
         self._asked: _Asked | None = None
         self._started = time.monotonic()
+
+    def begin(self, operator: Peer, frame: Frame) -> None:
+        """Ask a robot for an episode."""
+        begin = decode_message(frame, Begin)
+        peer = self._roster.find(operator, begin.robot)
+        if peer is None or peer.robot is None:
+            return
+        try:
+            reset = peer.robot.begin(begin)
+        except BridgeError as error:
+            self._roster.send(operator, Event("begin_refused", peer.name, str(error)))
+            return
+        peer.operator = operator
+        self._roster.send(peer, reset)
+
+    def stop(self, giver: Peer, frame: Frame) -> None:
+        """Stop a robot, or all; any peer may."""
+        stop = decode_stop(frame)
+        reason = f"{'robot' if giver.robot else 'operator'} {giver.name!r}: {stop.reason}"
+        self.give_stop(stop.robot, reason)
+
+    def give_stop(self, name: str, reason: str) -> None:
+        """Stop the robot of that name; "" for all."""
+        number = self._stops.give(name)
+        # One word too many, and the robot's decoder would refuse the stop.
+        words = reason[:REASON]
+        robots = self._roster.robots()
+        for peer in robots.values():
+            if name in ("", peer.name):
+                self._roster.send(peer, Stop(words, number=number, robot=name))
+        for peer in robots.values():
+            if peer.robot is not None and name in ("", peer.name):
+                peer.robot.halt(f"stop {number} stands")
+        if name and name not in robots:
+            reason += "; it is not connected, and starts stopped when it is"
+        self._roster.tell(STOP_GIVEN, name, reason, number=number)
+
+    def release(self, operator: Peer, frame: Frame) -> None:
+        """Let a robot move again, unless a stop is newer than the release."""
+        release = decode_message(frame, Release)
+        peer = self._roster.find(operator, release.robot)
+        if peer is None or peer.robot is None:
+            return
+        refusal = self._stops.release(peer.name, release)
+        if refusal:
+            self._roster.tell(RELEASE_REFUSED, peer.name, refusal)
+            return
+        self._roster.log("released", robot=peer.name, operator=operator.name)
+        self._roster.send(peer, Release(peer.name, release.stop, release.latch))
+        peer.robot.unhalt()
 
     def model(self, operator: Peer, frame: Frame) -> None:
         """Load, swap or roll back a model."""
@@ -85,11 +120,11 @@ class Desk:
         except AcclimateError as error:
             self._reply(operator, request.number, False, str(error))
             return
-        self._house.tell("model_serves", "", f"{text}, by operator {operator.name!r}")
+        self._roster.tell("model_serves", "", f"{text}, by operator {operator.name!r}")
         self._reply(operator, request.number, True, text)
 
     def _swap(self, request: ModelRequest) -> str:
-        models, robots = self._models, self._house.robots()
+        models, robots = self._models, self._roster.robots()
         back = request.action == "rollback"
         coming = models.previous if back else models.candidate
         if coming is not None:
@@ -116,7 +151,7 @@ class Desk:
             return
         fits, text = result
         said = f"loaded and verified: {text}" if fits else text
-        self._house.tell("model_loaded" if fits else "model_refused", "", said)
+        self._roster.tell("model_loaded" if fits else "model_refused", "", said)
         if self._asked is not None:
             self._reply(self._asked.operator, self._asked.number, fits, said)
             self._asked = None
@@ -124,7 +159,7 @@ class Desk:
     def belief(self, operator: Peer, frame: Frame) -> None:
         """Keep, restore or forget a robot's belief."""
         request = decode_message(frame, BeliefRequest)
-        peer = self._house.find(operator, request.robot)
+        peer = self._roster.find(operator, request.robot)
         if peer is None or peer.robot is None:
             self._reply(operator, request.number, False, f"no such robot: {request.robot!r}")
             return
@@ -133,7 +168,7 @@ class Desk:
         except AcclimateError as error:
             self._reply(operator, request.number, False, str(error))
             return
-        self._house.tell(name, peer.name, f"{text}, by operator {operator.name!r}")
+        self._roster.tell(name, peer.name, f"{text}, by operator {operator.name!r}")
         self._reply(operator, request.number, True, text)
 
     def _change(self, robot: Robot, request: BeliefRequest) -> tuple[str, str]:
@@ -152,32 +187,32 @@ class Desk:
 
     def status(self, operator: Peer, frame: Frame) -> None:
         """Everything that an operator can know of the bridge."""
-        house, models = self._house, self._models
+        roster, models = self._roster, self._models
         now_ns = time.monotonic_ns()
         robots = [
             robot_status(peer, peer.robot, now_ns)
-            for peer in house.robots().values()
+            for peer in roster.robots().values()
             if peer.robot is not None
         ]
-        house.send(
+        roster.send(
             operator,
             Status(
                 served=_named(models.served),
                 candidate=_named(models.candidate) if models.candidate else None,
                 previous=_named(models.previous) if models.previous else None,
                 loading=models.loading[:TEXT],
-                shadow=house.shadow,
+                shadow=self._shadow,
                 uptime=time.monotonic() - self._started,
-                stop=house.last_stop(),
+                stop=self._stops.number,
                 robots=tuple(robots),
-                operators=tuple(house.operators()),
-                events=tuple(house.recent()),
+                operators=tuple(roster.operators()),
+                events=roster.recent(),
                 stages=tuple(self._stages()),
             ),
         )
 
     def _reply(self, operator: Peer, number: int, done: bool, text: str) -> None:
-        self._house.send(operator, Reply(number, done, text[:TEXT]))
+        self._roster.send(operator, Reply(number, done, text[:TEXT]))
 
 
 def _named(bundle: PolicyBundle) -> ModelStatus:

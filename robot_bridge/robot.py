@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from adapt.bundle import PolicyBundle
 from adapt.errors import SnapshotError
 from adapt.guard import GuardSettings
 from robot_bridge.adaptation import Adaptation
+from robot_bridge.answer import Answer
 from robot_bridge.episode import Episode
 from robot_bridge.errors import BridgeError
 from robot_bridge.messages import (
@@ -31,6 +31,7 @@ from robot_bridge.messages import (
     ResetRequest,
 )
 from robot_bridge.mind import Kept, Mind
+from robot_bridge.notices import Notices
 from robot_bridge.pace import Pace, PaceSettings
 from robot_bridge.tap import EndRecord, StateRecord
 from robot_bridge.taps import Taps
@@ -41,21 +42,6 @@ SETTLE = 5.0
 BEGINNING = 120.0
 # An episode without an observation for so long is over when the next one is asked for [s].
 STALLED = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """A command and what explains it.
-
-    wanted: (n_a,) what the policy asked for before the limits, None where it was not asked.
-    latent: (n_z,) in force, drawn from the belief of latent_version. belief: in force.
-    """
-
-    command: Command
-    wanted: Float32 | None
-    latent: Float32
-    latent_version: int
-    belief: Belief
 
 
 class Robot:
@@ -101,15 +87,13 @@ class Robot:
         self._over = False  # whether the open episode has had its last observation
         self._ended = 0.0  # when the driver said so [s]
         self._unsaved: Kept | None = None
-        self._counts: dict[str, int] = {}  # of troubles by name, in this episode
         self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._sequence = -1
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
         self._measured: Float32 | None = None  # by the last observation that made sense
         # To be learnt from once the answer has left: adapter, what was seen and done, what came.
         self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
-        self._events: list[tuple[str, str]] = []
-        self._trouble = ""  # the event of the step before: one that lasts is told once
+        self._notices = Notices(self._note)
 
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way."""
@@ -201,7 +185,7 @@ class Robot:
     def answer(self, observation: Observation) -> Answer | None:
         """The answer to one observation; None for one that was seen before."""
         if observation.sequence <= self._sequence:
-            self._tell(
+            self._notices.last(
                 "sequence_repeated",
                 f"observation {observation.sequence} after {self._sequence}; left aside",
             )
@@ -214,7 +198,7 @@ class Robot:
         # A fault of ours, or of a library's, is one robot's and for one period: it stands still,
         # people hear of it, and the others do not notice.
         except Exception as error:
-            self._tell("answer_failed", repr(error))
+            self._notices.last("answer_failed", repr(error))
             answer = self._held(observation)
         self.mode = answer.command.mode
         return answer
@@ -225,7 +209,7 @@ class Robot:
         episode = self._episode
         name, text = self._wrong(observation)
         if name or episode is None:
-            self._tell(name, text)
+            self._notices.last(name, text)
             self._measured = None
             return self._held(observation)
         broken = self.mind.limits.broken(observation.payload, self._measured)
@@ -236,7 +220,7 @@ class Robot:
             return self._still(observation, broken[0] if broken else Mode.HOLD)
         if broken:
             mode, text = broken
-            self._tell("limit_broken", text)
+            self._notices.last("limit_broken", text)
             return self._held(observation, mode)
         return self._act(observation, episode)
 
@@ -253,7 +237,7 @@ class Robot:
         mind = self.mind
         if mind.weigh(observation.payload):
             verdict = mind.verdict
-            self._say(
+            self._notices.say(
                 "guard_inside" if verdict.inside else "guard_outside",
                 f"{verdict.reason or 'as training saw it again'}; fallback: {mind.fallback}",
             )
@@ -266,9 +250,9 @@ class Robot:
             payload, _ = mind.limits.clamp(action.physical, before)
         # Whatever the runtime raises; onnxruntime's exceptions share no base of their own.
         except Exception as error:
-            self._tell("policy_failed", str(error) or repr(error))
+            self._notices.last("policy_failed", str(error) or repr(error))
             return self._held(observation)
-        self._trouble = ""
+        self._notices.well()
         episode.add(observation.payload, payload, observation.reward, self._adapter.belief)
         self._last = observation, payload
         version = action.belief_version
@@ -323,7 +307,14 @@ class Robot:
 
     def _explained(self, command: Command, wanted: Float32 | None) -> Answer:
         adapter = self._adapter
-        return Answer(command, wanted, adapter.latent, adapter.latent_version, adapter.belief)
+        return Answer(
+            command,
+            wanted,
+            adapter.latent,
+            adapter.latent_version,
+            adapter.belief,
+            adapter.bundle.digest,
+        )
 
     def _open(self) -> None:
         if self._outcome is not None:
@@ -336,13 +327,14 @@ class Robot:
         width = limits.observation_size + limits.action_size
         self._episode = Episode(self.name, self._begin, self.mind.belief, width)
         self._episode.ready = self._ready
-        self._begin, self._outcome, self._last, self._trouble = None, None, None, ""
-        self._over, self._counts, self._measured = False, {}, None
+        self._begin = self._outcome = self._last = self._measured = None
+        self._over = False
+        self._notices.restart()
         self._keep("episode")
         self._adapter.begin_episode()
 
     def _cut(self, name: str, text: str) -> None:
-        self._tell(name, text)
+        self._notices.last(name, text)
         self._lesson_over(complete=False)
         self._adapter.end_episode()
         self._episode = self._last = None
@@ -356,12 +348,12 @@ class Robot:
             self.mind.adopt(bundle, self._episode is not None)
         except SnapshotError as error:
             # The worker is at it; there is another turn in a moment.
-            self._tell("model_waits", str(error))
+            self._notices.last("model_waits", str(error))
             return
         self._coming = None
         if self._episode is not None:
             self._episode.restart(self.mind.belief)
-        self._say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
+        self._notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
         self._keep("model")
 
     def _changed(self, cause: str) -> None:
@@ -382,7 +374,7 @@ class Robot:
         try:
             snapshot = self._adapter.snapshot()
         except SnapshotError as error:
-            self._tell("state_not_recorded", f"{cause}: {error}")
+            self._notices.last("state_not_recorded", f"{cause}: {error}")
             snapshot = b""
         self._taps.state(
             StateRecord(
@@ -401,7 +393,7 @@ class Robot:
     def end(self, outcome: Outcome) -> None:
         """The robot says that its episode is over; see `finished`."""
         if self._episode is None:
-            self._tell("no_episode", "the end of an episode that never began")
+            self._notices.last("no_episode", "the end of an episode that never began")
             self._begin = None
             return
         # Without its last observation an episode lacks what came of its last action.
@@ -425,12 +417,12 @@ class Robot:
         next one has begun, or the worker is SETTLE behind. What waits for too long is given up."""
         if self._begin is not None and time.monotonic() > self._begin_by:
             self._begin = None
-            self._say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
+            self._notices.say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
         if self._adaptation.settled:
             self._conclude()
         elif self._outcome is not None and time.monotonic() - self._ended > SETTLE:
             text = f"{self.waiting} transitions are not learnt from {SETTLE:g} s after the episode"
-            self._say("adaptation_late", text)
+            self._notices.say("adaptation_late", text)
             self._conclude()
         self._turn()
         records, self._records = self._records, []
@@ -461,7 +453,7 @@ class Robot:
         try:
             self._unsaved = mind.keep(cause)
         except SnapshotError as error:
-            self._tell("belief_not_kept", str(error))
+            self._notices.last("belief_not_kept", str(error))
 
     def unsaved(self) -> Kept | None:
         """The latest belief that has been kept since the last call."""
@@ -471,8 +463,7 @@ class Robot:
     def events(self) -> list[tuple[str, str]]:
         """(name, text) of what went wrong since the last call."""
         self._gather()
-        found, self._events = self._events, []
-        return found
+        return self._notices.take()
 
     def close(self) -> None:
         """Let the worker end, without waiting for it, and put the belief aside; see `join`."""
@@ -486,22 +477,8 @@ class Robot:
 
     def _gather(self) -> None:
         for text in self._adaptation.problems():
-            self._count("adaptation_problem", text)
+            self._notices.count("adaptation_problem", text)
 
-    def _tell(self, name: str, text: str) -> None:
-        """Of what lasts, the beginning."""
-        if name != self._trouble:
-            self._trouble = name
-            self._count(name, text)
-
-    def _count(self, name: str, text: str) -> None:
-        """The first, second, fourth, ... of an episode: what comes with every other period must
-        not drown the rest."""
-        count = self._counts[name] = self._counts.get(name, 0) + 1
-        if count & (count - 1) == 0:
-            self._say(name, f"{text}; {count} times so far" if count > 1 else text)
-
-    def _say(self, name: str, text: str) -> None:
-        self._events.append((name, text))
+    def _note(self, name: str, text: str) -> None:
         if self._episode is not None:
             self._episode.note(f"step {self._episode.step}: {name}: {text}")

@@ -35,8 +35,8 @@ def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkey
     post.join(b"leg")
     order = []
     monkeypatch.setattr(post, "send", lambda address, data: order.append("stop") or True)
-    monkeypatch.setattr(post.peers, "_post", post.send)
-    for peer in post.peers._peers.values():
+    monkeypatch.setattr(post.peers._roster, "post", post.send)
+    for peer in post.peers._roster:
         monkeypatch.setattr(peer.robot._adaptation, "close", lambda: order.append("close"))
     # Long, as the words of an exception can be.
     post.peers.dismiss("fault: " + "x" * 100_000)
@@ -49,6 +49,6 @@ def test_a_refusal_can_be_read_however_much_differs(post):
     (frame,) = post.frames(b"arm", Kind.REFUSED)
     reasons = codec.decode_message(frame, Refused).reasons
     assert reasons[0].startswith("observation fields: expected tip_position, wrench; found xxx")
-    post.peers._refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
+    post.peers._roster.refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
     frame = post.frames(b"arm", Kind.REFUSED)[-1]
     assert codec.decode_message(frame, Refused).reasons[-1] == "and 285 more"

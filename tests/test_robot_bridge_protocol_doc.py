@@ -14,7 +14,8 @@ from robot_bridge import client, codec, messages, operator_messages, router
 from robot_bridge.handshake import PERIOD_TOLERANCE
 from robot_bridge.link import LIVENESS
 from robot_bridge.messages import Flag, Kind, Mode, Stop
-from robot_bridge.peers import HEARTBEAT, SILENCE
+from robot_bridge.peers import HEARTBEAT
+from robot_bridge.reception import SILENCE
 from robot_bridge.safety import Staleness
 
 BODIES = messages.BODIES | operator_messages.OPERATOR_BODIES
