@@ -1,63 +1,32 @@
 """Who may connect over tcp: CURVE with a key that the bridge knows, asked for by ZAP (RFC 27).
 
 A thread of its own, so that no stranger costs the loop anything. It re-reads the keys when their
-folder changes, and keeps strangers few: connections that have not said anything yet make room for
-newer ones. Without it nobody gets in: ZAP's domain is enforced.
+folder changes, and looks after the `lobby`. Without it nobody gets in: ZAP's domain is enforced.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import zmq
 from zmq.utils import z85
-from zmq.utils.monitor import recv_monitor_message
 
-from robot_bridge.connection import Connection
 from robot_bridge.guest import Guest
 from robot_bridge.keys import CLIENTS, Identity, fingerprint, read_clients, read_server
+from robot_bridge.lobby import Lobby
 
 ZAP = "inproc://zeromq.zap.01"
 DOMAIN = b"acclimate"
-# A handshake takes three exchanges; whoever takes longer is not trying [ms].
-HANDSHAKE_MS = 2000
 GLANCE_MS = 200  # between looks at the folder of keys
 # Times of a folder are as coarse as the kernel's tick: a second change within it may not show [s].
 RACY = 1.0
 REREAD = 0.1  # and so they are read again, so often [s]
-CONNECTIONS = 256  # in all
-STRANGERS = 32  # of them, those that have not said anything yet
-# Bytes from one connection of which no frame comes. libzmq and the kernel may hold 12 MB that the
-# loop has yet to take; pings take less than PING_RATE [bytes/s].
-MESSAGE_BYTES = 16 * 1024 * 1024
-PING_RATE = 200.0
-MEASURED = 0.5  # so often [s]
 BAN = 10.0  # of a key whose holder sends garbage [s]
 AGAIN = 10.0  # before the same refusal is told again [s]
-EVENTS = 1000  # of connections looked at before whoever knocks is answered
 TOLD = 256  # refusals remembered for that
-
-_EVENTS = (
-    zmq.Event.ACCEPTED
-    | zmq.Event.DISCONNECTED
-    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
-    | zmq.Event.HANDSHAKE_FAILED_AUTH
-)
-
-
-@dataclass(frozen=True)
-class Meter:
-    """Of one connection, when a frame of it was last heard: frames until then, bytes received until
-    then, and when that was [s]."""
-
-    frames: int
-    received: int
-    at: float
 
 
 class Door:
@@ -76,7 +45,6 @@ class Door:
         server.set(zmq.ZAP_DOMAIN, DOMAIN)
         # Without this libzmq would let every key in while nobody answers for ZAP.
         server.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        server.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self.refused = 0
         self.known: dict[str, Identity] = {}
         self._problems: list[str] = []
@@ -85,12 +53,8 @@ class Door:
         self._news: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self._told: dict[str, float] = {}
         self._banned: dict[str, float] = {}
-        self._open: dict[int, Connection] = {}  # in the order in which they came
-        self._spoken: dict[int, Guest] = {}
-        self._meters: dict[Connection, Meter] = {}
-        self._measured_at = 0.0
         self._refresh()
-        self._monitor = server.get_monitor_socket(_EVENTS)
+        self._lobby = Lobby(server, self._refuse)
         self._zap = context.socket(zmq.REP)
         self._zap.set(zmq.LINGER, 0)
         self._zap.bind(ZAP)
@@ -109,8 +73,7 @@ class Door:
 
     def spoke(self, guest: Guest) -> None:
         """A frame came through this guest's connection: no stranger any more."""
-        if guest.connection is not None:
-            self._spoken[guest.connection.descriptor] = guest
+        self._lobby.spoke(guest)
 
     def ban(self, public: str) -> None:
         """Let this key not in for BAN seconds."""
@@ -123,16 +86,16 @@ class Door:
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._zap, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
+        poller.register(self._lobby.monitor, zmq.POLLIN)
         try:
             while True:
                 ready = dict(poller.poll(GLANCE_MS))
                 self._refresh()
                 if self._zap in ready:
                     self._answer()
-                if self._monitor in ready:
-                    self._watch()
-                self._measure()
+                if self._lobby.monitor in ready:
+                    self._lobby.watch()
+                self._lobby.measure()
         except zmq.ContextTerminated:
             return
         except Exception as error:
@@ -141,7 +104,7 @@ class Door:
             raise
         finally:
             self._zap.close()
-            self._monitor.close(0)
+            self._lobby.monitor.close(0)
 
     def _answer(self) -> None:
         parts = self._zap.recv_multipart()
@@ -168,88 +131,6 @@ class Door:
             return public, f"{identity} from {where}: sent garbage less than {BAN:g} s ago"
         self._banned.pop(public, None)
         return public, ""
-
-    def _watch(self) -> None:
-        # All that has happened, before anything is made of it: a number whose connection ended
-        # may belong to another one by now.
-        arrived: dict[int, None] = {}
-        for _ in range(EVENTS):
-            if not self._monitor.poll(0):
-                break
-            message = recv_monitor_message(self._monitor)
-            event, descriptor = message["event"], int(message["value"])
-            if event == zmq.Event.ACCEPTED:
-                arrived[descriptor] = None
-            elif event == zmq.Event.DISCONNECTED:
-                arrived.pop(descriptor, None)
-                self._open.pop(descriptor, None)
-            elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:
-                # An unknown key was told by ZAP already.
-                self._refuse(
-                    "a handshake without CURVE, for another bridge's key, or not finished within "
-                    f"{HANDSHAKE_MS / 1000:g} s"
-                )
-        for descriptor in arrived:
-            connection = Connection.of(descriptor)
-            self._open.pop(descriptor, None)
-            if connection is not None:
-                self._open[descriptor] = connection
-        if len(self._open) > CONNECTIONS or len(self._strangers()) > STRANGERS:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        # An end may have been missed: libzmq drops events that pile up.
-        for number, connection in list(self._open.items()):
-            if not connection.alive():
-                self._open.pop(number, None)
-        # A copy: the loop may add to it meanwhile.
-        for number, guest in list(self._spoken.items()):
-            if guest.connection is None or not guest.connection.alive():
-                self._spoken.pop(number, None)
-        for stranger in self._strangers()[:-STRANGERS]:
-            self._refuse(
-                f"{stranger.host}: more than {STRANGERS} connections without a word; the oldest "
-                "are closed",
-                "strangers",
-            )
-            self._close(stranger)
-        for newest in list(self._open.values())[CONNECTIONS:]:
-            self._refuse(f"{newest.host}: {CONNECTIONS} connections are open", "connections")
-            self._close(newest)
-
-    def _measure(self) -> None:
-        """Cut off whoever sends and sends, and no frame comes of it: libzmq gathers all parts of a
-        message, however many, before it counts as one."""
-        now = time.monotonic()
-        if now < self._measured_at + MEASURED:
-            return
-        self._measured_at = now
-        before, self._meters = self._meters, {}
-        for connection in list(self._open.values()):
-            received = connection.received()
-            if received is None:
-                continue
-            guest = self._guest(connection)
-            frames = guest.frames if guest is not None else 0
-            meter = before.get(connection)
-            if meter is None or meter.frames != frames:
-                meter = Meter(frames, received, now)
-            self._meters[connection] = meter
-            if received - meter.received > MESSAGE_BYTES + (now - meter.at) * PING_RATE:
-                self._refuse(f"{connection.host}: a message that does not end", "endless")
-                self._close(connection)
-
-    def _guest(self, connection: Connection) -> Guest | None:
-        # By connection, not by number: the loop may hear a peer before we hear that it is there.
-        guest = self._spoken.get(connection.descriptor)
-        return guest if guest is not None and guest.connection == connection else None
-
-    def _close(self, connection: Connection) -> None:
-        connection.shut()
-        self._open.pop(connection.descriptor, None)
-
-    def _strangers(self) -> list[Connection]:
-        return [open_ for open_ in self._open.values() if self._guest(open_) is None]
 
     def _refresh(self) -> None:
         """Read the keys anew if their folder may have changed."""

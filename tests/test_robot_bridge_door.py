@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from robot_bridge import door as doors
+from robot_bridge import lobby
 from robot_bridge.codec import FRAME_BYTES
 from robot_bridge.connection import Connection
 from robot_bridge.errors import BridgeLost, HandshakeError
@@ -214,6 +215,14 @@ def closed(connection):
     return True
 
 
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", bytes(500)])
+def test_whoever_knocks_and_leaves_is_told_of(router, data):
+    port = int(router.endpoint.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(data)
+    assert "refused since the start" in wait_news(router, "peer_refused")
+
+
 def test_strangers_stay_few_and_keep_nobody_out(router, keys):
     host, port = "127.0.0.1", int(router.endpoint.rpartition(":")[2])
     strangers = [socket.create_connection((host, port)) for _ in range(150)]
@@ -226,7 +235,7 @@ def test_strangers_stay_few_and_keep_nobody_out(router, keys):
         with peer(router.endpoint, robot(keys)) as arm:
             arm.send(b"hello")
             address, _ = receive(router)
-            few = 150 - doors.STRANGERS - 1
+            few = 150 - lobby.STRANGERS - 1
             wait(router, lambda: sum(map(closed, strangers)) >= few)
             # In the end all of them: nobody takes so long to shake hands.
             wait(router, lambda: all(map(closed, strangers)))
@@ -330,8 +339,8 @@ def test_many_parts_are_not_gathered_beyond_the_bound(router, keys):
 def test_a_message_that_does_not_end_is_cut_off(router, keys, monkeypatch):
     # A libzmq of our own sends no part of a message before it has them all, so here a long one
     # must do, and a door that looks often.
-    monkeypatch.setattr(doors, "MESSAGE_BYTES", 1_000_000)
-    monkeypatch.setattr(doors, "MEASURED", 0.0)
+    monkeypatch.setattr(lobby, "MESSAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(lobby, "MEASURED", 0.0)
     monkeypatch.setattr(doors, "GLANCE_MS", 1)
     with (
         peer(router.endpoint, robot(keys)) as arm,
