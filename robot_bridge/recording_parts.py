@@ -29,8 +29,9 @@ class Rotation:
     """A file is left for a new one beyond `size` [bytes] or `age` [s]; after a failure a new one is
     tried every `retry` [s]."""
 
-    size: int = 512 * 1024 * 1024
-    age: float = 1800.0
+    # An index of every chunk waits in memory for the end of its file: 3 MB in ten minutes.
+    size: int = 256 * 1024 * 1024
+    age: float = 600.0
     retry: float = 5.0
 
 
