@@ -49,9 +49,9 @@ class BridgeSettings:
     record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
     guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
     loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
-    core: the loop's alone; other threads keep off it. priority: under SCHED_FIFO, 1 to 99; 0 for
-    none. lock_memory: keep every page in memory. metrics: port for Prometheus, 0 for none, at
-    metrics_address."""
+    core: the loop's alone; other threads keep off it. priority: of the loop under SCHED_FIFO, 1 to
+    99, the others one below; 0 for none. lock_memory: keep every page in memory. metrics: port for
+    Prometheus, 0 for none, at metrics_address."""
 
     bundle: Path
     endpoint: str
@@ -134,6 +134,8 @@ class Daemon:
                     # One peer's frame must not end what serves the others.
                     except Exception as error:
                         peers.faulty(sender, error)
+                if beat.quiet(heard):
+                    peers.teach()
                 if beat.turn(heard):
                     for name, text in router.news():
                         peers.announce(name, text)
@@ -209,6 +211,8 @@ def main(argv: list[str]) -> int:
             realtime.lock_memory()
         if settings.core is not None:
             realtime.occupy(settings.core)
+        if settings.priority:
+            realtime.lead(settings.priority)
         service.ready(f"{manifest.name} at {daemon.endpoint}")
         daemon.run(lambda: bool(interrupt), Rhythm(settings.loop == "polling", service))
     except BaseException as error:

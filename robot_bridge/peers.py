@@ -95,6 +95,7 @@ class Peers:
         )
         self._desk = Desk(roster, models, self._stops, stages, shadow)
         self._received_ns = 0  # of the frame being acted on
+        self._taught: list[Robot] = []  # robots with something to learn from
         self._heartbeat_due = 0.0
         self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
             Kind.OBSERVATION: self._observation,
@@ -168,6 +169,13 @@ class Peers:
         """Tell of something that concerns no robot."""
         self._roster.tell(name, "", text)
 
+    def teach(self) -> None:
+        """Hand over to the robots' workers what the last answers left to learn from. To be called
+        when the answers are out: before, a worker would compete with them for the interpreter."""
+        for robot in self._taught:
+            robot.answered()
+        self._taught.clear()
+
     def tend(self) -> None:
         """What is due without being asked: records, events, signs of life."""
         for peer in self._roster:
@@ -225,7 +233,7 @@ class Peers:
             )
             self._roster.post(peer.address, encode_command(command, peer.session))
             sent_ns = time.monotonic_ns()
-            robot.answered()
+            self._taught.append(robot)
             if self._taps:
                 self._taps.step(
                     answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)

@@ -21,6 +21,8 @@ _MCL_CURRENT, _MCL_FUTURE = 1, 2  # sys/mman.h
 
 # Where threads run that are not the loop, once a core is reserved for that.
 _others: set[int] = set()
+# The priority of every thread but the loop; 0 for an ordinary one.
+_behind = 0
 
 
 def reserve(core: int) -> None:
@@ -52,20 +54,26 @@ def occupy(core: int) -> None:
 
 
 def roam() -> None:
-    """A worker's first call: off the core of the loop that started it, where there is another."""
+    """A worker's first call: off the core of the loop that started it, where there is another, and
+    behind it in priority."""
     if _others:
         os.sched_setaffinity(0, _others)
+    if _behind:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_behind))
 
 
 def prioritise(priority: int) -> None:
-    """Put the calling thread under SCHED_FIFO; threads that it starts are ordinary ones.
+    """Put the calling thread, and every one that it starts from now on, under SCHED_FIFO, one below
+    `priority`, which `lead` then takes. A worker that held the interpreter as an ordinary thread
+    could be put aside for any other program, and the loop would wait for both.
 
     priority: 1 to 99. Raises BridgeError naming the right that is missing.
     """
-    # Otherwise a worker would inherit the policy, and learn while the loop waits for the core.
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    global _behind
     try:
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        _behind = max(1, priority - 1)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_behind))
     except PermissionError:
         raise BridgeError(
             f"priority={priority}: SCHED_FIFO needs RLIMIT_RTPRIO of {priority} or CAP_SYS_NICE; "
@@ -74,6 +82,11 @@ def prioritise(priority: int) -> None:
         ) from None
     except OSError as error:
         raise BridgeError(f"priority={priority}: {error.strerror}; expected 1 to 99") from None
+
+
+def lead(priority: int) -> None:
+    """Put the calling thread ahead of the others; after `prioritise`."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
 
 
 def lock_memory() -> None:

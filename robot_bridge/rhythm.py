@@ -17,6 +17,9 @@ SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody wai
 # sleeps as others do, so that a bridge without robots leaves its core alone [s].
 SPIN = 0.25
 TEND = 0.001  # between two looks at the other duties while it spins [s]
+# A spinning loop leaves its workers fewer cores, on which an answer still has to pass libzmq's
+# threads and wake its robot: by then it has, and the workers may begin [s].
+QUIET = 0.0003
 
 
 class Rhythm:
@@ -35,6 +38,7 @@ class Rhythm:
         self._collector = Collector()
         self._spin_until = 0.0
         self._tend_at = 0.0
+        self._quiet_at = 0.0
         self._spinning = False
 
     def __enter__(self) -> Self:
@@ -56,6 +60,15 @@ class Rhythm:
             if self._spinning:
                 return 0
         return SETTLING_MS if settling else IDLE_MS
+
+    def quiet(self, heard: bool) -> bool:
+        """Whether workers may begin with what the last frames left them. heard: as in `turn`."""
+        if not self._spins:
+            return True
+        now = self._now()
+        if heard:
+            self._quiet_at = now + QUIET
+        return now >= self._quiet_at
 
     def turn(self, heard: bool) -> bool:
         """Whether other duties are due, once frames have been answered. heard: there were any."""

@@ -33,6 +33,7 @@ def on_a_thread(call):
 def unpinned(monkeypatch):
     """Whatever a test reserves is free again after it, for every thread there is."""
     monkeypatch.setattr(realtime, "_others", set())
+    monkeypatch.setattr(realtime, "_behind", 0)
     cores = os.sched_getaffinity(0)
     yield
     for thread in os.listdir("/proc/self/task"):
@@ -74,18 +75,27 @@ def test_a_core_that_is_not_there_is_named():
     assert "core=4095: this process may run on " in str(error)
 
 
-def test_priority_is_the_loops_alone_or_refused_by_name():
+def test_the_loop_is_one_ahead_of_its_threads_or_refused_by_name():
+    def mine():
+        return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+
+    def roamed():
+        realtime.roam()
+        return mine()
+
     def loop():
-        realtime.prioritise(1)
-        policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-        return policy, on_a_thread(lambda: os.sched_getscheduler(0))
+        realtime.prioritise(7)
+        before = on_a_thread(mine)
+        realtime.lead(7)
+        return before, mine(), on_a_thread(roamed)
 
     found = on_a_thread(loop)
     if machine.realtime_priority():
-        assert found == (os.SCHED_FIFO, os.SCHED_OTHER)
+        fifo = os.SCHED_FIFO
+        assert found == ((fifo, 6), (fifo, 7), (fifo, 6))
     else:
         assert isinstance(found, BridgeError)
-        assert "LimitRTPRIO=1" in str(found)
+        assert "LimitRTPRIO=7" in str(found)
 
 
 def test_what_the_kernel_refuses_is_named(monkeypatch):

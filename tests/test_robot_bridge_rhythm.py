@@ -4,7 +4,8 @@ import gc
 
 import pytest
 
-from robot_bridge.rhythm import IDLE_MS, SETTLING_MS, SPIN, TEND, Rhythm
+from robot_bridge.rhythm import IDLE_MS, QUIET, SETTLING_MS, SPIN, TEND, Rhythm
+from robot_bridge.service import Service
 
 
 class Clock:
@@ -15,8 +16,9 @@ class Clock:
         return self.time
 
 
-class Listening:
+class Listening(Service):
     def __init__(self):
+        super().__init__()
         self.heard = 0
 
     def alive(self):
@@ -60,6 +62,18 @@ def test_other_duties_come_after_every_answer_and_every_so_often(clock):
     assert 8 <= sum(turns) <= 11
     rhythm.wait_ms(settling=False)
     assert rhythm.turn(heard=True)
+
+
+def test_workers_begin_once_the_answers_have_arrived(clock):
+    assert Rhythm(now=clock).quiet(heard=True)
+    rhythm = Rhythm(spins=True, now=clock)
+    assert not rhythm.quiet(heard=True)
+    clock.time += 0.6 * QUIET
+    assert not rhythm.quiet(heard=True)
+    clock.time += 0.6 * QUIET
+    assert not rhythm.quiet(heard=False)
+    clock.time += 0.6 * QUIET
+    assert rhythm.quiet(heard=False)
 
 
 def test_systemd_hears_of_every_turn_and_the_collector_rests_within(clock):
