@@ -1,7 +1,7 @@
 """Latency from an observation to its command at the client, paced at control rates, adaptation on,
 beside the floor of the same run and the same network behind other people's transports.
 
-    python -m benchmarks.bench_bridge [--quick]
+    python -m benchmarks.bench_bridge [--quick] [--priority 50]
 
 The bridge encrypts every tcp connection, so "tcp without CURVE" exists for the floor alone.
 """
@@ -35,6 +35,7 @@ from robot_bridge.key_folder import KeyFolder
 NAME = "bridge"
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "insertion-pearl"
 RATES = (50, 200, 500, 1000)
+SECONDS = 8.0  # of each client at each rate; 12 clients, and a second to start each server
 TURNS = 2
 UPDATES = 3000
 
@@ -47,6 +48,7 @@ class Plan:
     seconds: float = 1.0
     turns: int = TURNS
     updates: int = UPDATES
+    priority: int = 0
     folder: Path = FOLDER
 
 
@@ -80,7 +82,7 @@ def measure(plan: Plan, scratch: Path) -> None:
                     plan.seconds,
                     plan.turns,
                 )
-            tell(found, rate, plan.folder)
+            tell(found, rate, plan)
 
 
 @contextmanager
@@ -148,11 +150,13 @@ def elsewhere(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def tell(found: list[Case], rate: int, folder: Path) -> None:
+def tell(found: list[Case], rate: int, plan: Plan) -> None:
     """Record every case's quantiles, and the bridge's over its floor's."""
+    folder = plan.folder
     floors = {case.transport: case.track for case in found if case.server == "floor"}
     for case in found:
         parameters = {
+            "priority": plan.priority,
             "loop": case.loop,
             "server": case.server,
             "transport": case.transport,
@@ -213,10 +217,18 @@ def _address(transport: str, path: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke test; records nothing")
+    parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO for all of it")
     options = parser.parse_args()
+    if options.priority:
+        # Inherited by every server: what is compared is not who gets the processor.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.priority))
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
-        plan = Plan((200,), 0.3, 1, 200, where / "results") if options.quick else Plan(seconds=10.0)
+        plan = (
+            Plan(rates=(200,), seconds=0.3, turns=1, updates=200, folder=where / "results")
+            if options.quick
+            else Plan(seconds=SECONDS, priority=options.priority)
+        )
         learn(plan)
         measure(plan, where)
     return 0
