@@ -16,7 +16,7 @@ from robot_bridge.handshake import differences, specs
 from robot_bridge.limits import Limits
 from robot_bridge.messages import Hello
 
-# Of the thread that loads: the loop and the workers come first.
+# Of the thread that loads, more than the loop's: the loop and the workers come first.
 NICENESS = 10
 
 
@@ -80,7 +80,9 @@ class Models:
 
     def _work(self, path: Path) -> None:
         # On Linux this is the thread's own niceness, and raising it is allowed to everybody.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        nicer = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, min(nicer, 19))
         try:
             self._results.put(self._open(path))
         except AcclimateError as error:

@@ -209,12 +209,14 @@ def hanging(adapter, go):
     adapter.observe = observe
 
 
-def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch):
+def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, request):
     monkeypatch.setattr(robot_module, "SETTLE", 0.0)
-    post = house()
+    # A busy machine must not stop one of them for the bridge's pace.
+    post = house(pace=PaceSettings(lost=1.0))
     for address in (ARM, LEG, NECK):
         post.join(address)
     go = threading.Event()
+    request.addfinalizer(go.set)
     hanging(mind(post, LEG).adapter, go)
     for address in (ARM, LEG, NECK):
         post.observe(address, 0.1, Flag.FIRST)
@@ -227,7 +229,7 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch):
         assert post.observe(NECK, 0.001 * step).mode is Mode.TRACK
     assert mind(post, LEG).belief.count == 0
     # Told once, twice, four times, ... and not every period.
-    behind = post.events(BOSS, "adaptation_problem")
+    behind = [e for e in post.events(BOSS, "adaptation_problem") if e.robot == "leg"]
     assert 1 <= len(behind) <= 8
     assert "transitions behind" in behind[0].text
     assert len(post.events(BOSS, "sequence_repeated")) < 20
@@ -239,10 +241,9 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch):
     post.ask(LEG, Kind.BYE)
     assert [one.robot for one in post.events(BOSS, "robot_left")] == ["leg"]
     # The third has learnt what it did, and what it did alone.
-    post.settle(lambda: mind(post, NECK).belief.count == 8)
-    assert post.peers.robots()["neck"].robot.waiting == 0
+    post.settle(lambda: post.peers.robots()["neck"].robot.waiting == 0)
+    assert mind(post, NECK).belief.count == 8
     assert not np.array_equal(mind(post, NECK).belief.mean, mind(post, ARM).belief.mean)
-    go.set()
 
 
 @pytest.fixture
