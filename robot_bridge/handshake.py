@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from adapt.bundle import PolicyBundle
 from adapt.manifest import Field, Manifest
-from robot_bridge.messages import OLDEST, PROTOCOL, FieldSpec, Hello, Welcome
+from robot_bridge.codec import encode_message
+from robot_bridge.errors import CodecError
+from robot_bridge.messages import OLDEST, PROTOCOL, VECTOR, FieldSpec, Hello, Welcome
 
 # Periods come from YAML on one side and from a robot's data sheet on the other.
 PERIOD_TOLERANCE = 1e-9
@@ -76,6 +78,16 @@ def welcome(
         latches=dict(latches or {}),
         stopped=stopped,
     )
+
+
+def check_served(bundle: PolicyBundle) -> None:
+    """Raises CodecError where a bundle is more than the protocol can tell a peer of."""
+    encode_message(welcome(bundle, 2**62, ()))
+    size = bundle.manifest.latent.size
+    if size > VECTOR:
+        raise CodecError(
+            f"{bundle.manifest.name}: latent of {size} numbers; records hold at most {VECTOR}"
+        )
 
 
 def specs(fields: Sequence[Field]) -> tuple[FieldSpec, ...]:

@@ -28,7 +28,8 @@ Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # refuses NaN and infinity
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Numbers = Annotated[dict[Name, Number], Meta(max_length=256)]
-Vector = Annotated[tuple[Number, ...], Meta(max_length=4096)]
+VECTOR = 4096  # numbers of a belief
+Vector = Annotated[tuple[Number, ...], Meta(max_length=VECTOR)]
 
 
 class Kind(IntEnum):

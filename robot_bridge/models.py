@@ -11,8 +11,8 @@ from pathlib import Path
 from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.manifest import Manifest
-from robot_bridge.errors import LimitError, ModelError
-from robot_bridge.handshake import differences, specs
+from robot_bridge.errors import CodecError, LimitError, ModelError
+from robot_bridge.handshake import check_served, differences, specs
 from robot_bridge.limits import Limits
 from robot_bridge.messages import Hello
 
@@ -60,6 +60,10 @@ class Models:
         problems = misfits(self.served.manifest, result.manifest)
         if problems:
             return False, f"{result.manifest.name} does not fit: {'; '.join(problems)}"
+        try:
+            check_served(result)
+        except CodecError as error:
+            return False, str(error)
         self.candidate = result
         return True, result.digest
 

@@ -21,6 +21,7 @@ from robot_bridge.codec import (
 from robot_bridge.desk import Desk
 from robot_bridge.errors import CodecError, VersionError
 from robot_bridge.gate import Gate, OpenGate
+from robot_bridge.handshake import check_served
 from robot_bridge.journal import Log
 from robot_bridge.messages import (
     RELEASED,
@@ -71,6 +72,7 @@ class Peers:
         open_bundle: Callable[[Path], PolicyBundle] = PolicyBundle.load,
         stages: Callable[[], Sequence[StageStatus]] = tuple,
     ) -> None:
+        check_served(bundle)
         self._taps = taps or Taps(())
         self._models = models = Models(bundle, open_bundle)
         self._stops = Stops()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from robot_bridge.codec import encode_message
+from robot_bridge.errors import CodecError
 from robot_bridge.gate import Gate
 from robot_bridge.handshake import common_version, differences, spoken, welcome
 from robot_bridge.messages import OLDEST, PROTOCOL, Heartbeat, Hello, Welcome
@@ -57,15 +58,27 @@ class Reception:
         agreed = common_version(version, hello)
         problems = self._problems(address, hello, version)
         if problems or agreed is None:
-            roster.log("refused", "; ".join(problems), **{hello.role: hello.name})
             roster.refuse(address, problems, version)
+            # Whoever else claims a robot's name, people and recordings hear of it.
+            robot_name = hello.name if hello.role == "robot" else ""
+            roster.tell(
+                "peer_refused", robot_name, f"{hello.role} {hello.name!r}: {'; '.join(problems)}"
+            )
+            return
+        session = 1 + secrets.randbelow(2**62)
+        try:
+            words = encode_message(self._welcome(hello, session, agreed), session=session)
+        except CodecError as error:
+            # It grows with the robots; who has not heard it does not count as let in.
+            roster.refuse(address, [str(error)], version)
+            roster.tell("peer_refused", "", f"{hello.role}: {error}")
             return
         robot = self._make(hello) if hello.role == "robot" else None
-        peer = Peer(address, 1 + secrets.randbelow(2**62), hello.name, robot)
+        peer = Peer(address, session, hello.name, robot)
         peer.demands = hello.digest
         peer.heard_ns = now_ns
         roster.add(peer)
-        roster.send(peer, self._welcome(peer, agreed))
+        roster.post(address, words)
         if robot is not None and self._stops.standing(peer.name):
             robot.halt(f"stop {self._stops.concerning(peer.name)} stands")
         roster.log("connected", **{hello.role: hello.name})
@@ -90,18 +103,18 @@ class Reception:
             problems.append(f"a robot named {hello.name!r} is connected already")
         return problems
 
-    def _welcome(self, peer: Peer, version: int) -> Welcome:
+    def _welcome(self, hello: Hello, session: int, version: int) -> Welcome:
         stops = self._stops
-        of_robot = peer.robot is not None
+        of_robot = hello.role == "robot"
         return welcome(
             self._models.served,
-            peer.session,
-            list(self._roster.robots()),
+            session,
+            [*self._roster.robots(), *([hello.name] if of_robot else [])],
             version=version,
             shadow=self._shadow,
-            stop=stops.concerning(peer.name) if of_robot else stops.number,
+            stop=stops.concerning(hello.name) if of_robot else stops.number,
             latches=stops.latches,
-            stopped=of_robot and stops.stopped(peer.name),
+            stopped=of_robot and stops.stopped(hello.name),
         )
 
     def check(self, peer: Peer) -> None:
