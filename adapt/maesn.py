@@ -309,7 +309,7 @@ class MaesnAdapter(Adapter):
         return _Episode(
             list(draws.astype(np.float32).reshape(-1, self._mean.size)),
             version if saved.current else -1,
-            list(observations.astype(np.float32).reshape(len(rewards), -1)),
+            list(observations.astype(np.float32).reshape(-1, self._observation.size)),
             rewards,
             saved.spoilt,
         )
