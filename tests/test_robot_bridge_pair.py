@@ -10,7 +10,7 @@ import tiny_bundle
 from fake_link import FakeLink
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adapt.bundle import PolicyBundle
 from robot_bridge import client as module
@@ -35,7 +35,9 @@ from robot_bridge.peers import Peers
 
 ROBOT, OPERATOR = b"robot", b"operator"
 # What becomes of a frame; what is held back comes with the next one that is not.
-FATES = st.lists(st.sampled_from(["pass", "pass", "pass", "lose", "double", "hold"]), max_size=8)
+FATE = st.sampled_from(["pass", "lose", "double", "hold"])
+FATES = st.one_of(st.just([]), st.lists(FATE, max_size=8))
+ONE = st.lists(FATE, min_size=1, max_size=1)
 
 
 @functools.cache
@@ -136,7 +138,7 @@ class Pair(RuleBasedStateMachine):
 
     # What people and the robot do
 
-    @rule(up=FATES, down=FATES, first=st.booleans(), faults=st.sampled_from([0, 0, 0, 0, 2]))
+    @rule(up=FATES, down=FATES, first=st.booleans(), faults=st.sampled_from([0] * 9 + [2]))
     def exchange(self, up, down, first, faults):
         self.up.fates, self.down.fates = up, down
         before = self.client.state
@@ -157,9 +159,15 @@ class Pair(RuleBasedStateMachine):
         assert self.client.check() is not Mode.TRACK or before.mode is Mode.TRACK
         self.check_opening(before)
 
-    @rule(reason=st.text(max_size=5))
-    def halt(self, reason):
-        self.client.halt(reason)
+    @precondition(lambda self: not self.client.stopped)
+    @rule()
+    def halt(self):
+        self.client.halt("by hand")
+
+    @precondition(lambda self: self.client.stopped)
+    @rule()
+    def halt_again(self):
+        self.client.halt("a hand in the cell")
 
     @rule(up=FATES)
     def end(self, up):
@@ -168,7 +176,7 @@ class Pair(RuleBasedStateMachine):
         self.client.end_episode(Outcome(False, 1, 0.1, "x"))
         assert self.client.state.mode >= before.mode
 
-    @rule(down=FATES, robot=st.sampled_from(["", "arm", "leg"]))
+    @rule(down=ONE, robot=st.sampled_from(["", "arm", "arm", "leg"]))
     def press(self, down, robot):
         self.down.fates = down
         self.peers.take(OPERATOR, self.say(Stop("button", robot=robot)))
@@ -177,22 +185,31 @@ class Pair(RuleBasedStateMachine):
     def give_release(self):
         self.releases.append((self.stop, self.latch))
 
-    @rule(down=FATES, which=st.integers(0, 50))
+    @precondition(lambda self: self.releases)
+    @rule(down=ONE, which=st.integers(0, 50))
     def release_arrives(self, down, which):
         """One of those given: the latest, or one from long ago, or the same again."""
-        if self.releases:
-            self.down.fates = down
-            stop, latch = self.releases[which % len(self.releases)]
-            self.peers.take(OPERATOR, self.say(Release("arm", stop, latch)))
+        self.down.fates = down
+        # Seldom an old one: 0 is the latest.
+        stop, latch = self.releases[-1 - max(0, which - 40) % len(self.releases)]
+        self.peers.take(OPERATOR, self.say(Release("arm", stop, latch)))
 
+    @precondition(lambda self: self.client.stopped)
     @rule()
     def recover(self):
         """Somebody looks after everything, so that the robot does not stand still all the time."""
         self.heartbeat([])
         self.look([], [])
         self.give_release()
-        self.release_arrives([], len(self.releases) - 1)
+        self.release_arrives([], 0)
+        self.look([], [])
         self.exchange([], [], True, 0)
+
+    @precondition(lambda self: self.client.stopped)
+    @rule()
+    def recover_once_more(self):
+        """The same, so that it comes as often as stops do."""
+        self.recover()
 
     @rule(down=FATES)
     def heartbeat(self, down):
