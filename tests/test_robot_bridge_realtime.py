@@ -52,7 +52,7 @@ def test_a_pinned_loop_and_its_workers_keep_apart():
         return before, os.sched_getaffinity(0), after, on_a_thread(roamed)
 
     older = threading.Event()
-    waiting = threading.Thread(target=older.wait)
+    waiting = threading.Thread(target=older.wait, daemon=True)
     waiting.start()
 
     def roamed():
