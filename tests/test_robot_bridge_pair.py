@@ -270,4 +270,4 @@ class Pair(RuleBasedStateMachine):
 
 
 TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPair.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
