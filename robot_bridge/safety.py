@@ -250,6 +250,9 @@ def _still(state: State, mode: Mode, reason: str, active: bool) -> State:
 
 def _aged(state: State, now_ns: int, rules: Rules) -> State:
     silence_ns = 0 if state.asked_ns is None else now_ns - state.asked_ns
+    if silence_ns < 0:
+        # Silence cannot be counted any more, and a command would stay valid for as long again.
+        return _latched(state, f"the robot's clock went back by {-silence_ns / 1e9:.3g} s")
     periods = silence_ns / rules.period_ns
     due = Mode.TRACK
     for mode, limit in (

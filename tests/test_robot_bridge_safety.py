@@ -119,7 +119,18 @@ def test_nothing_but_an_answer_a_reset_and_a_release_makes_it_milder(events):
 def test_longer_silence_is_never_milder(events, one, other):
     early, late = sorted((one, other))
     for _, _, state in walk(events):
-        assert step(state, Tick(early), RULES).mode <= step(state, Tick(late), RULES).mode
+        # From when it began; a clock that shows an earlier time went back.
+        since = state.asked_ns or 0
+        modes = [step(state, Tick(since + time), RULES).mode for time in (early, late)]
+        assert modes == sorted(modes)
+
+
+def test_a_clock_that_goes_back_before_the_answer_latches_the_stop():
+    state = step(step(State(), Start(), RULES), Asked(PERIOD), RULES)
+    for event in (Tick(PERIOD - 1), Answered(PERIOD - 1, Mode.TRACK, PERIOD)):
+        after = step(state, event, RULES)
+        assert (after.mode, after.latch) == (Mode.STOP, 1)
+        assert "went back" in after.reason
 
 
 @given(st.lists(EVENTS, max_size=40), MODES)
