@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import bridge_keys
@@ -23,19 +24,26 @@ from robot_bridge.messages import Event, Hello, Kind, Mode
 GOOD = np.zeros(6, np.float32)
 
 
+@pytest.fixture
+def link():
+    """Makes links, and closes them however the test ends."""
+    with ExitStack() as stack:
+        yield lambda *words: stack.enter_context(closing(Link(*words)))
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
-def test_a_revoked_robot_is_stopped_and_stays_out(bundle, tmp_path):
+def test_a_revoked_robot_is_stopped_and_stays_out(bundle, tmp_path, link):
     keys = bridge_keys.make(tmp_path / "keys", robots=("arm", "leg"))
     with (
         bridge(bundle, keys) as served,
         robot(bundle, served.endpoint, keys) as arm,
         robot(bundle, served.endpoint, keys, name="leg") as leg,
     ):
-        operator = Link(served.endpoint, "operator", "operator", keys)
+        operator = link(served.endpoint, "operator", "operator", keys)
         operator.introduce(Hello("operator", "operator"), PATIENCE)
         # Kept, as a thief would.
         stolen = Path(shutil.copy(keys / "certificates/arm.key", tmp_path / "stolen.key"))
@@ -56,26 +64,24 @@ def test_a_revoked_robot_is_stopped_and_stays_out(bundle, tmp_path):
         with pytest.raises(HandshakeError, match="is unknown there or revoked"):
             robot(bundle, served.endpoint, stolen).connect(PATIENCE)
         assert leg.exchange(GOOD).mode is Mode.TRACK
-        operator.close()
 
 
-def test_a_revoked_operator_hears_nothing_more(bundle, tmp_path):
+def test_a_revoked_operator_hears_nothing_more(bundle, tmp_path, link):
     keys = bridge_keys.make(tmp_path / "keys")
     with bridge(bundle, keys) as served:
-        operator = Link(served.endpoint, "operator", "operator", keys)
+        operator = link(served.endpoint, "operator", "operator", keys)
         operator.introduce(Hello("operator", "operator"), PATIENCE)
         KeyFolder(keys).revoke("operator")
         with pytest.raises(HandshakeError, match="its key was revoked"):
             while True:
                 operator.receive(PATIENCE)
-        operator.close()
 
 
-def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_path):
+def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_path, link):
     made = Bridge(bundle, f"ipc://{tmp_path}/b")
     try:
         made.wait_line("serving")
-        pest = Link(made.endpoint, "robot", "arm")
+        pest = link(made.endpoint, "robot", "arm")
         for _ in range(100):
             pest.tell(b"garbage")
         with pytest.raises(HandshakeError, match="20 frames in a row could not be read"):
@@ -87,7 +93,6 @@ def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_
             pest._socket.send(encode(Kind.BYE, session=1))
             if pest._socket.poll(100) and b"session" in decode(pest._socket.recv()).payload:
                 break
-        pest.close()
     finally:
         made.end()
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, closing
 
 import bridge_keys
 import numpy as np
@@ -20,6 +21,13 @@ from robot_bridge.messages import Mode
 from robot_bridge.operator_client import OperatorClient
 
 GOOD = np.zeros(6, np.float32)
+
+
+@pytest.fixture
+def link():
+    """Makes links, and closes them however the test ends."""
+    with ExitStack() as stack:
+        yield lambda *words: stack.enter_context(closing(Link(*words)))
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +110,14 @@ def test_strangers_stall_nobody(bundle, served, keys):
     assert served.process.poll() is None
 
 
-def test_a_peer_that_sends_garbage_is_expelled_and_the_others_stay(bundle, served, keys):
+def test_a_peer_that_sends_garbage_is_expelled_and_the_others_stay(bundle, served, keys, link):
     with robot(bundle, served.endpoint, keys, name="leg") as leg:
-        pest = Link(served.endpoint, "robot", "arm", keys)
+        pest = link(served.endpoint, "robot", "arm", keys)
         assert leg.exchange(GOOD, first=True).mode is Mode.TRACK
         for _ in range(100):
             pest.tell(b"garbage")
         with pytest.raises(HandshakeError, match="20 frames in a row could not be read"):
             pest.receive(PATIENCE)
-        pest.close()
         assert leg.exchange(GOOD).mode is Mode.TRACK
     served.wait_line("peer_expelled")
 
