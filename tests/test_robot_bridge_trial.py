@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from test_robot_bridge_daemon import ROOT, bridge
 import acclimate
 from robot_bridge import report, trial
 from robot_bridge.errors import BridgeLost, RobotLost, TrialError
+from robot_bridge.operator_client import OperatorClient
 from robot_bridge.report import ReportSettings, write_report
 from robot_bridge.trial import TrialSettings
 from robot_bridge.trial_folder import TrialWriter, clear, read_arrays, read_header, read_lines
@@ -159,6 +161,38 @@ def test_a_robot_that_dies_ends_the_trial_with_what_there_was(bundle, endpoint, 
     assert read_header(tmp_path / "t").robot == "mute"
     assert len(read_lines(tmp_path / "t")) < 81
     assert (tmp_path / "t/summary.json").exists()
+
+
+def test_a_trial_that_is_ended_by_a_signal_leaves_its_robot_stopped(bundle, endpoint, tmp_path):
+    toy = start_toy(endpoint, bundle, "--realtime", "--name", "left")
+    words = ["trial", f"out={tmp_path}/t", f"endpoint={endpoint}", "robot=left", "tasks=500"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "acclimate.py", *words], stdout=subprocess.DEVNULL
+    )
+    try:
+        with OperatorClient(endpoint) as operator:
+            operator.connect()
+
+            def left():
+                robots = [one for one in operator.status().robots if one.name == "left"]
+                return robots[0] if robots else None
+
+            until(lambda: (one := left()) is not None and one.episode == "open")
+            process.terminate()
+            assert process.wait(30) == 128 + signal.SIGTERM
+            until(lambda: (one := left()) is not None and one.stop != "")
+    finally:
+        process.kill()
+        end(toy)
+    assert (tmp_path / "t/summary.json").exists()
+
+
+def until(so):
+    """Wait for it: how long anything takes says nothing here."""
+    deadline = time.monotonic() + 30
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_folder_in_use_is_not_overwritten_unless_asked(done, tmp_path):
