@@ -9,6 +9,7 @@ carries it. Outside of either, what the policy does was never tried.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -155,6 +156,7 @@ class Guard:
         return self._names.get(index, f"dimension {index}")
 
 
+@functools.cache
 def chi_square_bound(freedom: int, tail: float) -> float:
     """The number that a chi-square variable with `freedom` degrees exceeds with probability
     `tail`."""
