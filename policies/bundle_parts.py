@@ -62,6 +62,7 @@ def onnx_graph(
     golden: dict[str, np.ndarray],
 ) -> bytes:
     """Export a module with a dynamic batch; record golden vectors it was not traced with."""
+    module.eval()
     batch = torch.export.Dim("batch")
     example = tuple(torch.zeros_like(v[:2]) for v in golden_inputs.values())
     shapes = tuple({0: batch} for _ in example)

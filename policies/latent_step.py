@@ -28,6 +28,9 @@ SOLVER_STEPS = 12
 """Of conjugate gradients, unrolled: ONNX has no linear solver. The ridge bounds the condition."""
 LEAST_SPREAD = 1e-6
 """Of advantages against returns: below lies rounding."""
+LEAST = 1e-24
+"""Of a squared number that is divided by. As a lower bound, not added: the exporter drops an
+addition this small."""
 NORM = 3.0
 """Largest Euclidean norm of the preconditioned gradient, in units of std."""
 
@@ -102,7 +105,7 @@ class LatentStep(nn.Module):
         on_log_std = 0.5 * (weight * (noise**2 - 1.0)).sum(1)
         # Bounded in units of σ, so that the bound too is the same for a narrow belief.
         step = torch.cat([on_mean / log_std.exp(), on_log_std], 1)
-        norm = ((step**2).sum(1, keepdim=True) + 1e-12).sqrt()
+        norm = (step**2).sum(1, keepdim=True).clamp(min=LEAST).sqrt()
         step = step_sizes * step * torch.clamp(NORM / norm, max=1.0)
         return mean + log_std.exp() * step[:, :n], log_std + step[:, n:]
 
@@ -116,7 +119,7 @@ class LatentStep(nn.Module):
         features = torch.cat([observation.clamp(-3.0, 3.0), clock], -1) * mask[..., None]
         features = features.reshape(b, e * t, -1)
         flat = (returns * mask).reshape(b, e * t, 1)
-        spread = (flat**2).mean((1, 2), keepdim=True).sqrt() + 1e-12
+        spread = (flat**2).mean((1, 2), keepdim=True).clamp(min=LEAST).sqrt()
         weight = _ridge(features, flat / spread)
         baseline = (features @ weight * spread).reshape(b, e, t)
         made = mask @ self.pick
@@ -140,11 +143,11 @@ def _ridge(features: Tensor, target: Tensor) -> Tensor:
     squared = (residual**2).sum(1, keepdim=True)
     for _ in range(SOLVER_STEPS):
         product = matrix @ direction + RIDGE * direction
-        size = squared / ((direction * product).sum(1, keepdim=True) + 1e-20)
+        size = squared / (direction * product).sum(1, keepdim=True).clamp(min=LEAST)
         solution = solution + size * direction
         residual = residual - size * product
         following = (residual**2).sum(1, keepdim=True)
-        direction = residual + following / (squared + 1e-20) * direction
+        direction = residual + following / squared.clamp(min=LEAST) * direction
         squared = following
     return solution
 

@@ -69,8 +69,8 @@ class MaesnConfig:
     tasks_per_batch: int = 20
     step_size: float = 1.5
     policy_step_size: float = 0.05
-    size_learning_rate: float = 0.03
-    kl_weight: float = 0.1
+    size_learning_rate: float = 3e-3
+    kl_weight: float = 0.02
     trust_region: float = 0.03
     damping: float = 1e-3
     discount: float = 0.99
