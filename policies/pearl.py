@@ -44,6 +44,9 @@ class PearlConfig:
     capacity: transitions that make the context.
     hold: control periods for which a latent is held; 0 for an episode.
     exploration: latents are drawn with the belief's standard deviations times this.
+    told_rows: share of an update's rows whose latent is the truth ("posterior" alone). Where a wide
+        belief says nothing worth acting on, the actor else learns to ignore z, and no context ever
+        narrows it.
     tasks_per_batch, rows_per_task: an update's shape.
     context_recency: contexts come from this many newest runs.
     """
@@ -66,6 +69,7 @@ class PearlConfig:
     reward_scale: float = 1.0
     target_entropy_per_action: float = -1.0
     initial_temperature: float = 0.1
+    told_rows: float = 0.0
     tasks_per_batch: int = 16
     rows_per_task: int = 48
     context_recency: int = 1024
@@ -207,7 +211,11 @@ class PearlLearner:
             return latent, c.kl_weight * info["kl"]
         loss = negative_log_density(truth[:, None], mean, variance).sum(-1).mean()
         info["belief_nll"] = loss.detach()
-        return latent.detach(), loss
+        latent = latent.detach()
+        if c.told_rows:
+            told = torch.rand(n, 1, generator=self.generator, device=self.device) < c.told_rows
+            latent = torch.where(told, truth.repeat_interleave(c.rows_per_task, 0), latent)
+        return latent, loss
 
     def _critic_loss(
         self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]
