@@ -2,6 +2,7 @@
 # test    everything a change must pass: `check`, then the tests
 # check   lint, format, types, import contracts
 # format  rewrite the sources in the house format
+# fuzz    a million inputs each for the frame decoder and the handshake
 # bench   run every benchmark and write docs/results.md anew
 # clean   remove the environment and the caches; runs/ stays
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/bench_*.py)))
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format fuzz bench clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -28,6 +29,10 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m fuzz.run decoder -runs=1000000
+	$(BIN)/python -m fuzz.run handshake -runs=1000000
 
 bench: $(INSTALLED)
 	set -e; for benchmark in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$benchmark; done

@@ -17,7 +17,9 @@ from adapt.seen import Seen
 
 SCHEMA_VERSION = 1
 
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+# Refused too: NaN and infinity, which MessagePack can carry and no comparison would catch.
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e300)]
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -30,8 +32,8 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     shape: tuple[Dimension, ...]
     unit: str
-    low: float
-    high: float
+    low: Finite
+    high: Finite
 
     @property
     def size(self) -> int:
@@ -50,8 +52,8 @@ class Factor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     unit: str
-    offset: float
-    scale: float
+    offset: Finite
+    scale: Finite
     index: Count
 
 
@@ -65,7 +67,7 @@ class Latent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     size: Count
-    prior_mean: list[float]
+    prior_mean: list[Finite]
     prior_variance: list[Positive]
     hold: Count
     factors: list[Factor]
@@ -99,8 +101,8 @@ class LatentStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_sizes: list[Positive]
     max_kl: Positive
     max_norm: Positive
-    log_std_low: float
-    log_std_high: float
+    log_std_low: Finite
+    log_std_high: Finite
     max_reward: Positive
 
 
@@ -117,8 +119,8 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     quantity: Quantity
     field: Name
-    low: float
-    high: float
+    low: Finite
+    high: Finite
     unit: str
     reason: str
     elements: list[Count] = []

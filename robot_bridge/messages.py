@@ -187,7 +187,7 @@ class Welcome(Message, frozen=True):
     algorithm: str
     observation: tuple[Field, ...]
     action: tuple[ActionField, ...]
-    control_period: float
+    control_period: Number
     latent: Latent
     limits: tuple[Limit, ...]
     robots: tuple[str, ...]

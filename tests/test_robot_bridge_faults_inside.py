@@ -113,7 +113,7 @@ def logarithmic(path):
     constants = {"first": np.eye(6, 3, dtype=np.float32), "none": np.zeros((2, 3), np.float32)}
     inputs, outputs = {"observation": 6, "latent": 2}, {"mean": 3, "log_std": 3}
     graphs["policy"] = tiny_bundle.model("policy", nodes, inputs, outputs, constants)
-    seen = np.abs(golden["policy/observation"]) + 0.1
+    seen = (np.abs(golden["policy/observation"]) + 0.1).astype(np.float32)
     golden["policy/observation"] = seen
     golden["policy/mean"] = np.log(seen[:, :3], dtype=np.float32)
     golden["policy/log_std"] = np.zeros((len(seen), 3), np.float32)
@@ -233,7 +233,7 @@ def greedy(path):
     rows = golden["encoder/transition"][:1]
     golden["encoder/transition"] = rows
     golden["encoder/mean"] = rows @ weight
-    golden["encoder/variance"] = (np.log1p(np.exp(rows @ spread)) + 0.05).astype("f4")
+    golden["encoder/variance"] = (np.log1p(np.exp(rows @ spread)) + 0.05).astype(np.float32)
     graphs["encoder"] = tiny_bundle.model(
         "encoder", nodes, {"transition": len(pick)}, {"mean": 2, "variance": 2}, constants
     )

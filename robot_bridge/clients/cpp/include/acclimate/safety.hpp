@@ -114,6 +114,13 @@ inline State still(State state, Mode mode, const char* reason, bool active) {
 
 inline State aged(State state, std::int64_t now_ns, const Rules& rules) {
     const std::int64_t silence_ns = state.asked_ns ? now_ns - *state.asked_ns : 0;
+    if (silence_ns < 0) {
+        // Silence cannot be counted any more, and a command would stay valid for as long again.
+        char reason[80];
+        std::snprintf(reason, sizeof reason, "the robot's clock went back by %.3g s",
+                      static_cast<double>(-silence_ns) / 1e9);
+        return latched(std::move(state), reason);
+    }
     const double periods = static_cast<double>(silence_ns) / static_cast<double>(rules.period_ns);
     Mode due = Mode::TRACK;
     if (periods >= rules.staleness.hold) due = Mode::HOLD;

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of what the bridge reads from strangers: `make fuzz`."""
