@@ -12,6 +12,7 @@
 //     judge HEX HEX|-                         observation, observation before
 //     clock ASKED RECEIVED SENT ANSWERED      out: taken or not, and the estimate at ANSWERED
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -150,7 +151,10 @@ struct Probe {
                 << found.time_ns << ' ' << body(found);
             return out.str();
         } catch (const CodecError& error) {
-            return std::string("refused ") + clipped(error.what(), 200);
+            std::string why = clipped(error.what(), 200);
+            // One line, whatever the other side calls its fields.
+            std::replace_if(why.begin(), why.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
+            return "refused " + why;
         }
     }
 

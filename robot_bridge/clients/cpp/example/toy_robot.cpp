@@ -110,12 +110,15 @@ int drive(const std::string& endpoint, const Choice& choice) {
     acclimate::RobotClient robot(settings);
     std::printf("connected %s\n", robot.connect(30.0).bundle.c_str());
     bool stopped = false;
+    const auto tell = [&] {
+        if (robot.stopped() == stopped) return;
+        stopped = robot.stopped();
+        std::printf("%s %s\n", stopped ? "stopped" : "free", robot.state().reason.c_str());
+    };
     while (interrupted == 0) {
+        tell();
         const auto reset = robot.wait_reset(0.2);
-        if (robot.stopped() != stopped) {
-            stopped = robot.stopped();
-            std::printf("%s %s\n", stopped ? "stopped" : "free", robot.state().reason.c_str());
-        }
+        tell();
         if (!reset) continue;
         std::printf("reset %llu\n", static_cast<unsigned long long>(reset->episode));
         const acclimate::Outcome outcome = episode(robot, choice, simulated);
