@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.results import record
 from policies.evaluate import GROUPS, held_out_tasks, run_curve
 from policies.rollout import Curve
-from policies.runs import load_best, read_log
+from policies.runs import load_best_pearl, read_log
 from policies.trainer import Trainer
 from sim.insertion import CONTROL_PERIOD, FACTORS, InsertionWorlds
 from sim.scripted import Privileged, SpiralSearch
@@ -57,7 +57,7 @@ def main(words: list[str]) -> int:
         given[key] = value
     folders = [Path(name) for name in given["pearl"].split(",")]
     for number, folder in enumerate(folders):
-        pearl, _ = load_best(folder)
+        pearl, _ = load_best_pearl(folder)
         training(folder, pearl)
         for group in GROUPS:
             tasks = held_out_tasks(pearl, group, TASKS, SEED)
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
 
 def references(group: Split, tasks: list[Task], folder: Path) -> None:
     """The policy without a latent, and both scripts, on the same tasks."""
-    baseline, _ = load_best(folder)
+    baseline, _ = load_best_pearl(folder)
     if group == GROUPS[0]:
         training(folder, baseline)
     fixed = run_curve(baseline, tasks, 1, SEED)

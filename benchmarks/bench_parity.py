@@ -17,7 +17,7 @@ from pathlib import Path
 from adapt.bundle import PolicyBundle
 from benchmarks.results import ROOT, record
 from policies.parity import closed_loop
-from policies.runs import load_best
+from policies.runs import load_best_pearl
 from sim.arm import ArmBody
 from sim.body import WristBody
 from sim.insertion import InsertionWorlds
@@ -27,7 +27,7 @@ BODIES = {"wrist": WristBody, "arm": ArmBody}
 
 
 def main(words: list[str]) -> int:
-    trainer, _ = load_best(Path(words[0] if words else "runs/insertion-pearl-0"))
+    trainer, _ = load_best_pearl(Path(words[0] if words else "runs/insertion-pearl-0"))
     bundle = PolicyBundle.load(ROOT / "bundles" / "insertion-pearl")
     for name, body in BODIES.items():
         worlds = InsertionWorlds(1, SEED, 1, body)
