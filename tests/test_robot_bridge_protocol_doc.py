@@ -1,5 +1,6 @@
 """docs/protocol.md against the code: the page alone must be enough to write a client from."""
 
+import ast
 import re
 import struct
 import zlib
@@ -10,16 +11,36 @@ import numpy as np
 import pytest
 
 from adapt import manifest
-from robot_bridge import client, codec, messages, operator_messages, router
+from robot_bridge import (
+    client,
+    codec,
+    door,
+    keys,
+    lobby,
+    messages,
+    operator_messages,
+    robot,
+    router,
+)
 from robot_bridge.handshake import PERIOD_TOLERANCE
 from robot_bridge.link import LIVENESS
-from robot_bridge.messages import Flag, Kind, Mode, Stop
+from robot_bridge.messages import (
+    FieldSpec,
+    Flag,
+    Heartbeat,
+    Hello,
+    Kind,
+    Mode,
+    Release,
+    Stop,
+)
 from robot_bridge.peers import HEARTBEAT
 from robot_bridge.reception import SILENCE
 from robot_bridge.safety import Staleness
 
 BODIES = messages.BODIES | operator_messages.OPERATOR_BODIES
-PAGE = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 TYPES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q", "f32": "f"}
 
 
@@ -71,7 +92,18 @@ def test_the_stop_of_the_page_is_what_it_says():
     assert codec.decode_message(frame, Stop) == Stop("button", False, 1, "")
 
 
-@pytest.mark.parametrize("name", ["OBSERVATION", "COMMAND"])
+def test_the_other_payloads_of_the_page_are_what_it_says():
+    fields = [(FieldSpec(name, (2,), "rad"),) for name in ("q", "dq")]
+    hello = Hello("robot", "arm", "", *fields, 0.05)
+    assert codec.decode_message(codec.decode(example("HELLO")), Hello) == hello
+    payload = msgspec.msgpack.encode(hello)
+    assert codec.encode(Kind.HELLO, payload, time_ns=1_000_000_000) == example("HELLO")
+    heartbeat = Heartbeat(4, 1, True, -250, 134_300)
+    assert msgspec.msgpack.encode(heartbeat) == example("HEARTBEAT")
+    assert msgspec.msgpack.encode(Release("arm", 4, 1)) == example("RELEASE")
+
+
+@pytest.mark.parametrize("name", ["OBSERVATION", "COMMAND", "HELLO"])
 def test_the_header_table_reads_a_frame(name):
     data = example(name)
     found = by_page(data)
@@ -156,3 +188,56 @@ def test_the_bounds_are_those_of_the_code():
     stale = Staleness()
     words = f"From {stale.hold} the client holds, from {stale.damp} it damps, from {stale.stop} it"
     assert words in " ".join(PAGE.split())
+
+
+def literals(call):
+    """Texts in all of the bridge's code that are the first thing a call is given."""
+    found = set()
+    for path in sorted((ROOT / "robot_bridge").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and call(ast.unparse(node.func)):
+                # Also within a tuple, and both branches of a condition.
+                names = node.args[:1]
+                found |= {part.value for each in names for part in first_texts(each)}
+    return {text for text in found if re.fullmatch("[a-z]+(_[a-z]+)+", text)}
+
+
+def first_texts(node):
+    match node:
+        case ast.Constant(value=str()):
+            yield node
+        case ast.Tuple(elts=[first, *_]):
+            yield from first_texts(first)
+        case ast.IfExp():
+            yield from first_texts(node.body)
+            yield from first_texts(node.orelse)
+
+
+TELLING = ("tell", "_tell", "say", "last", "put", "Event", "_say", "_cut", "_trouble", "note")
+
+
+def test_the_events_of_the_page_are_those_of_the_code():
+    listed = {name for row in rows("**Events** go", 2) for name in re.findall(r"\w+_\w+", row[1])}
+    told = literals(lambda name: name.split(".")[-1] in TELLING)
+    told |= {messages.STOPPED, messages.RELEASED, messages.STOP_GIVEN, messages.RELEASE_REFUSED}
+    assert told - listed == set()
+    source = "".join(path.read_text() for path in (ROOT / "robot_bridge").glob("*.py"))
+    assert [name for name in sorted(listed) if f'"{name}"' not in source] == []
+
+
+def test_the_diagram_is_that_of_the_safety_page():
+    """Which is checked against the machine itself."""
+    safety = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
+    arrow = re.compile(r"^    (\w+) --> (\w+):", flags=re.MULTILINE)
+    assert sorted(arrow.findall(PAGE)) == sorted(arrow.findall(safety))
+
+
+def test_strangers_and_garbage_are_bounded_as_the_page_says():
+    assert f"more than {router.GARBAGE} of these at once, and {router.GARBAGE_RATE:g} a" in PAGE
+    assert f"the key out for {door.BAN:g} s" in PAGE
+    assert f"takes at most {lobby.HANDSHAKE_MS / 1000:g} s." in PAGE
+    assert f"domain `{door.DOMAIN.decode()}`" in PAGE
+    assert f"follows within {robot.BEGINNING:g} s is off" in PAGE
+    assert f"without an observation for\n  {robot.STALLED:g} s makes way" in PAGE
+    words = [field.name for field in msgspec.structs.fields(keys.Certificate)]
+    assert re.findall(r"`(\w+)`", PAGE.split("the words are\n")[1].split(", keys in")[0]) == words

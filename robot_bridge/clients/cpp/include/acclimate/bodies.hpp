@@ -46,8 +46,8 @@ inline Field field(Reader& in, bool action) {
     const Reader::Slot name{"name", true, [&] { made.name = in.name(); }};
     const Reader::Slot shape{"shape", true, [&] { made.shape = extents(in); }};
     const Reader::Slot unit{"unit", true, [&] { made.unit = in.text(); }};
-    const Reader::Slot low{"low", true, [&] { made.low = in.real(); }};
-    const Reader::Slot high{"high", true, [&] { made.high = in.real(); }};
+    const Reader::Slot low{"low", true, [&] { made.low = in.number(); }};
+    const Reader::Slot high{"high", true, [&] { made.high = in.number(); }};
     const Reader::Slot scale{"scale", true, [&] { made.scale = in.positive(); }};
     if (action) {
         in.structure({name, shape, unit, low, high, scale});
@@ -73,8 +73,8 @@ inline Limit limit(Reader& in) {
     };
     in.structure({{"quantity", true, quantity},
                   {"field", true, [&] { made.field = in.name(); }},
-                  {"low", true, [&] { made.low = in.real(); }},
-                  {"high", true, [&] { made.high = in.real(); }},
+                  {"low", true, [&] { made.low = in.number(); }},
+                  {"high", true, [&] { made.high = in.number(); }},
                   {"unit", true, [&] { made.unit = in.text(); }},
                   {"reason", true, [&] { made.reason = in.text(); }},
                   {"elements", false, elements}});
@@ -85,12 +85,12 @@ inline void latent(Reader& in) {
     const auto factor = [&] {
         in.structure({{"name", true, [&] { in.name(); }},
                       {"unit", true, [&] { in.text(); }},
-                      {"offset", true, [&] { in.real(); }},
-                      {"scale", true, [&] { in.real(); }},
+                      {"offset", true, [&] { in.number(); }},
+                      {"scale", true, [&] { in.number(); }},
                       {"index", true, [&] { in.count(1'000'000); }}});
     };
     in.structure({{"size", true, [&] { in.count(1'000'000); }},
-                  {"prior_mean", true, [&] { in.array(ANY, [&] { in.real(); }); }},
+                  {"prior_mean", true, [&] { in.array(ANY, [&] { in.number(); }); }},
                   {"prior_variance", true, [&] { in.array(ANY, [&] { in.positive(); }); }},
                   {"hold", true, [&] { in.count(1'000'000); }},
                   {"factors", true, [&] { in.array(ANY, factor); }},
@@ -226,7 +226,7 @@ inline Welcome decode_welcome(const Frame& frame) {
                   {"algorithm", true, algorithm},
                   {"observation", true, [&] { fields(made.observation, false); }},
                   {"action", true, [&] { fields(made.action, true); }},
-                  {"control_period", true, [&] { made.control_period = in.real(); }},
+                  {"control_period", true, [&] { made.control_period = in.number(); }},
                   {"latent", true, [&] { body::latent(in); }},
                   {"limits", true, limits},
                   {"robots", true, robots},

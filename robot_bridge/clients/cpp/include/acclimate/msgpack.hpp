@@ -148,27 +148,15 @@ public:
         return static_cast<std::uint64_t>(value);
     }
 
-    // Any float, infinite ones too; an integer will do.
-    double real() {
-        if (at_ != end_ && *at_ == 0xCA) {
-            ++at_;
-            const auto bits = static_cast<std::uint32_t>(big(4));
-            float value;
-            std::memcpy(&value, &bits, sizeof value);
-            return value;
-        }
-        if (at_ != end_ && *at_ == 0xCB) {
-            ++at_;
-            const std::uint64_t bits = big(8);
-            double value;
-            std::memcpy(&value, &bits, sizeof value);
-            return value;
-        }
-        return static_cast<double>(integer());
+    // A finite float of at most 1e300 in size; an integer will do.
+    double number() {
+        const double value = real();
+        if (!(std::fabs(value) <= NUMBER_MOST)) fail(general(value) + "; expected a finite number");
+        return value;
     }
 
     double positive() {
-        const double value = real();
+        const double value = number();
         if (!(value > 0)) fail(general(value) + "; expected more than 0");
         return value;
     }
@@ -255,6 +243,28 @@ public:
     [[noreturn]] void fail(const std::string& text) const { throw CodecError(where_ + ": " + text); }
 
 private:
+    double real() {
+        if (at_ != end_ && *at_ == 0xCA) {
+            ++at_;
+            const auto bits = static_cast<std::uint32_t>(big(4));
+            float value;
+            std::memcpy(&value, &bits, sizeof value);
+            return value;
+        }
+        if (at_ != end_ && *at_ == 0xCB) {
+            ++at_;
+            const std::uint64_t bits = big(8);
+            double value;
+            std::memcpy(&value, &bits, sizeof value);
+            return value;
+        }
+        if (at_ != end_ && *at_ == 0xCF) {
+            ++at_;
+            return static_cast<double>(big(8));
+        }
+        return static_cast<double>(integer());
+    }
+
     void skip(int depth) {
         if (depth == 0) fail("nested too deeply");
         const std::uint8_t tag = byte();
