@@ -76,6 +76,7 @@ HEARTBEAT = 0.5  # between signs of life to the bridge [s]
 # Frames looked through after the answer, for a stop among them: as many as libzmq keeps. A bridge
 # that sends more within a period has gone mad, and the rest waits for the next one.
 BACKLOG = 1000
+COUNTED = 2**62  # the largest number of a stop that a frame holds; a bridge may welcome us with it
 REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
 
@@ -356,7 +357,7 @@ class RobotClient:
         offset = self._clock.estimate(now_ns)
         heartbeat = Heartbeat(
             self.state.stop,
-            self.state.latch,
+            min(self.state.latch, COUNTED),
             self.stopped,
             offset.offset_ns if offset else None,
             offset.round_trip_ns if offset else None,
@@ -449,7 +450,7 @@ class RobotClient:
 
     def _say(self, name: str, text: str) -> None:
         try:
-            self._link.send(Event(name, self._hello.name, text, self.state.latch))
+            self._link.send(Event(name, self._hello.name, text, min(self.state.latch, COUNTED)))
         except (BridgeLost, HandshakeError):
             # Nobody to tell; the stop stands all the same.
             return

@@ -50,6 +50,7 @@ class Rate:
 
 # Two clocks drift apart by at most so much: crystals are good to 50 ppm each.
 DRIFT_PPM = 100
+FARTHEST_NS = 2**63 - 1  # that two clocks are apart, as int64 has it
 WINDOW_NS = 30_000_000_000  # by then 100 ppm have cost 3 ms, and any newer exchange is better
 
 
@@ -94,7 +95,8 @@ class OffsetEstimator:
         """One exchange: asked and answered on the robot's clock, received and sent on the bridge's.
 
         False, unchanged, when it cannot have happened: an end before its beginning, an answer that
-        took the bridge longer than the robot waited, a time before that of the last exchange.
+        took the bridge longer than the robot waited, a time before that of the last exchange,
+        clocks so far apart that no heartbeat could say it.
         """
         taken_ns = sent_ns - received_ns
         round_trip_ns = answered_ns - asked_ns - taken_ns
@@ -103,12 +105,14 @@ class OffsetEstimator:
             return False
         if exchanges and answered_ns < exchanges[-1].time_ns:
             return False
+        offset_ns = (received_ns - asked_ns + sent_ns - answered_ns) // 2
+        if max(abs(offset_ns), round_trip_ns) > FARTHEST_NS:
+            return False
         key = round_trip_ns // 2 - answered_ns * DRIFT_PPM // 1_000_000
         while exchanges and exchanges[-1].key >= key:
             exchanges.pop()
         while exchanges and exchanges[0].time_ns < answered_ns - self._window_ns:
             exchanges.popleft()
-        offset_ns = (received_ns - asked_ns + sent_ns - answered_ns) // 2
         exchanges.append(_Exchange(answered_ns, offset_ns, round_trip_ns, key))
         return True
 

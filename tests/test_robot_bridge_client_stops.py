@@ -266,3 +266,19 @@ def test_a_shadow_moves_nothing_whatever_it_says(bundle, monkeypatch):
 def test_a_command_of_a_shadow_is_not_followed_in_live_mode_either(wire):
     wire.exchange(track(), first=True)
     assert wire.exchange(track(0.001, mode=Mode.HOLD, shadow=True)).mode is Mode.HOLD
+
+
+def test_a_bridge_at_the_end_of_its_numbers_cannot_keep_a_robot_from_stopping(bundle, monkeypatch):
+    wire = Wire(bundle, monkeypatch, stop=2**62, latches={"arm": 2**62})
+    wire.client.halt("button")
+    assert wire.client.stopped
+    assert wire.events(STOPPED)[-1].number == 2**62
+    edge = -(2**63)
+    command = wire.exchange(
+        lambda n: codec.encode_command(Command(n, CALM, Mode.TRACK, GOOD[:3], 0, edge, edge), 5)
+    )
+    assert command.mode is Mode.STOP
+    assert wire.client.clock_offset is None
+    # No release can answer it: nothing is left to count with.
+    wire.bridge(Release("arm", 2**62, 2**62))
+    assert wire.client.check() is Mode.STOP

@@ -112,6 +112,8 @@ def test_an_exchange_that_cannot_have_been_changes_nothing():
     assert not estimator.add(100, 50, 40, 200)  # sent before it was received
     assert not estimator.add(100, 0, 200, 200)  # took longer than the robot waited
     assert not estimator.add(200, 0, 0, 100)  # answered before it was asked
+    assert not estimator.add(100, -(2**63), -(2**63), 101)  # further off than int64 says
+    assert not estimator.add(0, -(2**63), 2**63 - 1, 2**64)
     assert estimator.estimate(300) is None
     assert estimator.add(100, 1110, 1120, 200)
     before = estimator.estimate(200)

@@ -93,8 +93,8 @@ def test_the_stop_of_the_page_is_what_it_says():
 
 
 def test_the_other_payloads_of_the_page_are_what_it_says():
-    fields = [(FieldSpec(name, (2,), "rad"),) for name in ("q", "dq")]
-    hello = Hello("robot", "arm", "", *fields, 0.05)
+    one, other = ((FieldSpec(name, (2,), "rad"),) for name in ("q", "dq"))
+    hello = Hello("robot", "arm", "", one, other, 0.05)
     assert codec.decode_message(codec.decode(example("HELLO")), Hello) == hello
     payload = msgspec.msgpack.encode(hello)
     assert codec.encode(Kind.HELLO, payload, time_ns=1_000_000_000) == example("HELLO")
