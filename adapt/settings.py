@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -45,7 +45,7 @@ def compose(
         raise SystemExit(0)
     if missing:
         raise SettingsError(f"needs {', '.join(f'{key}=...' for key in sorted(missing))}")
-    chosen = schema if isinstance(schema, type) else schema(values)
+    chosen = cast("type[T]", schema if isinstance(schema, type) else schema(values))
     try:
         settings = msgspec.convert(values, chosen, dec_hook=_from_text)
     except msgspec.ValidationError as error:

@@ -15,7 +15,7 @@ from adapt.guard import Guard
 from policies.checkpoint import load_checkpoint
 from policies.export import export, main
 from policies.parity import closed_loop
-from policies.runs import load_best
+from policies.runs import load_best_pearl
 from policies.seen import seen_in, summary
 from policies.train import train
 
@@ -29,12 +29,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(run: Path) -> PolicyBundle:
-    trainer, state = load_best(run)
+    trainer, state = load_best_pearl(run)
     return export(trainer, state, run.parent / "bundle", "small", run)
 
 
 def test_graphs_answer_as_torch_does(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best(run)
+    trainer, _ = load_best_pearl(run)
     rng = np.random.default_rng(3)
     manifest = bundle.manifest
     observation = rng.normal(size=(7, manifest.observation_size)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_graphs_answer_as_torch_does(run: Path, bundle: PolicyBundle) -> None:
 
 
 def test_closed_loop_parity(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best(run)
+    trainer, _ = load_best_pearl(run)
     parity = closed_loop(trainer, bundle, tasks=2, episodes=1, seed=5)
     assert parity.steps > 50
     assert parity.worst < 1e-5
@@ -59,7 +59,7 @@ def test_closed_loop_parity(run: Path, bundle: PolicyBundle) -> None:
 
 
 def test_the_manifest_says_what_the_spec_says(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best(run)
+    trainer, _ = load_best_pearl(run)
     manifest, spec = bundle.manifest, trainer.family.spec
     assert manifest.observation == list(spec.observation)
     assert manifest.action == list(spec.action)
@@ -90,7 +90,7 @@ def test_a_run_without_its_checkpoint_exports_without(tmp_path: Path) -> None:
 
 
 def test_normalisers_are_inside_the_graph(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best(run)
+    trainer, _ = load_best_pearl(run)
     model = onnx.load(run.parent / "bundle" / "policy.onnx")
     stored = [onnx.numpy_helper.to_array(i).ravel() for i in model.graph.initializer]
     mean = trainer.learner.actor.normaliser.mean.numpy()
@@ -100,7 +100,7 @@ def test_normalisers_are_inside_the_graph(run: Path, bundle: PolicyBundle) -> No
 def test_a_policy_without_a_latent_exports_too(tmp_path: Path) -> None:
     plain = settings(tmp_path / "run")
     train(replace(plain, iterations=2, learner=replace(plain.learner, objective="none")))
-    trainer, state = load_best(tmp_path / "run")
+    trainer, state = load_best_pearl(tmp_path / "run")
     bundle = export(trainer, state, tmp_path / "bundle", "fixed", tmp_path / "run")
     assert bundle.manifest.algorithm == "none"
     assert bundle.manifest.latent.size == 0
@@ -110,7 +110,7 @@ def test_a_policy_without_a_latent_exports_too(tmp_path: Path) -> None:
 def test_a_policy_that_is_told_the_truth_is_no_bundle(tmp_path: Path) -> None:
     plain = settings(tmp_path / "run")
     train(replace(plain, iterations=2, learner=replace(plain.learner, objective="privileged")))
-    trainer, state = load_best(tmp_path / "run")
+    trainer, state = load_best_pearl(tmp_path / "run")
     with pytest.raises(AcclimateError, match="told the true task; no robot can be"):
         export(trainer, state, tmp_path / "bundle", "told", tmp_path / "run")
     assert not (tmp_path / "bundle").exists()

@@ -16,7 +16,7 @@ import torch
 from adapt.errors import AcclimateError
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.pearl import PearlConfig
-from policies.runs import RunFolder, load_best, read_log
+from policies.runs import RunFolder, load_best_pearl, read_log
 from policies.settings import TrainSettings
 from policies.train import train
 from policies.trainer import Trainer
@@ -137,7 +137,7 @@ def test_a_folder_explains_itself(whole: Path) -> None:
 
 
 def test_best_networks_load_for_evaluation(whole: Path) -> None:
-    trainer, state = load_best(whole)
+    trainer, state = load_best_pearl(whole)
     assert 1 <= state["iteration"] <= SMALL["iterations"]
     assert not trainer.learner.actor.training
 

@@ -259,6 +259,7 @@ def test_a_shadow_moves_nothing_whatever_it_says(bundle, monkeypatch):
         command = wire.exchange(make, first=make is proposed)
         assert (command.mode, command.payload.tolist()) == (Mode.HOLD, [0, 0, 0])
         if make is proposed:
+            assert wire.client.proposal is not None
             np.testing.assert_allclose(wire.client.proposal, [0.001, 0, 0])
     assert wire.exchange(proposed, says(Stop("button", number=1))).mode is Mode.STOP
 

@@ -69,8 +69,8 @@ class Line:
 class Pair(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.bundle = the_bundle()
-        self.peers = Peers(self.bundle, self.post, 0, 10**12, lambda *words, **more: None)
+        self.loaded = the_bundle()
+        self.peers = Peers(self.loaded, self.post, 0, 10**12, lambda *words, **more: None)
         self.session = 0
         self.now_ns = 0
         self.stop, self.latch = 0, 0  # known to the operator
@@ -84,7 +84,7 @@ class Pair(RuleBasedStateMachine):
 
     @initialize()
     def connect(self):
-        manifest = self.bundle.manifest
+        manifest = self.loaded.manifest
         fields = manifest.observation, manifest.action, manifest.control_period
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "Link", lambda *arguments: self.link)
