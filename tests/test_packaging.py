@@ -70,7 +70,8 @@ def test_nothing_is_named_like_a_standard_module():
 
 def test_every_package_of_the_repository_is_installed():
     targets = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
-    found = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks", "fuzz", "tests"}
+    tools = {"benchmarks", "fuzz", "tests"}
+    found = {path.parent.name for path in ROOT.glob("*/__init__.py")} - tools
     assert sorted(targets) == sorted([*found, "acclimate.py"])
     layered = PROJECT["tool"]["importlinter"]["root_packages"]
     assert sorted([*layered, "configs"]) == sorted(found)

@@ -1,0 +1,178 @@
+"""Half an hour at 500 Hz, with adaptation and recording: missed periods, memory, the recording.
+
+    python -m benchmarks.bench_soak [--minutes 30] [--rate 500] [--quick]
+
+A bridge and a robot, each a process of its own, over ipc; for a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.bundle import PolicyBundle
+from benchmarks.bench_bridge import BUNDLE, at_rate
+from benchmarks.processes import started
+from benchmarks.results import FOLDER, ROOT, record
+from robot_bridge.recording_reader import RecordingReader, parts
+from robot_bridge.replay_command import describe, replay
+
+NAME = "soak"
+SETTLED = 0.2  # share of the run after which memory is looked at: buffers have grown by then
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rate [Hz]. settings: further ones of the bridge's."""
+
+    minutes: float = 30.0
+    rate: int = 500
+    folder: Path = FOLDER
+    settings: tuple[str, ...] = ()
+
+
+class Memory:
+    """Samples a process's resident memory once a second, on a thread. samples: (time [s], bytes)"""
+
+    def __init__(self, process: int) -> None:
+        self.samples: list[tuple[float, int]] = []
+        self._process = process
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def slope(self) -> float:
+        """Growth after SETTLED of the run [bytes/s], by least squares; 0 for too few samples."""
+        times, sizes = np.array(self.samples, np.float64).T
+        late = times >= times[0] + SETTLED * (times[-1] - times[0])
+        if late.sum() < 3:
+            return 0.0
+        return float(np.polyfit(times[late], sizes[late], 1)[0])
+
+    def _run(self) -> None:
+        while not self._over.wait(1.0):
+            words = Path(f"/proc/{self._process}/statm").read_text().split()
+            self.samples.append((time.monotonic(), int(words[1]) * PAGE))
+
+
+def soak(plan: Plan, scratch: Path) -> bool:
+    """One run, recorded; whether every promise was kept."""
+    bundle, endpoint = scratch / "bundle", f"ipc://{scratch}/b"
+    at_rate(BUNDLE, bundle, 1 / plan.rate)
+    words = [
+        "-m",
+        "acclimate",
+        "bridge",
+        f"bundle={bundle}",
+        f"endpoint={endpoint}",
+        f"record={scratch / 'recording'}",
+        f"state={scratch / 'state'}",
+        # Late answers shall be counted here, not end the measurement.
+        "pace.slipping=1",
+        "pace.lost=1",
+        *plan.settings,
+    ]
+    before = steal()
+    with started(words) as bridge:
+        memory = Memory(bridge.pid)
+        try:
+            account = drive(plan, endpoint, bundle, bridge.pid)
+        finally:
+            memory.close()
+    stolen = steal() - before
+    said = {"rate": plan.rate, "minutes": plan.minutes}
+    missed = ["missed_first_second", "missed_system", "missed_unclear", "missed_ours"]
+    for metric in (*missed, "periods", "stops"):
+        record(NAME, metric.replace("_", " "), account[metric], "1", said, 0, folder=plan.folder)
+    tell = {
+        "worst answer": (account["worst"] * 1e3, "ms"),
+        "stolen by the hypervisor": (stolen, "s"),
+        "memory at the end": (memory.samples[-1][1] / 2**20, "MiB"),
+        "memory grows by": (memory.slope() * 3600 / 2**20, "MiB/h"),
+    }
+    for metric, (value, unit) in tell.items():
+        record(NAME, metric, value, unit, said, 0, folder=plan.folder)
+    print(f"reason of the last mode: {account['reason'] or 'none'}", file=sys.stderr)
+    for miss in account["misses"]:
+        print(f"missed: {miss}", file=sys.stderr)
+    kept = check(scratch / "recording", bundle, account["periods"])
+    record(NAME, "steps replayed", kept, "1", said, 0, folder=plan.folder)
+    whole = kept > 0
+    return whole and not account["missed_ours"] and not account["stops"]
+
+
+def drive(plan: Plan, endpoint: str, bundle: Path, bridge: int) -> dict[str, Any]:
+    """Run the robot; its account. Raises RuntimeError when it ends otherwise."""
+    seconds = 60.0 * plan.minutes
+    command = [sys.executable, "-m", "benchmarks.soak_robot"]
+    words = [*command, endpoint, str(bundle), str(bridge), str(seconds)]
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=120 + 2 * seconds
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode or len(lines) != 2:
+        raise RuntimeError(f"the robot ended with {done.returncode}: {done.stdout}{done.stderr}")
+    return json.loads(lines[1])
+
+
+def check(folder: Path, bundle: Path, periods: int) -> int:
+    """Read and replay the recording; steps that gave the same bits again, 0 when any differed,
+    was missing or could not be read."""
+    first = min(folder.glob("*.mcap"))
+    files = parts(first)
+    steps = 0
+    for path in files:
+        reader = RecordingReader(path)
+        steps += sum(hasattr(entry.row, "sequence") for entry in reader.entries())
+        if reader.cut:
+            print(f"cut: {path.name}: {reader.cut}", file=sys.stderr)
+            return 0
+    report = replay(files, PolicyBundle.load(bundle))
+    print(describe(report), file=sys.stderr)
+    if report.different or report.losses or steps < periods:
+        return 0
+    return report.replayed
+
+
+def steal() -> float:
+    """Time that the hypervisor has given to others [s]."""
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(words[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=Plan.minutes)
+    parser.add_argument("--rate", type=int, default=Plan.rate, help="[Hz]")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="for the results")
+    parser.add_argument("--quick", action="store_true", help="ten seconds; records nothing")
+    parser.add_argument("settings", nargs="*", help="of the bridge's, e.g. loop=polling core=1")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Path(scratch)
+        settings = tuple(options.settings)
+        if options.quick:
+            plan = Plan(1 / 6, options.rate, where / "results", settings)
+        else:
+            plan = Plan(options.minutes, options.rate, options.folder, settings)
+        return 0 if soak(plan, where) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

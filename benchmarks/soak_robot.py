@@ -1,0 +1,218 @@
+"""The robot of the soak: a driver at a fixed rate that knows why a period was missed.
+
+    python -m benchmarks.soak_robot ENDPOINT BUNDLE PID SECONDS
+
+PID is the bridge's. Prints `moving` once it follows commands, then one line of JSON at the end.
+
+A period is missed when it ended without its command, or when a whole one was skipped. Whose fault
+that was is taken from what the kernel counts: for how long the threads between an observation and
+its command were ready to run and did not (/proc/PID/task/*/schedstat), what other threads of the
+bridge ran meanwhile taken off, and what the hypervisor gave to others. Had the period been kept
+without these, the system missed it; otherwise we did, unless another thread of the bridge waited
+for a processor for as long: it may have had the interpreter, and the miss is unclear.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from adapt.bundle import read_manifest
+from adapt.manifest import Manifest
+from benchmarks.clients import middle
+from robot_bridge.client import RobotClient
+from robot_bridge.clock import Rate
+from robot_bridge.messages import Mode, Outcome
+
+CONNECT = 30.0  # [s]
+# Long enough that a late answer is waited for and its lateness known [s].
+PATIENCE = 0.1
+LAST = 20  # misses that are described, of those that are not the system's
+STEAL_EVERY = 25  # periods between looks at it: what was stolen longer ago explains no miss
+
+
+@dataclass(frozen=True)
+class Miss:
+    """at: since the first period [s]. took: from the observation to its command [s]. woken: how
+    late the period began [s]. waited: for a processor that others had, or that was stolen [s].
+    beside: that other threads of the bridge waited for one, perhaps with the interpreter in hand.
+    """
+
+    at: float
+    took: float
+    woken: float
+    waited: float
+    beside: float
+
+    def whose(self, period: float) -> str:
+        """Who missed it: the system, if it had been kept on a machine of its own; `unclear`, if
+        that depends on whether another thread had the interpreter; ours."""
+        if self.took - self.waited <= period:
+            return "system"
+        return "unclear" if self.took - self.waited - self.beside <= period else "ours"
+
+
+@dataclass
+class Account:
+    """What the soak counts; times in [s]."""
+
+    periods: int = 0
+    missed_first_second: int = 0
+    missed_system: int = 0
+    missed_unclear: int = 0
+    missed_ours: int = 0
+    stops: int = 0
+    worst: float = 0.0
+    misses: list[Miss] = field(default_factory=list)
+
+    def note(self, miss: Miss, period: float) -> None:
+        """One missed period."""
+        whose = miss.whose(period)
+        if miss.at < 1.0:
+            self.missed_first_second += 1
+            return
+        if whose == "system":
+            self.missed_system += 1
+            return
+        if whose == "ours":
+            self.missed_ours += 1
+        else:
+            self.missed_unclear += 1
+        self.misses = [*self.misses, miss][-LAST:]
+
+
+class Waiting:
+    """Time that the threads between an observation and its command were ready to run and others
+    had the processor [ns]. Looks for new threads when asked to `refresh`.
+
+    processes: each one's first thread and libzmq's own are in between; the others, which learn and
+    record, are ours, and what they run is no excuse.
+    """
+
+    def __init__(self, processes: list[int]) -> None:
+        self._processes = processes
+        self._files: dict[str, tuple[int, bool]] = {}
+        self._last = 0, 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """After this `since` counts from now."""
+        for process in self._processes:
+            for thread in os.listdir(f"/proc/{process}/task"):
+                path = f"/proc/{process}/task/{thread}"
+                if path not in self._files:
+                    between = int(thread) == process or "ZMQ" in Path(path, "comm").read_text()
+                    self._files[path] = os.open(f"{path}/schedstat", os.O_RDONLY), between
+        self._last = self._read()
+
+    def since(self) -> tuple[int, int]:
+        """Since the last call: of those in between, less what the others ran; of the others."""
+        before, self._last = self._last, self._read()
+        return max(0, self._last[0] - before[0]), max(0, self._last[1] - before[1])
+
+    def _read(self) -> tuple[int, int]:
+        """A thread that has ended counts no more."""
+        total = beside = 0
+        for path, (descriptor, between) in list(self._files.items()):
+            try:
+                ran, waited = os.pread(descriptor, 64, 0).split()[:2]
+            except ProcessLookupError:
+                os.close(self._files.pop(path)[0])
+                continue
+            total += int(waited) if between else -int(ran)
+            beside += 0 if between else int(waited)
+        return total, beside
+
+
+class Steal:
+    """Time that the hypervisor gave to others, which it counts in hundredths of a second [ns]."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/proc/stat", os.O_RDONLY)
+        self._tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        self._last = self._read()
+
+    def since(self) -> int:
+        """Since the last call."""
+        before, self._last = self._last, self._read()
+        return (self._last - before) * self._tick_ns
+
+    def _read(self) -> int:
+        return int(os.pread(self._file, 256, 0).split(b"\n", 1)[0].split()[8])
+
+
+def drive(client: RobotClient, manifest: Manifest, bridge: int, seconds: float) -> Account:
+    """One episode after another, ten seconds each."""
+    period = manifest.control_period
+    rng = np.random.default_rng(0)
+    rest = middle(manifest)
+    noise = 1e-4 * rng.normal(size=(1024, rest.size)).astype(np.float32)
+    account, waiting, steal = Account(), Waiting([os.getpid(), bridge]), Steal()
+    count = round(seconds / period)
+    episode = round(10.0 / period)
+    print("moving", flush=True)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    rate = Rate(period)
+    began, skipped = time.monotonic(), 0
+    waiting.refresh()
+    for step in range(count):
+        woken = rate.wait()
+        at = time.monotonic() - began
+        seen = rest + noise[step % 1024]
+        first, last = step % episode == 0, step % episode == episode - 1
+        start = time.perf_counter()
+        command = client.exchange(seen, 0.1, first=first, last=last)
+        took = time.perf_counter() - start
+        waited, beside = waiting.since()
+        account.worst = max(account.worst, took)
+        missed, skipped = rate.missed - skipped, rate.missed
+        if took > period or missed:
+            waited += steal.since()
+            account.note(Miss(at, took, woken, waited / 1e9, beside / 1e9), period)
+        elif step % STEAL_EVERY == 0:
+            steal.since()
+        if command.mode is Mode.STOP:
+            account.stops += 1
+            break
+        if last:
+            client.end_episode(Outcome(True, episode, 10.0, "done"))
+            # Between two episodes, as a driver would.
+            gc.collect()
+            waiting.refresh()
+            rate.restart()
+        account.periods += 1
+    return account
+
+
+def main(argv: list[str]) -> int:
+    endpoint, bundle, bridge, seconds = argv
+    manifest, digest = read_manifest(Path(bundle))
+    client = RobotClient(
+        endpoint,
+        "soak",
+        manifest.observation,
+        manifest.action,
+        manifest.control_period,
+        digest=digest,
+        patience=PATIENCE,
+    )
+    try:
+        client.connect(CONNECT)
+        account = drive(client, manifest, int(bridge), float(seconds))
+    finally:
+        client.close()
+    print(json.dumps(asdict(account) | {"reason": client.state.reason}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
