@@ -290,6 +290,8 @@ def rows(rng, size, count):
     scales = rng.choice((1e-4, 1e-3, 1e-2, 0.5, 2.0, 20.0), (count, 1))
     table = (rng.normal(0.0, 1.0, (count, size)) * scales).astype(np.float32)
     margins = (0.0, 0.00065, 0.00085, 0.001, 0.01, 0.015, 0.3, -0.5, 0.7, 10.0, -10.0)
+    # Beyond them by more than rounding, and by less.
+    margins += (0.0010005, 0.0010000005, 0.0150001, 0.01500001)
     edges = np.array(margins, np.float32)
     where = rng.random((count, size)) < 0.2
     table[where] = rng.choice(edges, int(where.sum()))
