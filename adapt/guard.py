@@ -3,8 +3,9 @@
 Two questions, each cheap enough for every control period. The belief: its mean's squared
 Mahalanobis distance from the prior. Tasks drawn as in training have posterior means that scatter
 less than the prior does, so that the distance stays below a chi-square bound with n_z degrees of
-freedom. The observation: each number against the range that training saw, where the manifest
-carries it. Outside of either, what the policy does was never tried.
+freedom; MAESN's beliefs stay within what the bundle bounds its step to. The observation: each
+number against the range that training saw, where the manifest carries it. Outside of either, what
+the policy does was never tried.
 """
 
 from __future__ import annotations
@@ -70,6 +71,12 @@ class Guard:
         self._widest = WIDER * self._variance
         # The largest squared distance from the prior that counts as inside.
         self.bound = chi_square_bound(latent.size, self.settings.tail) if latent.size else math.inf
+        step = manifest.latent_step
+        if step is not None:
+            # Steps drive a belief further than factors do, in training too; the bundle says how far
+            # and how wide.
+            self._widest = self._widest * math.exp(2.0 * step.log_std_high)
+            self.bound = WIDER * step.max_norm**2
         seen = manifest.seen
         self._range: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
         if seen is not None:
@@ -113,8 +120,8 @@ class Guard:
                 False,
                 math.inf,
                 f"belief {self._name(index)} has mean {mean[index]:g} and variance "
-                f"{variance[index]:g}; expected finite numbers and no more than the prior's "
-                f"{self._variance[index]:g}",
+                f"{variance[index]:g}; expected finite numbers and a variance of at most "
+                f"{self._widest[index]:g}",
             )
         parts = away**2 / self._variance
         index = int(np.argmax(parts))

@@ -15,7 +15,13 @@ from torch import Tensor
 from adapt.errors import AcclimateError
 from policies.checkpoint import generator_state, load_checkpoint, restore_generator
 from policies.episodes import Episodes, collect_episodes
-from policies.maesn import MaesnConfig, MaesnLearner, Weights
+from policies.maesn import (
+    LOG_STD_HIGH,
+    LOG_STD_LOW,
+    MaesnConfig,
+    MaesnLearner,
+    Weights,
+)
 from policies.networks import Actor
 from policies.trainer import Seeds
 from sim.families import family
@@ -247,6 +253,7 @@ def adapt_from_prior(
                 stepped = learner.adapt_policy(episodes, learner.measured(episodes), n, weights)
                 weights = _detached(stepped)
         mean, log_std = learner.adapt(mean, log_std, episodes, learner.measured(episodes))
+        log_std = log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH)  # as the bundle bounds it
     worlds.close()
     return StepCurve(returns, measured, success, lasted, means, log_stds, met[0])
 

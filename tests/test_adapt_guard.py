@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import tiny_bundle
+import tiny_maesn
 
 from adapt.belief import Belief
 from adapt.bundle import PolicyBundle, write_bundle
@@ -140,3 +141,12 @@ def test_seen_survives_the_bundle(tmp_path):
     made, graphs, golden = tiny_bundle.build()
     write_bundle(tmp_path / "b", msgspec.structs.replace(made, seen=SEEN), graphs, golden)
     assert PolicyBundle.load(tmp_path / "b").manifest.seen == SEEN
+
+
+def test_a_belief_that_moves_by_steps_is_judged_by_their_bounds(tmp_path):
+    bundle = PolicyBundle.load(tiny_maesn.write(tmp_path / "b", max_norm=6.0))
+    guard = Guard(bundle.manifest)
+    wide = np.exp(2 * bundle.manifest.latent_step.log_std_high)
+    assert guard.belief(belief([6.0, 0.0], [wide, wide], 1)).inside
+    assert not guard.belief(belief([6.1, 0.0], [wide, wide], 2)).inside
+    assert not guard.belief(belief([0.0, 0.0], [wide, 1.01 * wide], 3)).inside
