@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,24 @@ def inputs(step: latent_step.LatentStep, rows: int, seed: int) -> dict[str, Tens
     }
 
 
+@cache
+def _graphs(
+    episodes: int, horizon: int, hold: int
+) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+    """Graphs and golden vectors; exporting takes seconds, so each once."""
+    golden: dict[str, np.ndarray] = {}
+    g = torch.Generator().manual_seed(0)
+    seen = {
+        "observation": torch.randn(4, N_O, generator=g),
+        "latent": torch.randn(4, N_Z, generator=g),
+    }
+    step = make_step(episodes, horizon, hold)
+    policy = onnx_graph(Linear(), seen, ("mean", "log_std"), "policy", golden)
+    names = ("new_mean", "new_log_std")
+    learnt = onnx_graph(step, inputs(step, 3, 1), names, "latent_step", golden)
+    return {"policy": policy, "latent_step": learnt}, golden
+
+
 def write(
     path: Path,
     *,
@@ -63,19 +82,7 @@ def write(
     max_norm: float = 4.0,
 ) -> Path:
     """Write a bundle folder at path and return path."""
-    golden: dict[str, np.ndarray] = {}
-    g = torch.Generator().manual_seed(0)
-    seen = {
-        "observation": torch.randn(4, N_O, generator=g),
-        "latent": torch.randn(4, N_Z, generator=g),
-    }
-    step = make_step(episodes, horizon, hold)
-    graphs = {
-        "policy": onnx_graph(Linear(), seen, ("mean", "log_std"), "policy", golden),
-        "latent_step": onnx_graph(
-            step, inputs(step, 3, 1), ("new_mean", "new_log_std"), "latent_step", golden
-        ),
-    }
+    graphs, golden = _graphs(episodes, horizon, hold)
     manifest = Manifest(
         name="tiny-maesn",
         algorithm="maesn",
