@@ -172,7 +172,7 @@ def device() -> None:
         for name, tensor in zip(names, wanted, strict=True):
             off = max(off, float(np.abs(found[name] - tensor.detach().numpy()).max()))
     size = f"{e} episodes x {t} steps, {n_o} observed, latent {n_z}"
-    record(NAME, "largest |ONNX - torch|", off, "1", {"step": size}, 0)
+    record(NAME, "largest deviation of ONNX from torch", off, "1", {"step": size}, 0)
     row = graph.bind()
     for name, array in row.inputs.items():
         array[:] = given[name][0].numpy()
