@@ -145,8 +145,10 @@ def test_seen_survives_the_bundle(tmp_path):
 
 def test_a_belief_that_moves_by_steps_is_judged_by_their_bounds(tmp_path):
     bundle = PolicyBundle.load(tiny_maesn.write(tmp_path / "b", max_norm=6.0))
+    step = bundle.manifest.latent_step
+    assert step is not None
     guard = Guard(bundle.manifest)
-    wide = np.exp(2 * bundle.manifest.latent_step.log_std_high)
+    wide = np.exp(2 * step.log_std_high)
     assert guard.belief(belief([6.0, 0.0], [wide, wide], 1)).inside
     assert not guard.belief(belief([6.1, 0.0], [wide, wide], 2)).inside
     assert not guard.belief(belief([0.0, 0.0], [wide, 1.01 * wide], 3)).inside

@@ -146,15 +146,12 @@ def test_exploration_is_coherent_within_an_episode_and_not_where_latents_are_red
         trainer = MaesnTrainer(settings(tmp_path, replace(LEARNER, hold=hold)))
         with torch.no_grad():
             # A policy that walks where the latent points.
-            last = trainer.learner.policy.body[-1]
             for parameter in trainer.learner.policy.body.parameters():
                 parameter.zero_()
-            first = trainer.learner.policy.body[0]
-            first.weight[0, 2], first.weight[1, 2] = 1.0, -1.0
-            first.weight[2, 3], first.weight[3, 3] = 1.0, -1.0
-            last.weight[0, :4] = torch.tensor([1.0, -1.0, 0.0, 0.0])
-            last.weight[1, :4] = torch.tensor([0.0, 0.0, 1.0, -1.0])
-            trainer.learner.policy.body[1].weight.fill_(1.0)
+            weights = dict(trainer.learner.policy.body.named_parameters())
+            weights["0.weight"][:4, 2:] = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+            weights["1.weight"].fill_(1.0)
+            weights["3.weight"][:, :4] = torch.tensor([[1.0, -1, 0, 0], [0, 0, 1, -1]])
         curve = adapt_from_prior(trainer, trainer.tasks[:3], 0, 0, stochastic=False)
         end = curve.first.observation[:, -1]
         reach[hold] = float(end.norm(dim=1).mean())
