@@ -29,7 +29,8 @@ GOLDEN_TASKS = 3
 
 
 class PolicyGraph(nn.Module):
-    """What policy.onnx computes."""
+    """What policy.onnx computes. One module deeper, for the policy's own `log_std` would share its
+    name with the output."""
 
     def __init__(self, policy: GaussianPolicy) -> None:
         super().__init__()

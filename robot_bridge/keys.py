@@ -40,7 +40,7 @@ Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
+    """What every key file has in common: a misspelt word in it is refused."""
 
 
 class ServerKey(_File, frozen=True):
