@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
 os.environ.setdefault("MUJOCO_GL", "disable")
 
 import sys

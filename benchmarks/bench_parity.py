@@ -7,10 +7,6 @@ RUN is the run folder that the bundle was exported from.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
-
 import sys
 from pathlib import Path
 

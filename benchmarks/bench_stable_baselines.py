@@ -9,10 +9,6 @@ minutes are not enough to master a task: what counts is that it improves.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies.train
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path

@@ -112,13 +112,13 @@ class PearlLearner:
         self.log_temperature = torch.tensor(start, device=device, requires_grad=True)
         rate = config.learning_rate
         self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "actor": torch.optim.Adam(self.actor.parameters(), rate),
-            "critic": torch.optim.Adam(self.critic.parameters(), rate),
+            "actor": torch.optim.Adam(self.actor.parameters(), rate, fused=True),
+            "critic": torch.optim.Adam(self.critic.parameters(), rate, fused=True),
             "temperature": torch.optim.Adam([self.log_temperature], rate),
         }
         if self.encoder is not None:
             self.optimisers["encoder"] = torch.optim.Adam(
-                self.encoder.parameters(), config.encoder_learning_rate
+                self.encoder.parameters(), config.encoder_learning_rate, fused=True
             )
         self.generator = torch.Generator(device=device).manual_seed(seed + 1)
         self.updates = 0
@@ -168,9 +168,8 @@ class PearlLearner:
         self.optimisers["temperature"].step()
 
         with torch.no_grad():
-            pairs = zip(self.target.parameters(), self.critic.parameters(), strict=True)
-            for t, p in pairs:
-                t.lerp_(p, c.target_rate)
+            target, critic = list(self.target.parameters()), list(self.critic.parameters())
+            torch._foreach_lerp_(target, critic, c.target_rate)
         self.updates += 1
         info |= {
             "critic_loss": critic_loss.detach(),

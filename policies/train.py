@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# OpenMP's idle threads spin: with any other busy process an update then takes seconds instead of
-# milliseconds. It must be said before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import json
 from typing import Literal
 
