@@ -11,7 +11,7 @@ from bridge_post import Post
 from adapt.bundle import PolicyBundle, write_bundle
 from adapt.guard import GuardSettings
 from adapt.seen import Seen
-from robot_bridge import robot as robot_module
+from robot_bridge import course
 from robot_bridge.belief_store import BeliefStore, file_name
 from robot_bridge.messages import Begin, Flag, Kind, Mode, Outcome, Ready
 from robot_bridge.pace import PaceSettings
@@ -210,7 +210,7 @@ def hanging(adapter, go):
 
 
 def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, request):
-    monkeypatch.setattr(robot_module, "SETTLE", 0.0)
+    monkeypatch.setattr(course, "SETTLE", 0.0)
     # A busy machine must not stop one of them for the bridge's pace.
     post = house(pace=PaceSettings(lost=1.0))
     for address in (ARM, LEG, NECK):

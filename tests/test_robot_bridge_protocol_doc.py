@@ -14,12 +14,12 @@ from adapt import manifest
 from robot_bridge import (
     client,
     codec,
+    course,
     door,
     keys,
     lobby,
     messages,
     operator_messages,
-    robot,
     router,
 )
 from robot_bridge.handshake import PERIOD_TOLERANCE
@@ -237,7 +237,7 @@ def test_strangers_and_garbage_are_bounded_as_the_page_says():
     assert f"the key out for {door.BAN:g} s" in PAGE
     assert f"takes at most {lobby.HANDSHAKE_MS / 1000:g} s." in PAGE
     assert f"domain `{door.DOMAIN.decode()}`" in PAGE
-    assert f"follows within {robot.BEGINNING:g} s is off" in PAGE
-    assert f"without an observation for\n  {robot.STALLED:g} s makes way" in PAGE
+    assert f"follows within {course.BEGINNING:g} s is off" in PAGE
+    assert f"without an observation for\n  {course.STALLED:g} s makes way" in PAGE
     words = [field.name for field in msgspec.structs.fields(keys.Certificate)]
     assert re.findall(r"`(\w+)`", PAGE.split("the words are\n")[1].split(", keys in")[0]) == words

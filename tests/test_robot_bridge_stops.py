@@ -8,7 +8,7 @@ import tiny_bundle
 from bridge_post import Post
 
 from adapt.bundle import PolicyBundle
-from robot_bridge import codec, robot
+from robot_bridge import codec, course
 from robot_bridge.messages import (
     PROTOCOL,
     RELEASE_REFUSED,
@@ -179,8 +179,8 @@ def test_a_robot_that_never_begins_is_given_up(post, monkeypatch):
     post.say(b"person", Begin("arm", 0, 0, 0, True))
     post.say(b"person", Begin("arm", 1, 0, 0, True))
     assert len(events(post, "begin_refused")) == 1
-    later = time.monotonic() + robot.BEGINNING + 1
-    monkeypatch.setattr("robot_bridge.robot.time.monotonic", lambda: later)
+    later = time.monotonic() + course.BEGINNING + 1
+    monkeypatch.setattr("robot_bridge.course.time.monotonic", lambda: later)
     post.peers.tend()
     assert [event.robot for event in events(post, "begin_expired")] == ["arm"]
     post.say(b"person", Begin("arm", 1, 0, 0, True))
@@ -191,8 +191,8 @@ def test_an_episode_that_nobody_feeds_is_over_when_another_is_asked_for(post, mo
     answer(post, b"arm")
     post.say(b"person", Begin("arm", 1, 0, 0, True))
     assert len(events(post, "begin_refused")) == 1
-    later = time.monotonic() + robot.STALLED + 1
-    monkeypatch.setattr("robot_bridge.robot.time.monotonic", lambda: later)
+    later = time.monotonic() + course.STALLED + 1
+    monkeypatch.setattr("robot_bridge.course.time.monotonic", lambda: later)
     post.say(b"person", Begin("arm", 1, 0, 0, True))
     post.peers.tend()
     assert len(events(post, "episode_stalled")) == 1
