@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -49,7 +49,8 @@ def compose(
     try:
         settings = msgspec.convert(values, chosen, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"settings {config_name!r}: {error}") from error
+        choices = _choices(chosen, str(error))
+        raise SettingsError(f"settings {config_name!r}: {error}{choices}") from error
     unknown = list(_unknown(values, resolved(settings), ""))
     if unknown:
         raise SettingsError(f"settings {config_name!r}: unknown key {'; '.join(unknown)}")
@@ -88,6 +89,17 @@ def _from_text(wanted: type, value: object) -> object:
     if wanted is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"expected {wanted.__name__}, found {value!r}")
+
+
+def _choices(schema: type, message: str) -> str:
+    """What a key could have been, where msgspec's message says that it is none of a Literal's."""
+    found = re.fullmatch(r"Invalid enum value .* - at `\$\.([\w.]+)`", message)
+    wanted: Any = schema
+    for name in found[1].split(".") if found else ():
+        wanted = get_type_hints(wanted)[name] if dataclasses.is_dataclass(wanted) else None
+    if get_origin(wanted) is not Literal:
+        return ""
+    return f"; expected {', '.join(map(repr, get_args(wanted)))}"
 
 
 def _unknown(given: object, taken: object, where: str) -> Iterator[str]:

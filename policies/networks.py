@@ -1,4 +1,4 @@
-"""Networks: normaliser, actor, twin critic, factor encoder. Legend as in docs: n_o, n_a, n_z."""
+"""Networks: normaliser, actor, factor encoder. Legend as in docs: n_o, n_a, n_z."""
 
 from __future__ import annotations
 
@@ -73,36 +73,6 @@ class Actor(nn.Module):
         # log(1 − tanh²u) = 2 (log 2 − u − softplus(−2u)), which does not overflow.
         log_density = log_density - 2 * (math.log(2) - u - F.softplus(-2 * u))
         return torch.tanh(u), log_density.sum(-1)
-
-
-class TwinCritic(nn.Module):
-    """Two Q networks as one batched product; LayerNorm keeps off-policy values bounded."""
-
-    def __init__(self, n_o: int, n_rest: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.normaliser = Normaliser(n_o)
-        sizes = [n_o + n_rest, *hidden, 1]
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        self.gains = nn.ParameterList()
-        self.shifts = nn.ParameterList()
-        for a, b in pairwise(sizes):
-            bound = 1 / math.sqrt(a)
-            self.weights.append(nn.Parameter(torch.empty(2, a, b).uniform_(-bound, bound)))
-            self.biases.append(nn.Parameter(torch.empty(2, 1, b).uniform_(-bound, bound)))
-        for b in hidden:
-            self.gains.append(nn.Parameter(torch.ones(2, 1, b)))
-            self.shifts.append(nn.Parameter(torch.zeros(2, 1, b)))
-
-    def forward(self, observation: Tensor, *rest: Tensor) -> Tensor:
-        """Q values (2, B) of observation (B, n_o) with action, latent, … (B, ·)."""
-        x = torch.cat([self.normaliser(observation), *rest], -1).expand(2, -1, -1)
-        for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(b, x, w)
-            if i < len(self.gains):
-                x = F.layer_norm(x, x.shape[-1:]) * self.gains[i] + self.shifts[i]
-                x = F.relu(x)
-        return x.squeeze(-1).float()
 
 
 class FactorEncoder(nn.Module):

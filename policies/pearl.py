@@ -30,7 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from policies.belief import kl_to_prior, negative_log_density, prefix_posteriors
-from policies.networks import Actor, FactorEncoder, TwinCritic
+from policies.critics import Critic, CriticKind, make_critic
+from policies.networks import Actor, FactorEncoder
 from policies.replay import Rows, RunReplay
 from sim.worlds import WorldSpec
 
@@ -47,6 +48,7 @@ class PearlConfig:
     told_rows: share of an update's rows whose latent is the truth ("posterior" alone). Where a wide
         belief says nothing worth acting on, the actor else learns to ignore z, and no context ever
         narrows it.
+    critic: which twin critic, see policies.critics. critic_hidden: its widths.
     tasks_per_batch, rows_per_task: an update's shape.
     context_recency: contexts come from this many newest runs.
     """
@@ -59,6 +61,7 @@ class PearlConfig:
     reward_in_context: bool = True
     next_in_context: bool = True
     actor_hidden: tuple[int, ...] = (256, 256)
+    critic: CriticKind = "layer_norm"
     critic_hidden: tuple[int, ...] = (256, 256)
     encoder_hidden: tuple[int, ...] = (128, 128)
     discount: float = 0.98
@@ -102,18 +105,28 @@ class PearlLearner:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.actor = Actor(n_o, self.n_z, n_a, config.actor_hidden).to(device)
-            self.critic = TwinCritic(n_o, n_a + self.n_z + privileged, config.critic_hidden)
-            self.critic.to(device)
+            n_rest = n_a + self.n_z + privileged
+            # Of a reward of 1 at every step: over the discount's horizon, or the episode's.
+            value_scale = config.reward_scale / max(1 - config.discount, 1 / spec.horizon)
+            self.critic = make_critic(
+                config.critic, n_o, n_rest, config.critic_hidden, value_scale
+            ).to(device)
             self.encoder = None
             if self.n_z and config.objective != "privileged":
                 self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
-        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        # Training mode is for the one pass that a critic without a target learns from.
+        self.critic.eval()
+        self.target: Critic | None = None
+        if self.critic.bootstraps:
+            self.target = copy.deepcopy(self.critic).requires_grad_(False)
         start = float(np.log(config.initial_temperature))
         self.log_temperature = torch.tensor(start, device=device, requires_grad=True)
         rate = config.learning_rate
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             "actor": torch.optim.Adam(self.actor.parameters(), rate, fused=True),
-            "critic": torch.optim.Adam(self.critic.parameters(), rate, fused=True),
+            "critic": torch.optim.Adam(
+                self.critic.parameters(), rate, betas=self.critic.betas, fused=True
+            ),
             "temperature": torch.optim.Adam([self.log_temperature], rate),
         }
         if self.encoder is not None:
@@ -127,7 +140,8 @@ class PearlLearner:
         """Fix the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
         self.actor.normaliser.fit(observation)
         self.critic.normaliser.fit(observation)
-        self.target.normaliser.fit(observation)
+        if self.target is not None:
+            self.target.normaliser.fit(observation)
         if self.encoder is not None:
             self.encoder.normaliser.fit(context)
 
@@ -167,9 +181,10 @@ class PearlLearner:
         temperature_loss.backward()
         self.optimisers["temperature"].step()
 
-        with torch.no_grad():
-            target, critic = list(self.target.parameters()), list(self.critic.parameters())
-            torch._foreach_lerp_(target, critic, c.target_rate)
+        if self.target is not None:
+            with torch.no_grad():
+                target, critic = list(self.target.parameters()), list(self.critic.parameters())
+                torch._foreach_lerp_(target, critic, c.target_rate)
         self.updates += 1
         info |= {
             "critic_loss": critic_loss.detach(),
@@ -222,14 +237,25 @@ class PearlLearner:
         c = self.config
         extra = (truth,) if self.told_critic else ()
         with torch.no_grad():
-            z = latent.detach()
-            action, log_density = self._sample(rows.next_observation, z)
-            following = self.target(rows.next_observation, action, z, *extra).min(0).values
-            following = following - self.log_temperature.exp() * log_density
+            action, log_density = self._sample(rows.next_observation, latent)
+        now = (rows.observation, rows.action, latent, *extra)
+        q, following = self._values(now, (rows.next_observation, action, latent.detach(), *extra))
+        with torch.no_grad():
+            following = following.min(0).values - self.log_temperature.exp() * log_density
             target = c.reward_scale * rows.reward + c.discount * rows.discount * following
-        q = self.critic(rows.observation, rows.action, latent, *extra)
         info["q"] = q.detach().mean()
         return ((q - target) ** 2).mean(1).sum()
+
+    def _values(self, now: tuple[Tensor, ...], then: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Q (2, B) of present inputs, and without gradient of the following ones."""
+        if self.target is not None:
+            with torch.no_grad():
+                following = self.target(*then)
+            return self.critic(*now), following
+        self.critic.train()
+        q, following = self.critic(*map(torch.cat, zip(now, then, strict=True))).chunk(2, 1)
+        self.critic.eval()
+        return q, following.detach()
 
     def _step_critic(
         self, critic_loss: Tensor, encoder_loss: Tensor | None, info: dict[str, Tensor]
@@ -244,6 +270,7 @@ class PearlLearner:
             info["encoder_gradient"] = norm
             self.optimisers["encoder"].step()
         self.optimisers["critic"].step()
+        self.critic.project()
 
     def _actor_loss(self, rows: Rows, latent: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         extra = (truth,) if self.told_critic else ()
@@ -262,7 +289,8 @@ class PearlLearner:
 
     def modules(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
-        found["target"] = self.target
+        if self.target is not None:
+            found["target"] = self.target
         if self.encoder is not None:
             found["encoder"] = self.encoder
         return found

@@ -1,4 +1,4 @@
-"""Networks against torch's own: densities, two critics in one, bounds, normalisers."""
+"""Networks against torch's own: densities, bounds, normalisers."""
 
 import math
 
@@ -13,8 +13,6 @@ from policies.networks import (
     Actor,
     FactorEncoder,
     Normaliser,
-    TwinCritic,
-    mlp,
 )
 
 ROWS, N_O, N_Z, N_A, HIDDEN = 32, 5, 2, 3, (16, 8)
@@ -76,40 +74,6 @@ def test_the_spread_is_bounded_and_both_bounds_are_approached():
         log_std = actor(*inputs())[1]
     expected = torch.tensor([LOG_STD_MIN, (LOG_STD_MIN + LOG_STD_MAX) / 2, LOG_STD_MAX])
     assert torch.allclose(log_std, expected.expand(ROWS, -1), atol=1e-5)
-
-
-def test_a_twin_critic_is_two_separate_networks():
-    critic = TwinCritic(N_O, N_Z + N_A, HIDDEN)
-    with torch.no_grad():
-        for p in [*critic.gains, *critic.shifts]:
-            p.add_(0.3 * torch.randn_like(p))
-    critic.normaliser.fit(3 * torch.randn(500, N_O) + 1)
-    observation, latent = inputs()
-    action = torch.randn(ROWS, N_A)
-    q = critic(observation, action, latent)
-    assert q.shape == (2, ROWS)
-    x = torch.cat([critic.normaliser(observation), action, latent], -1)
-    for i in range(2):
-        alone = mlp([N_O + N_A + N_Z, *HIDDEN, 1], layer_norm=True)
-        linear = [m for m in alone if isinstance(m, nn.Linear)]
-        norms = [m for m in alone if isinstance(m, nn.LayerNorm)]
-        with torch.no_grad():
-            for m, w, b in zip(linear, critic.weights, critic.biases, strict=True):
-                m.weight.copy_(w[i].T)
-                m.bias.copy_(b[i, 0])
-            for m, g, s in zip(norms, critic.gains, critic.shifts, strict=True):
-                m.weight.copy_(g[i, 0])
-                m.bias.copy_(s[i, 0])
-        assert torch.allclose(q[i], alone(x)[:, 0], atol=1e-5)
-    assert not torch.allclose(q[0], q[1], atol=1e-2)
-
-
-def test_a_loss_on_one_critic_leaves_the_other_alone():
-    critic = TwinCritic(N_O, N_A, HIDDEN)
-    critic(torch.randn(ROWS, N_O), torch.randn(ROWS, N_A))[0].sum().backward()
-    for p in critic.parameters():
-        assert p.grad is not None and (p.grad[1] == 0).all()
-    assert any((p.grad[0] != 0).any() for p in critic.parameters() if p.grad is not None)
 
 
 def test_a_factors_precision_is_bounded_and_starts_small():
