@@ -9,7 +9,7 @@ from fake_link import FakeLink
 from adapt.bundle import PolicyBundle
 from adapt.manifest import Limit
 from robot_bridge import client as module
-from robot_bridge import codec
+from robot_bridge import codec, hearing
 from robot_bridge.client import RobotClient
 from robot_bridge.errors import BridgeLost
 from robot_bridge.handshake import welcome
@@ -102,7 +102,7 @@ def test_a_stop_behind_a_command_wins_over_it_now(wire):
 
 
 def test_a_stop_behind_a_thousand_events_is_heard_next_time_at_the_latest(wire):
-    noise = [says(Event("x", "arm", "y"))] * 2 * module.BACKLOG
+    noise = [says(Event("x", "arm", "y"))] * 2 * hearing.BACKLOG
     wire.exchange(track(), *noise, says(Stop("button", number=1)), first=True)
     modes = [wire.exchange(track()).mode for _ in range(3)]
     assert modes[-1] is Mode.STOP
