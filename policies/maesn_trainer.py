@@ -131,6 +131,10 @@ class MaesnTrainer:
         metrics["updates"] = float(learner.updates)
         return metrics
 
+    def close(self) -> None:
+        """Stop the physics' threads."""
+        self.worlds.close()
+
     def _collect(self, mean: Tensor, log_std: Tensor, weights: Weights | None = None) -> Episodes:
         c = self.settings.learner
         return collect_episodes(

@@ -24,7 +24,13 @@ class TrainSettings:
     device: "auto" takes CUDA where there is one.
     precision: "auto" takes bfloat16 where the processor multiplies it natively.
     threads: of the physics and of torch; they take turns.
-    worlds: in lock-step. run_steps: control periods on one task before the next.
+    worlds: in an iteration. run_steps: control periods on one task before the next.
+    shards: jobs that an iteration's worlds are divided into, each in lock-step. Another layout
+        gives other numbers; who runs the jobs does not.
+    collectors: who runs them: this process, or Ray's workers (`pip install acclimate[ray]`).
+    workers, worker_threads: how many of Ray's, and threads of the physics of each.
+    ray_address: of a running cluster, such as "auto" or "10.0.0.1:6379"; null starts Ray on this
+        machine, for this run alone.
     script_iterations: at the start, collected with the family's script instead of the policy.
     prior_fraction: share of worlds whose belief stays at the prior while collecting.
     deterministic_fraction: share of worlds that act without noise while collecting.
@@ -42,6 +48,11 @@ class TrainSettings:
     train_tasks: Count = 2560
     worlds: Count = 64
     run_steps: Count = 160
+    shards: Count = 1
+    collectors: Literal["local", "ray"] = "local"
+    workers: Count = 2
+    worker_threads: Count = 1
+    ray_address: str | None = None
     iterations: Count = 40
     script_iterations: Annotated[int, Meta(ge=0)] = 4
     updates_per_iteration: Annotated[int, Meta(ge=0)] = 250

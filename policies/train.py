@@ -57,7 +57,7 @@ def train(settings: AnySettings) -> Metrics:
                 progress.update(bar, completed=trainer.iteration, news=news)
         finally:
             writer.close()
-            trainer.worlds.close()
+            trainer.close()
     return metrics or (folder.log()[-1] if folder.log() else {})
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from policies.adaptation import BatchAdapter
-from policies.checkpoint import generator_state, restore_generator
-from policies.collect import collect_run
+from policies.checkpoint import CheckpointError, generator_state, restore_generator
+from policies.collect_job import CollectJob, CollectPlan, Networks
+from policies.collectors import Collector, make_collector, total, worlds_per_job
 from policies.device import choose_bfloat16, choose_device
 from policies.pearl import PearlLearner
 from policies.replay import RunReplay
@@ -20,6 +21,8 @@ from policies.settings import TrainSettings
 from sim.families import family
 
 Metrics = dict[str, float]
+FORMAT = 2
+"""Of the checkpoints. The first held the state of worlds that lived as long as their run."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class Seeds:
 class Trainer:
     """All of a run's state, and one iteration of it.
 
-    Between two iterations nothing lives in the physics: every iteration starts its worlds anew.
-    What remains is arrays and generators, so `state_dict` is the whole run.
+    Between two iterations nothing lives in the physics: what an iteration collects is a function
+    of the networks and of jobs with seeds of their own (`policies.collect_job`). What remains is
+    arrays and generators, so `state_dict` is the whole run.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -60,7 +64,9 @@ class Trainer:
         self.rng = seeds.loop
         self.tasks = self.family.space.sample(s.train_tasks, seeds.tasks, "train")
         self.validation_tasks = self.family.space.sample(s.validation_tasks, seeds.tasks, "train")
-        self.worlds = self.family.make(s.worlds, seeds.worlds, s.threads)
+        self._job_worlds = worlds_per_job(s)
+        self._job_seed = seeds.worlds
+        self._collector: Collector | None = None
         self.validation_seed = seeds.validation
         self.factors = self._factors()
         device = choose_device(s.device)
@@ -77,8 +83,6 @@ class Trainer:
             c.reward_in_context,
             c.next_in_context,
         )
-        self.generator = torch.Generator().manual_seed(seeds.learner + 2)
-        self.adapter = self._adapter(s.worlds, self.generator)
         self.iteration = 0
         self.best = -np.inf
         self._order: list[int] = []
@@ -106,6 +110,8 @@ class Trainer:
         metrics["time/collect"] = collected - start
         metrics["time/learn"] = learned - collected
         metrics["time/validate"] = time.perf_counter() - learned
+        if s.collectors == "ray":
+            metrics["workers/restarts"] = float(self.collector.restarts)
         metrics["steps"] = float(self.replay.count * s.run_steps)
         metrics["updates"] = float(self.learner.updates)
         return metrics
@@ -113,27 +119,50 @@ class Trainer:
     def _collect(self) -> Metrics:
         s = self.settings
         index = np.array([self._next_task() for _ in range(s.worlds)])
-        self.worlds.assign([self.tasks[i] for i in index])
-        self.adapter.adapting = self.rng.random(s.worlds) >= s.prior_fraction
+        values = np.stack([self.tasks[i].values for i in index])
+        adapting = self.rng.random(s.worlds) >= s.prior_fraction
         stochastic = self.rng.random(s.worlds) >= s.deterministic_fraction
-        act = begin = None
-        if self.iteration < s.script_iterations:
-            script = self.family.script(self.worlds, self.rng)
-            act, begin = script.act, script.begin
-        c = s.learner
-        run, statistics = collect_run(
-            self.worlds,
-            index,
-            s.run_steps,
-            self.adapter,
-            c.reward_in_context,
-            c.next_in_context,
-            stochastic,
-            act,
-            begin,
-        )
-        self.replay.add(run)
-        return statistics
+        jobs = [
+            CollectJob(
+                seed=(self._job_seed, self.iteration, shard),
+                task=index[part],
+                values=values[part],
+                adapting=adapting[part],
+                stochastic=stochastic[part],
+                scripted=self.iteration < s.script_iterations,
+            )
+            for shard, part in enumerate(np.split(np.arange(s.worlds), s.shards))
+        ]
+        networks = Networks(self.learner.actor, self.learner.encoder).on_cpu()
+        found = self.collector.collect(jobs, networks)
+        for run, _ in found:
+            self.replay.add(run)
+        return total([statistics for _, statistics in found])
+
+    @property
+    def collector(self) -> Collector:
+        """Started when it is first needed: who only evaluates or exports a run needs none."""
+        if self._collector is None:
+            s, c = self.settings, self.settings.learner
+            plan = CollectPlan(
+                family=s.family,
+                worlds=self._job_worlds,
+                steps=s.run_steps,
+                n_z=self.learner.n_z,
+                capacity=c.capacity,
+                hold=c.hold,
+                exploration=c.exploration,
+                reward_in_context=c.reward_in_context,
+                next_in_context=c.next_in_context,
+            )
+            self._collector = make_collector(s, plan)
+        return self._collector
+
+    def close(self) -> None:
+        """Let workers and threads go; another iteration would start them anew."""
+        if self._collector is not None:
+            self._collector.close()
+            self._collector = None
 
     def _update(self) -> Metrics:
         """The iteration's updates; metrics are means over them."""
@@ -192,9 +221,10 @@ class Trainer:
 
     def _adapter(self, worlds: int, generator: torch.Generator) -> BatchAdapter:
         c, learner = self.settings.learner, self.learner
+        networks = Networks(learner.actor, learner.encoder).on_cpu()
         return BatchAdapter(
-            learner.actor,
-            learner.encoder,
+            networks.actor,
+            networks.encoder,
             worlds,
             learner.n_z,
             c.capacity,
@@ -221,22 +251,25 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "format": FORMAT,
             "iteration": self.iteration,
             "best": float(self.best),
             "order": self._order,
             "rng": generator_state(self.rng),
-            "worlds_rng": generator_state(self.worlds.rng),
-            "generator": self.generator.get_state(),
             "learner": self.learner.state_dict(),
             "replay": self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        found = state.get("format", 1)
+        if found != FORMAT:
+            raise CheckpointError(
+                f"the checkpoint has format {found}, expected {FORMAT}: finish the run with the "
+                "revision that its run.json names, or choose another out= to start anew"
+            )
         self.iteration = int(state["iteration"])
         self.best = float(state["best"])
         self._order = list(state["order"])
         restore_generator(self.rng, state["rng"])
-        restore_generator(self.worlds.rng, state["worlds_rng"])
-        self.generator.set_state(state["generator"])
         self.learner.load_state_dict(state["learner"])
         self.replay.load_state_dict(state["replay"])

@@ -88,4 +88,4 @@ def test_every_published_familys_experiment_trains(tmp_path: Path, experiment: s
     assert rows[-1]["collect/diverged"] == 0 and "validate/measured_1" in rows[-1]
     trainer, _ = load_best(folder)
     assert trainer.settings.family == experiment.replace("_", "-")
-    trainer.worlds.close()
+    trainer.close()
