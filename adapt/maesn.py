@@ -9,17 +9,17 @@ from an episode that cannot be trusted, a step is bounded, and every belief can 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from adapt.adapter import Adapter, Float32, Transition
+from adapt.adapter import Adapter, Transition
 from adapt.belief import Belief
 from adapt.bundle import PolicyBundle
 from adapt.errors import BundleError, EpisodeError, LessonError, SnapshotError
 from adapt.manifest import LatentStep
+from adapt.rollout import Rollout, SavedRollout, floats, revive
 
 Float64 = npt.NDArray[np.float64]
 
@@ -29,41 +29,14 @@ HALVINGS = 40
 """Of a step that is too long; a step 2^-40 of the one asked for is none."""
 
 
-@dataclass
-class _Episode:
-    """One episode as it is met. draws: latents (n_z,) in order. version: of the belief they were
-    drawn from, -1 once two differ. spoilt: why it teaches nothing."""
-
-    draws: list[Float32] = field(default_factory=list)
-    version: int = -2
-    observations: list[Float32] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    spoilt: str = ""
-
-    def drew(self, latent: Float32, version: int) -> None:
-        self.version = version if self.version in (-2, version) else -1
-        self.draws.append(latent)
-
-
-class _Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One episode at rest. latents (draws, n_z), observations (steps, n_o), rewards (steps,):
-    little-endian float32. current: drawn from the belief in force."""
-
-    latents: bytes
-    observations: bytes
-    rewards: bytes
-    current: bool
-    spoilt: str
-
-
 class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """mean, log_std: (n_z,) little-endian float64. waiting: for a step. begun: not concluded."""
 
     mean: bytes
     log_std: bytes
     count: int
-    waiting: list[_Saved]
-    begun: list[_Saved]
+    waiting: list[SavedRollout]
+    begun: list[SavedRollout]
 
 
 class MaesnAdapter(Adapter):
@@ -81,9 +54,9 @@ class MaesnAdapter(Adapter):
         self._prior_log_std = 0.5 * np.log(np.array(latent.prior_variance))
         # Begun by the thread that acts, finished by the one that learns; a deque's two ends are
         # safe for that.
-        self._begun: deque[_Episode] = deque()
-        self._revived: deque[_Episode] = deque()  # of the snapshot read last, see `restore`
-        self._waiting: list[_Episode] = []
+        self._begun: deque[Rollout] = deque()
+        self._revived: deque[Rollout] = deque()  # of the snapshot read last, see `restore`
+        self._waiting: list[Rollout] = []
         self._mean, self._log_std = self._prior_mean, self._prior_log_std
         self._count = 0
         self._history: dict[int, tuple[Float64, Float64, int]] = {}
@@ -103,7 +76,7 @@ class MaesnAdapter(Adapter):
 
     def begin_episode(self) -> None:
         if not self._in_episode:
-            self._begun.append(_Episode())
+            self._begun.append(Rollout())
         super().begin_episode()
 
     def _draw(self) -> None:
@@ -167,7 +140,7 @@ class MaesnAdapter(Adapter):
             self._belief = self._adopt(*self._history[version], self._belief.version + 1)
             return self._belief
 
-    def _unfit(self, episode: _Episode) -> str:
+    def _unfit(self, episode: Rollout) -> str:
         """Why an episode cannot be learnt from; "" when it can."""
         steps, spec = len(episode.rewards), self._spec
         hold = self.bundle.manifest.latent.hold
@@ -188,7 +161,7 @@ class MaesnAdapter(Adapter):
             return f"{len(episode.draws)} latents were drawn; expected {expected}"
         return ""
 
-    def _learn(self, episodes: list[_Episode]) -> None:
+    def _learn(self, episodes: list[Rollout]) -> None:
         """One step on as many episodes as the graph takes. Raises LessonError, belief as before."""
         returns = np.array([np.sum(self._counted(e)) for e in episodes])
         spread = float(returns.std())
@@ -209,14 +182,14 @@ class MaesnAdapter(Adapter):
         count = self._count + sum(len(e.rewards) for e in episodes)
         self._belief = self._adopt(mean, log_std, count, self._belief.version + 1)
 
-    def _counted(self, episode: _Episode) -> Float64:
+    def _counted(self, episode: Rollout) -> Float64:
         """The episode's rewards (steps,), zero where they do not count."""
         rewards = np.array(episode.rewards)
         if self._spec.counted == "last":
             rewards[:-1] = 0.0
         return rewards
 
-    def _fill(self, episodes: list[_Episode]) -> None:
+    def _fill(self, episodes: list[Rollout]) -> None:
         """Write the graph's inputs, padded with zeros."""
         spec, inputs = self._spec, self._step.inputs
         draws, n_z = self.bundle.manifest.draws, self._mean.size
@@ -270,14 +243,11 @@ class MaesnAdapter(Adapter):
 
     def _remember(self) -> bytes:
         mean, log_std = (a.astype("<f8").tobytes() for a in (self._mean, self._log_std))
-        waiting, begun = ([self._save(e) for e in group] for group in (self._waiting, self._begun))
+        version = self._belief.version
+        waiting, begun = (
+            [e.save(version) for e in group] for group in (self._waiting, self._begun)
+        )
         return msgspec.msgpack.encode(_Memory(mean, log_std, self._count, waiting, begun))
-
-    def _save(self, episode: _Episode) -> _Saved:
-        parts = (episode.draws, episode.observations, episode.rewards)
-        latents, observations, rewards = (np.asarray(part, "<f4").tobytes() for part in parts)
-        current = episode.version == self._belief.version
-        return _Saved(latents, observations, rewards, current, episode.spoilt)
 
     def _recall(self, memory: bytes, version: int) -> Belief:
         try:
@@ -285,34 +255,18 @@ class MaesnAdapter(Adapter):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SnapshotError(f"not a MAESN memory: {error}") from error
         n_z = self._mean.size
-        mean, log_std = (_floats(data, "<f8", n_z) for data in (saved.mean, saved.log_std))
+        mean, log_std = (floats(data, "<f8", n_z) for data in (saved.mean, saved.log_std))
         if not mean.size == log_std.size == n_z:
             raise SnapshotError(f"belief of {mean.size} and {log_std.size} numbers; expected {n_z}")
         if len(saved.waiting) >= self._spec.episodes:
             raise SnapshotError(
                 f"{len(saved.waiting)} episodes wait for a step on {self._spec.episodes}"
             )
-        waiting = [self._revive(episode, version) for episode in saved.waiting]
-        self._revived = deque(self._revive(episode, version) for episode in saved.begun)
+        n_o = self._observation.size
+        waiting = [revive(episode, version, n_o, n_z) for episode in saved.waiting]
+        self._revived = deque(revive(episode, version, n_o, n_z) for episode in saved.begun)
         self._waiting = waiting
         return self._adopt(mean, log_std, saved.count, version)
-
-    def _revive(self, saved: _Saved, version: int) -> _Episode:
-        rewards = _floats(saved.rewards, "<f4", 1).tolist()
-        observations = _floats(saved.observations, "<f4", self._observation.size)
-        draws = _floats(saved.latents, "<f4", self._mean.size)
-        if observations.size != len(rewards) * self._observation.size:
-            raise SnapshotError(
-                f"{observations.size} observed numbers for {len(rewards)} rewards; expected "
-                f"{self._observation.size} for each"
-            )
-        return _Episode(
-            list(draws.astype(np.float32).reshape(-1, self._mean.size)),
-            version if saved.current else -1,
-            list(observations.astype(np.float32).reshape(-1, self._observation.size)),
-            rewards,
-            saved.spoilt,
-        )
 
 
 def kl(mean: Float64, log_std: Float64, to_mean: Float64, to_log_std: Float64) -> float:
@@ -320,13 +274,3 @@ def kl(mean: Float64, log_std: Float64, to_mean: Float64, to_log_std: Float64) -
     ratio = np.exp(2.0 * (log_std - to_log_std))
     distance = ((mean - to_mean) * np.exp(-to_log_std)) ** 2
     return float(0.5 * np.sum(ratio + distance - 1.0 - 2.0 * (log_std - to_log_std)))
-
-
-def _floats(data: bytes, dtype: str, width: int) -> Float64:
-    """Finite numbers, whole rows of `width`; SnapshotError otherwise."""
-    if len(data) % (np.dtype(dtype).itemsize * width):
-        raise SnapshotError(f"{len(data)} bytes are no rows of {width} numbers")
-    numbers = np.frombuffer(data, dtype).astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise SnapshotError("a stored number is not finite")
-    return numbers
