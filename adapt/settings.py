@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -45,6 +46,14 @@ def compose(
         raise SystemExit(0)
     if missing:
         raise SettingsError(f"needs {', '.join(f'{key}=...' for key in sorted(missing))}")
+    return checked(values, schema, config_name)
+
+
+def checked(values: object, schema: type[T] | Callable[[object], type[T]], config_name: str) -> T:
+    """Plain values as the dataclass `schema`, which as in `compose` may be chosen by them.
+
+    Raises SettingsError naming `config_name`, the key and what would have been right.
+    """
     chosen = cast("type[T]", schema if isinstance(schema, type) else schema(values))
     try:
         settings = msgspec.convert(values, chosen, dec_hook=_from_text)
@@ -66,15 +75,22 @@ def _composed(config_name: str, overrides: list[str]) -> tuple[str, object, set[
     """The settings as YAML text, as plain values with interpolations resolved, and what lacks."""
     # Here and not above: a robot that loads a bundle needs no Hydra, and it is slow to import.
     import hydra
-    from hydra.errors import HydraException, OverrideParseException
     from omegaconf import OmegaConf
+
+    with composing(), hydra.initialize_config_module("configs", version_base="1.3"):
+        composed = hydra.compose(config_name, overrides)
+        values = OmegaConf.to_container(composed, resolve=True)
+        return OmegaConf.to_yaml(composed), values, OmegaConf.missing_keys(composed)
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Within it, what Hydra and OmegaConf find wrong is raised as a SettingsError."""
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with hydra.initialize_config_module("configs", version_base="1.3"):
-            composed = hydra.compose(config_name, overrides)
-        values = OmegaConf.to_container(composed, resolve=True)
-        return OmegaConf.to_yaml(composed), values, OmegaConf.missing_keys(composed)
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         # Left out: the advice to append a misspelt key, which would fail next, and Hydra's paths.
         message = re.split(r"\n(?:To append to|Config search|See http)", str(error).strip())[0]

@@ -10,20 +10,35 @@ from torch.utils.tensorboard import SummaryWriter
 
 from adapt.settings import compose
 from policies.algorithms import AnySettings, AnyTrainer, make_trainer, settings_type
-from policies.runs import RunFolder
+from policies.runs import RunFolder, read_log
+from policies.sweep import FLAGS, sweep
 from policies.trainer import Metrics
 
 HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn] [key=value ...]
+acclimate train --multirun [experiment=NAME] seed=0,1,2 [key=value,value ...]
 
 Meta-trains a policy and writes a run folder. Called again with the same settings it goes on from
-the last checkpoint, to the same numbers as if it had never been interrupted."""
+the last checkpoint, to the same numbers as if it had never been interrupted; a run that has
+finished is left as it is. With --multirun (or -m) every combination of the values is a run."""
 
 
 def main(argv: list[str]) -> int:
+    if not set(FLAGS).isdisjoint(argv):
+        if not {"-h", "--help"}.isdisjoint(argv):
+            argv = ["--help"]  # several values for a key are nothing that one run could show
+        else:
+            return sweep("policies/train", argv, score)
     settings = compose("policies/train", settings_type, argv, HELP)
     summary = train(settings)
     print(json.dumps(summary, indent=2))
     return 0
+
+
+def score(settings: AnySettings) -> float:
+    """Train to the end; returns the best `validate/score`, nan where there was no validation."""
+    train(settings)
+    found = [row["validate/score"] for row in read_log(settings.out) if "validate/score" in row]
+    return max(found, default=float("nan"))
 
 
 def train(settings: AnySettings) -> Metrics:
@@ -31,6 +46,9 @@ def train(settings: AnySettings) -> Metrics:
     folder = RunFolder(settings)
     trainer = make_trainer(settings)
     resumed = folder.resume(trainer)
+    if trainer.iteration >= settings.iterations:
+        trainer.close()
+        return folder.log()[-1]
     writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.iteration + 1)
     columns = (
         TextColumn("{task.description}"),
@@ -58,7 +76,7 @@ def train(settings: AnySettings) -> Metrics:
         finally:
             writer.close()
             trainer.close()
-    return metrics or (folder.log()[-1] if folder.log() else {})
+    return metrics
 
 
 def _keep(folder: RunFolder, trainer: AnyTrainer, metrics: Metrics) -> None:
