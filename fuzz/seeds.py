@@ -12,9 +12,7 @@ from robot_bridge.handshake import specs, welcome
 from robot_bridge.messages import (
     FLAGS,
     Begin,
-    BeliefPoint,
     Command,
-    EpisodeRecord,
     Event,
     Fault,
     Heartbeat,
@@ -30,7 +28,9 @@ from robot_bridge.messages import (
     Stop,
 )
 from robot_bridge.operator_messages import (
+    BeliefPoint,
     BeliefRequest,
+    EpisodeRecord,
     KeptBelief,
     ModelRequest,
     ModelStatus,

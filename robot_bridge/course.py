@@ -19,7 +19,6 @@ from robot_bridge.errors import BridgeError
 from robot_bridge.keeper import Keeper
 from robot_bridge.messages import (
     Begin,
-    EpisodeRecord,
     Flag,
     Float32,
     Observation,
@@ -29,6 +28,7 @@ from robot_bridge.messages import (
 )
 from robot_bridge.mind import Kept, Mind
 from robot_bridge.notices import Notices
+from robot_bridge.operator_messages import EpisodeRecord
 from robot_bridge.tap import EndRecord
 from robot_bridge.taps import Taps
 

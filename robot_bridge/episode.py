@@ -7,14 +7,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from adapt.belief import Belief
-from robot_bridge.messages import (
-    Begin,
-    BeliefPoint,
-    EpisodeRecord,
-    Float32,
-    Outcome,
-    Ready,
-)
+from robot_bridge.messages import Begin, Float32, Outcome, Ready
+from robot_bridge.operator_messages import BeliefPoint, EpisodeRecord
 
 # Bounds that every record keeps, whatever the bundle: together well below what a frame may hold,
 # and packed on the loop's thread within a few milliseconds.

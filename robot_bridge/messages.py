@@ -44,7 +44,7 @@ class Kind(IntEnum):
     RESET = 7  # bridge → robot
     READY = 8  # robot → bridge
     EPISODE_END = 9  # robot → bridge
-    EPISODE_RECORD = 10  # bridge → operator
+    EPISODE_RECORD = 10  # bridge → operator; in `operator_messages`
     EVENT = 11  # robot → bridge → robots and operators
     STOP = 12  # any peer → bridge → robots: stop, and stay stopped
     RELEASE = 13  # operator → bridge → robot: the latch may open
@@ -239,55 +239,6 @@ class Outcome(Message, frozen=True):
     measures: Numbers = {}
 
 
-class BeliefPoint(Message, frozen=True):
-    """The belief when the action of `step` was chosen. mean, variance: (n_z,)."""
-
-    step: Count
-    version: Count
-    mean: Vector
-    variance: Vector
-
-
-class EpisodeRecord(Message, frozen=True):
-    """One episode as the bridge saw it.
-
-    steps: (T,) little-endian int32, the index of each kept step; observations (T, n_o), commands
-    (T, n_a) and rewards (T,): little-endian float32, row by row. Long episodes keep every second,
-    fourth, ... step. events: what went wrong, in order.
-    """
-
-    robot: str
-    task: Count
-    episode: Count
-    seed: Count
-    outcome: Outcome
-    truth: Numbers
-    belief_before: BeliefPoint
-    belief_after: BeliefPoint
-    belief_trace: Annotated[tuple[BeliefPoint, ...], Meta(max_length=1000)]
-    steps: bytes
-    observations: bytes
-    commands: bytes
-    rewards: bytes
-    events: Annotated[tuple[Text, ...], Meta(max_length=256)]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """steps (T,) int32, observations (T, n_o), commands (T, n_a), rewards (T,) float32."""
-        steps = np.frombuffer(self.steps, "<i4")
-        rows = len(steps)
-
-        def table(data: bytes) -> np.ndarray:
-            flat = np.frombuffer(data, "<f4")
-            return flat.reshape(rows, len(flat) // rows if rows else 0)
-
-        return {
-            "steps": steps,
-            "observations": table(self.observations),
-            "commands": table(self.commands),
-            "rewards": np.frombuffer(self.rewards, "<f4"),
-        }
-
-
 # Events about stops. A driver says that its stop has latched, or opened; the bridge, that a peer
 # has given a stop, or that a release comes too late for the stop that stands.
 STOPPED = "robot_stopped"
@@ -358,7 +309,6 @@ BODIES: dict[Kind, type[Message | Lasting]] = {
     Kind.RESET: ResetRequest,
     Kind.READY: Ready,
     Kind.EPISODE_END: Outcome,
-    Kind.EPISODE_RECORD: EpisodeRecord,
     Kind.EVENT: Event,
     Kind.STOP: Stop,
     Kind.RELEASE: Release,

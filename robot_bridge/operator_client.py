@@ -16,7 +16,6 @@ from robot_bridge.messages import (
     STOP_GIVEN,
     STOPPED,
     Begin,
-    EpisodeRecord,
     Event,
     Heartbeat,
     Hello,
@@ -25,7 +24,7 @@ from robot_bridge.messages import (
     Stop,
     Welcome,
 )
-from robot_bridge.operator_messages import BeliefRequest, ModelRequest, Reply, Status
+from robot_bridge.operator_messages import BeliefRequest, EpisodeRecord, ModelRequest, Reply, Status
 
 CONNECT = 10.0  # [s]
 ANSWER = 10.0  # that a bridge gets to answer a request [s]

@@ -1,13 +1,14 @@
-"""What operators ask of a bridge besides episodes: its models, its beliefs, how it fares."""
+"""What operators ask of a bridge besides episodes: its models, its beliefs, how it fares; and what
+they hear of episodes."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from msgspec import Meta
 
 from robot_bridge.messages import (
-    BeliefPoint,
     Count,
     Event,
     Kind,
@@ -15,11 +16,63 @@ from robot_bridge.messages import (
     Name,
     Nanoseconds,
     Number,
+    Numbers,
+    Outcome,
     Text,
+    Vector,
 )
 
 RobotName = Annotated[str, Meta(max_length=128)]
 Digest = Annotated[str, Meta(max_length=64)]
+
+
+class BeliefPoint(Message, frozen=True):
+    """The belief when the action of `step` was chosen. mean, variance: (n_z,)."""
+
+    step: Count
+    version: Count
+    mean: Vector
+    variance: Vector
+
+
+class EpisodeRecord(Message, frozen=True):
+    """One episode as the bridge saw it.
+
+    steps: (T,) little-endian int32, the index of each kept step; observations (T, n_o), commands
+    (T, n_a) and rewards (T,): little-endian float32, row by row. Long episodes keep every second,
+    fourth, ... step. events: what went wrong, in order.
+    """
+
+    robot: str
+    task: Count
+    episode: Count
+    seed: Count
+    outcome: Outcome
+    truth: Numbers
+    belief_before: BeliefPoint
+    belief_after: BeliefPoint
+    belief_trace: Annotated[tuple[BeliefPoint, ...], Meta(max_length=1000)]
+    steps: bytes
+    observations: bytes
+    commands: bytes
+    rewards: bytes
+    events: Annotated[tuple[Text, ...], Meta(max_length=256)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """steps (T,) int32, observations (T, n_o), commands (T, n_a), rewards (T,) float32."""
+        steps = np.frombuffer(self.steps, "<i4")
+        rows = len(steps)
+
+        def table(data: bytes) -> np.ndarray:
+            flat = np.frombuffer(data, "<f4")
+            return flat.reshape(rows, len(flat) // rows if rows else 0)
+
+        return {
+            "steps": steps,
+            "observations": table(self.observations),
+            "commands": table(self.commands),
+            "rewards": np.frombuffer(self.rewards, "<f4"),
+        }
 
 
 class ModelRequest(Message, frozen=True):
@@ -134,6 +187,7 @@ class Status(Message, frozen=True):
 
 
 OPERATOR_BODIES: dict[Kind, type[Message]] = {
+    Kind.EPISODE_RECORD: EpisodeRecord,
     Kind.MODEL: ModelRequest,
     Kind.BELIEF: BeliefRequest,
     Kind.REPLY: Reply,

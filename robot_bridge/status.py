@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from robot_bridge.messages import BeliefPoint
-from robot_bridge.operator_messages import KeptBelief, RobotStatus
+from robot_bridge.operator_messages import BeliefPoint, KeptBelief, RobotStatus
 from robot_bridge.peer import Peer
 from robot_bridge.robot import Robot
 

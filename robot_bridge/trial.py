@@ -18,8 +18,9 @@ from rich.table import Table
 
 from adapt.settings import compose, resolved
 from robot_bridge.errors import RobotLost
-from robot_bridge.messages import Begin, EpisodeRecord, Welcome
+from robot_bridge.messages import Begin, Welcome
 from robot_bridge.operator_client import OperatorClient
+from robot_bridge.operator_messages import EpisodeRecord
 from robot_bridge.trial_folder import EpisodeLine, TrialHeader, TrialWriter, check_free
 from robot_bridge.trial_table import Row, table
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from adapt.manifest import ActionField, Field, Latent
 from robot_bridge.errors import TrialError
-from robot_bridge.messages import BeliefPoint, EpisodeRecord, Outcome
+from robot_bridge.messages import Outcome
+from robot_bridge.operator_messages import BeliefPoint, EpisodeRecord
 from robot_bridge.trial_table import Row
 
 HEADER, LINES, SUMMARY, ARRAYS = "trial.json", "episodes.jsonl", "summary.json", "arrays"

@@ -19,7 +19,7 @@ from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from robot_bridge.errors import BridgeError
-from robot_bridge.messages import EpisodeRecord
+from robot_bridge.operator_messages import EpisodeRecord
 from robot_bridge.report import ReportSettings, write_report
 from robot_bridge.trial import TrialSettings, run
 from robot_bridge.trial_folder import EpisodeLine, clear, read_lines

@@ -10,9 +10,10 @@ from bridge_post import Post
 
 from adapt.bundle import PolicyBundle
 from robot_bridge import codec
-from robot_bridge.messages import Begin, EpisodeRecord, Flag, Kind, Mode, Outcome, Ready
+from robot_bridge.messages import Begin, Flag, Kind, Mode, Outcome, Ready
 from robot_bridge.operator_messages import (
     BeliefRequest,
+    EpisodeRecord,
     ModelRequest,
     Reply,
     StageStatus,

@@ -6,7 +6,8 @@ import pytest
 from adapt.belief import Belief
 from robot_bridge import codec
 from robot_bridge.episode import EVENTS, Episode
-from robot_bridge.messages import Begin, EpisodeRecord, Kind, Outcome, Ready
+from robot_bridge.messages import Begin, Kind, Outcome, Ready
+from robot_bridge.operator_messages import EpisodeRecord
 
 BEGIN = Begin("arm", 0, 0, 0, True)
 

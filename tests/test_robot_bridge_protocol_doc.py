@@ -143,7 +143,7 @@ def test_the_binary_heads_are_where_the_tables_say():
 def test_every_struct_is_listed_with_its_fields():
     listed = dict(rows("## Messages", 2))
     structs = {body.__name__: body for body in BODIES.values()}
-    structs |= {kind.__name__: kind for kind in (messages.FieldSpec, messages.BeliefPoint)}
+    structs |= {kind.__name__: kind for kind in (messages.FieldSpec, operator_messages.BeliefPoint)}
     parts = (
         operator_messages.ModelStatus,
         operator_messages.RobotStatus,

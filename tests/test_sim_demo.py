@@ -16,7 +16,8 @@ from test_robot_bridge_daemon import ROOT
 
 from adapt.bundle import write_bundle
 from adapt.manifest import Factor
-from robot_bridge.messages import BeliefPoint, Outcome
+from robot_bridge.messages import Outcome
+from robot_bridge.operator_messages import BeliefPoint
 from robot_bridge.trial_folder import EpisodeLine
 from sim.children import Children, Signals
 from sim.demo import choose, group_rows
