@@ -64,6 +64,7 @@ class Plan:
 
 
 QUICK = Plan(2, 2, 1, 200, 4, 200)
+Found = Sequence[tuple[str, float, str]]  # metrics, values and units
 
 
 class Ours:
@@ -140,10 +141,6 @@ def _timed(act: Callable[[], object]) -> float:
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
-
-
-Found = Sequence[tuple[str, float, str]]
-"""Metrics, values and units."""
 
 
 def tell(plan: Plan, parameters: dict[str, Scalar], found: Found, seed: int = 0) -> None:

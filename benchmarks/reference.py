@@ -154,7 +154,7 @@ class Reference:
         self.visited = self._prior + self._posterior
         made: list[Any] = []
         with _importing(checkout), tempfile.TemporaryDirectory() as scratch:
-            launcher = importlib.import_module("launch_experiment")
+            launcher: Any = importlib.import_module("launch_experiment")
             # The launcher ends by training: it hands over what it has built instead.
             launcher.PEARLSoftActorCritic.train = lambda self: made.append(self)
             launcher.setup_logger = lambda *args, **options: scratch
