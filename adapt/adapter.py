@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,8 +23,7 @@ from msgspec import Struct, structs
 from adapt.belief import Belief
 from adapt.bundle import PolicyBundle
 from adapt.errors import BundleError, ContextError, EpisodeError, InferenceError, SnapshotError
-from adapt.layout import Layout
-from adapt.manifest import ActionField
+from adapt.layout import Layout, action_scale
 from adapt.snapshot import AdapterState, load_generator, save_generator, seal, unseal
 
 Float32 = npt.NDArray[np.float32]
@@ -78,7 +77,7 @@ class Adapter(ABC):
         self.adapting = True
         self._observation = Layout("observation", manifest.observation)
         self._action = Layout("action", manifest.action)
-        self._scale = _scale(manifest.action)
+        self._scale = action_scale(manifest.action)
         self._rng = np.random.default_rng(seed)
         self._row = bundle.policy.bind()
         # Held while the belief's memory changes; `act` never takes it.
@@ -145,30 +144,40 @@ class Adapter(ABC):
         A new latent is drawn from the current belief after every `hold` control periods.
         Raises ContextError naming the field at fault, EpisodeError outside an episode.
         """
+        row = self._row
+        self.pose(observation, row.inputs)
+        row.run()
+        return self.settle(row.outputs, stochastic)
+
+    def pose(self, observation: Float32, inputs: Mapping[str, Float32]) -> None:
+        """The first part of `act`, for a run of the policy that others share: write what it is
+        asked, by name, observation (n_o,) and latent (n_z,). Raises as `act`, inputs half written.
+        """
         if not self._in_episode:
             raise EpisodeError("act outside an episode; begin_episode comes first")
-        self._row.inputs["observation"][:] = self._observation.check(observation)
+        inputs["observation"][:] = self._observation.check(observation)
         hold = self.bundle.manifest.latent.hold
         if hold and self._period and self._period % hold == 0:
             self._draw()
         if self._latent.size:
-            self._row.inputs["latent"][:] = self._latent
-        self._row.run()
-        normalised = self._squash(stochastic)
-        self._period += 1
-        return Action(normalised, self._scale * normalised, self._latent, self._latent_version)
+            inputs["latent"][:] = self._latent
 
-    def _squash(self, stochastic: bool) -> Float32:
-        mean = self._row.outputs["mean"]
+    def settle(self, outputs: Mapping[str, Float32], stochastic: bool = False) -> Action:
+        """The last part of `act`: the answer, from what the run found, mean and log_std (n_a,),
+        which is not kept. Raises InferenceError for a mean that is not finite."""
+        mean = outputs["mean"]
         if stochastic:
             noise = self._rng.standard_normal(mean.size, np.float32)
-            mean = mean + np.exp(self._row.outputs["log_std"]) * noise
+            mean = mean + np.exp(outputs["log_std"]) * noise
         if not np.isfinite(mean).all():
             index = int(np.argmin(np.isfinite(mean)))
             raise InferenceError(f"policy answers {mean[index]} for {self._action.locate(index)}")
         if self.bundle.manifest.squash == "tanh":
-            return np.tanh(mean)
-        return np.clip(mean, -1.0, 1.0)
+            normalised = np.tanh(mean)
+        else:
+            normalised = np.clip(mean, -1.0, 1.0)
+        self._period += 1
+        return Action(normalised, self._scale * normalised, self._latent, self._latent_version)
 
     def _draw(self) -> None:
         # One read: the worker may swap the belief between two.
@@ -308,10 +317,3 @@ def make_adapter(bundle: PolicyBundle, seed: int) -> Adapter:
     if algorithm not in adapters:
         raise BundleError(f"no adapter for {algorithm!r}; there are {', '.join(adapters)}")
     return adapters[algorithm](bundle, seed)
-
-
-def _scale(fields: list[ActionField]) -> Float32:
-    """Action scales (n_a,), rounded towards zero: float32's next number up may pass a bound."""
-    exact = np.concatenate([np.full(field.size, field.scale) for field in fields])
-    scale = exact.astype(np.float32)
-    return np.where(scale > exact, np.nextafter(scale, np.float32(0.0)), scale)

@@ -23,7 +23,7 @@ from adapt.errors import BundleError
 from adapt.golden import decode_golden, encode_golden, replay
 from adapt.manifest import Manifest, decode_manifest, encode_manifest
 from adapt.private import sync
-from adapt.runtime import CPU, Graph
+from adapt.runtime import CPU, SHARED_ROWS, Graph
 from adapt.signature import NOBODY, SIGNATURES, Signers, sign
 
 MANIFEST = "manifest.json"
@@ -85,7 +85,14 @@ class PolicyBundle:
         worst = 0.0
         for name, signature in signatures.items():
             try:
-                graphs[name] = Graph(name, files[f"{name}.onnx"], signature, providers)
+                graphs[name] = Graph(
+                    name,
+                    files[f"{name}.onnx"],
+                    signature,
+                    providers,
+                    # The others run for one robot at a time.
+                    least_rows=SHARED_ROWS if name == "policy" else 1,
+                )
             except BundleError as error:
                 raise BundleError(f"{where}: {error}") from error
             worst = max(worst, replay(graphs[name], golden, where))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapt.errors import ContextError
-from adapt.manifest import Field
+from adapt.manifest import ActionField, Field
 
 
 class Layout:
@@ -51,3 +51,10 @@ class Layout:
             index = int(np.argmin(finite))
             raise ContextError(f"{what} {self.locate(index)} is {values[index]}; expected finite")
         return values
+
+
+def action_scale(fields: Sequence[ActionField]) -> npt.NDArray[np.float32]:
+    """Action scales (n_a,), rounded towards zero: float32's next number up may pass a bound."""
+    exact = np.concatenate([np.full(field.size, field.scale) for field in fields])
+    scale = exact.astype(np.float32)
+    return np.where(scale > exact, np.nextafter(scale, np.float32(0.0)), scale)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,12 +71,11 @@ class Row:
     """`Rows` for one: inputs and outputs are arrays (width,)."""
 
     def __init__(self, graph: Graph) -> None:
-        self._rows = Rows(graph, 1)
-        self.inputs = {name: array[0] for name, array in self._rows.inputs.items()}
-        self.outputs = {name: array[0] for name, array in self._rows.outputs.items()}
-
-    def run(self) -> None:
-        self._rows.run(1)
+        rows = Rows(graph, 1)
+        self.inputs = {name: array[0] for name, array in rows.inputs.items()}
+        self.outputs = {name: array[0] for name, array in rows.outputs.items()}
+        # Not a method of its own: it is called in every control period.
+        self.run: Callable[[], None] = partial(rows.run, 1)
 
 
 class DeviceRun:

@@ -23,6 +23,9 @@ Float32 = npt.NDArray[np.float32]
 # TensorRT builds its engine for a range of batches; outside it, it would build another, for
 # seconds, in the middle of serving.
 MOST_ROWS = 1024
+# Rows of the smallest run of a policy on a device: so the same kernels compute a robot's row alone
+# and among others, up to this many.
+SHARED_ROWS = 16
 
 
 class Graph:
@@ -32,6 +35,7 @@ class Graph:
     providers: onnxruntime execution providers, the preferred one first; all of them must serve.
     capture: replay a captured CUDA graph instead of launching kernel by kernel, which for small
     nets is most of the time; needs a GPU provider that runs the whole graph.
+    least_rows: of a run on a device; those that nobody asked for are computed for nothing.
     Raises ProviderError for an absent provider, BundleError for another graph than promised.
     """
 
@@ -43,8 +47,10 @@ class Graph:
         providers: Sequence[str] = (CPU,),
         *,
         capture: bool = True,
+        least_rows: int = 1,
     ) -> None:
         self.name = name
+        self._least_rows = least_rows
         self.signature = signature
         self.providers = tuple(providers)
         capture = capture and CPU not in self.providers
@@ -85,7 +91,7 @@ class Graph:
         those of outputs. For any thread; one at a time."""
         with self._device_lock:
             # Few sizes, so few captured graphs; the rows in between are computed for nothing.
-            size = 1 << (count - 1).bit_length()
+            size = 1 << (max(count, self._least_rows) - 1).bit_length()
             if size not in self._device_runs:
                 capture = len(self._device_runs) + 1 if self._captured else None
                 device = "cuda" if not self.on_cpu else "cpu"

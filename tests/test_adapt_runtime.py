@@ -14,7 +14,7 @@ from adapt.bundle import PolicyBundle
 from adapt.errors import BundleError, ProviderError
 from adapt.manifest import Signature
 from adapt.rows import DeviceRun, Rows
-from adapt.runtime import CPU, CUDA, TENSORRT, Graph, provider_options
+from adapt.runtime import CPU, CUDA, SHARED_ROWS, TENSORRT, Graph, provider_options
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +112,12 @@ def test_rows_give_what_each_gives_alone(intact: Path) -> None:
         graph.bind_rows(0)
 
 
+@pytest.mark.parametrize(("name", "sizes"), [("encoder", [1, 8, 4]), ("policy", [SHARED_ROWS])])
 def test_buffers_on_a_device_give_what_buffers_here_give(
-    intact: Path, monkeypatch: pytest.MonkeyPatch
+    intact: Path, monkeypatch: pytest.MonkeyPatch, name: str, sizes: list[int]
 ) -> None:
     """The CPU stands in for the device: copies, sizes and captures are the same to this code."""
-    graph = PolicyBundle.load(intact).policy
+    graph = PolicyBundle.load(intact).graphs[name]
     rows = graph.bind_rows(6)
     made: list[int] = []
     real = DeviceRun.__init__
@@ -129,9 +130,9 @@ def test_buffers_on_a_device_give_what_buffers_here_give(
     for seed, count in enumerate((1, 6, 5, 3, 1, 4)):
         alone = gathered(graph, rows, seed)
         graph.run_on_device(rows.inputs, rows.outputs, count)
-        for name, array in rows.outputs.items():
-            np.testing.assert_allclose(array[:count], alone[name][:count], rtol=1e-6, atol=1e-6)
-    assert made == [1, 8, 4]
+        for key, array in rows.outputs.items():
+            np.testing.assert_allclose(array[:count], alone[key][:count], rtol=1e-6, atol=1e-6)
+    assert made == sizes
 
 
 def test_what_is_asked_of_a_gpu() -> None:
