@@ -67,6 +67,20 @@ class CollectJob:
     stochastic: np.ndarray
     scripted: bool
 
+    def cut(self, shards: int) -> list[CollectJob]:
+        """The same worlds in so many jobs of one size, each with a seed of its own."""
+        return [
+            CollectJob(
+                (*self.seed, shard),
+                self.task[part],
+                self.values[part],
+                self.adapting[part],
+                self.stochastic[part],
+                self.scripted,
+            )
+            for shard, part in enumerate(np.split(np.arange(len(self.task)), shards))
+        ]
+
 
 @dataclass(frozen=True)
 class Networks:

@@ -43,12 +43,24 @@ class LocalCollector:
         self._runner.close()
 
 
-def make_collector(settings: TrainSettings, plan: CollectPlan) -> Collector:
-    """The collector that the settings name.
+def make_collector(settings: TrainSettings, n_z: int) -> Collector:
+    """The collector that the settings name, for latents of size n_z.
 
     Raises:
         AcclimateError: it needs what is not installed or not there; the message says what.
     """
+    c = settings.learner
+    plan = CollectPlan(
+        family=settings.family,
+        worlds=worlds_per_job(settings),
+        steps=settings.run_steps,
+        n_z=n_z,
+        capacity=c.capacity,
+        hold=c.hold,
+        exploration=c.exploration,
+        reward_in_context=c.reward_in_context,
+        next_in_context=c.next_in_context,
+    )
     if settings.collectors == "local":
         return LocalCollector(plan, settings.threads)
     # Here and not above: Ray is an optional extra, and slow to import.

@@ -30,6 +30,10 @@ from policies.trainer import Metrics, Trainer
 PACKAGES = ("torch", "mujoco", "dm_control", "numpy", "onnx", "onnxruntime-gpu", "gymnasium")
 
 
+COLLECTORS = {"collectors", "workers", "worker_threads", "ray_address"}
+"""Settings that may differ from one life of a run to the next, for no number depends on them."""
+
+
 def revision() -> str:
     """Git revision of the source, "-dirty" appended where files differ from it."""
     folder = Path(__file__).resolve().parent
@@ -166,7 +170,8 @@ def load_best_pearl(folder: Path) -> tuple[Trainer, dict[str, Any]]:
 
 def _same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     there, here = _flat(found), _flat(wanted)
-    differing = [k for k in {**there, **here} if there.get(k) != here.get(k)]
+    keys = [k for k in {**there, **here} if k not in COLLECTORS]
+    differing = [k for k in keys if there.get(k) != here.get(k)]
     if differing:
         told = ", ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} here" for k in differing)
         raise AcclimateError(

@@ -11,7 +11,7 @@ import torch
 
 from policies.adaptation import BatchAdapter
 from policies.checkpoint import CheckpointError, generator_state, restore_generator
-from policies.collect_job import CollectJob, CollectPlan, Networks
+from policies.collect_job import CollectJob, Networks
 from policies.collectors import Collector, make_collector, total, worlds_per_job
 from policies.device import choose_bfloat16, choose_device
 from policies.pearl import PearlLearner
@@ -64,7 +64,7 @@ class Trainer:
         self.rng = seeds.loop
         self.tasks = self.family.space.sample(s.train_tasks, seeds.tasks, "train")
         self.validation_tasks = self.family.space.sample(s.validation_tasks, seeds.tasks, "train")
-        self._job_worlds = worlds_per_job(s)
+        worlds_per_job(s)  # refuses what does not fit before anything is made
         self._job_seed = seeds.worlds
         self._collector: Collector | None = None
         self.validation_seed = seeds.validation
@@ -122,19 +122,12 @@ class Trainer:
         values = np.stack([self.tasks[i].values for i in index])
         adapting = self.rng.random(s.worlds) >= s.prior_fraction
         stochastic = self.rng.random(s.worlds) >= s.deterministic_fraction
-        jobs = [
-            CollectJob(
-                seed=(self._job_seed, self.iteration, shard),
-                task=index[part],
-                values=values[part],
-                adapting=adapting[part],
-                stochastic=stochastic[part],
-                scripted=self.iteration < s.script_iterations,
-            )
-            for shard, part in enumerate(np.split(np.arange(s.worlds), s.shards))
-        ]
+        seed = self._job_seed, self.iteration
+        whole = CollectJob(
+            seed, index, values, adapting, stochastic, self.iteration < s.script_iterations
+        )
         networks = Networks(self.learner.actor, self.learner.encoder).on_cpu()
-        found = self.collector.collect(jobs, networks)
+        found = self.collector.collect(whole.cut(s.shards), networks)
         for run, _ in found:
             self.replay.add(run)
         return total([statistics for _, statistics in found])
@@ -143,19 +136,7 @@ class Trainer:
     def collector(self) -> Collector:
         """Started when it is first needed: who only evaluates or exports a run needs none."""
         if self._collector is None:
-            s, c = self.settings, self.settings.learner
-            plan = CollectPlan(
-                family=s.family,
-                worlds=self._job_worlds,
-                steps=s.run_steps,
-                n_z=self.learner.n_z,
-                capacity=c.capacity,
-                hold=c.hold,
-                exploration=c.exploration,
-                reward_in_context=c.reward_in_context,
-                next_in_context=c.next_in_context,
-            )
-            self._collector = make_collector(s, plan)
+            self._collector = make_collector(self.settings, self.learner.n_z)
         return self._collector
 
     def close(self) -> None:

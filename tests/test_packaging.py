@@ -25,6 +25,8 @@ NAMES = [*PACKAGES, "acclimate"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Never on a robot: the learner, the simulator, and what serves them alone.
 NOT_ON_A_ROBOT = ["torch", "mujoco", "dm_control", "gymnasium", "onnx", "scipy", "matplotlib"]
+# Extras that are too large for what they serve to be installed everywhere.
+UNLOCKED = {"ray"}
 PIP = [sys.executable, "-m", "pip"]
 # torch's own packages for GPUs: it pins them itself, and its CPU build asks for none.
 GPU_PARTS = re.compile(r"nvidia-|cuda-|triton")
@@ -90,9 +92,10 @@ def locked() -> dict[str, str]:
 
 
 def required() -> Iterator[tuple[str, Requirement]]:
-    """Everything that the project with all its extras asks for here: (who asks, for what)."""
+    """Everything that the project with its locked extras asks for: (who asks, for what)."""
     project = PROJECT["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    chosen = [v for k, v in project["optional-dependencies"].items() if k not in UNLOCKED]
+    groups = [project["dependencies"], *chosen]
     todo = [("pyproject.toml", Requirement(text)) for group in groups for text in group]
     done: set[str] = set()
     while todo:

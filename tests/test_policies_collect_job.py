@@ -1,0 +1,104 @@
+"""A job is a function of its fields and of the networks: whoever runs it, whatever came before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from policies.collect_job import Collected, CollectJob, CollectPlan, JobRunner, Networks
+from policies.networks import Actor, FactorEncoder
+from sim.families import FAMILIES, family
+
+WORLDS, STEPS, LATENT = 3, 8, 4
+
+
+def plan(name: str) -> CollectPlan:
+    return CollectPlan(name, WORLDS, STEPS, LATENT, 6, 2, 1.0, True, True)
+
+
+def networks(name: str) -> Networks:
+    spec = family(name).spec
+    n_o, n_a = spec.observation_size, spec.action_size
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        # As wide as real ones: what a second thread would sum in another order.
+        actor = Actor(n_o, LATENT, n_a, (256, 256))
+        return Networks(actor, FactorEncoder(2 * n_o + n_a + 1, LATENT, (32,)))
+
+
+def job(name: str, seed: int = 1, scripted: bool = False, worlds: int = WORLDS) -> CollectJob:
+    tasks = family(name).space.sample(worlds, np.random.default_rng(seed), "train")
+    mixed = np.arange(worlds) != 1
+    values = np.stack([t.values for t in tasks])
+    return CollectJob((seed, 0), np.arange(worlds), values, mixed, ~mixed, scripted)
+
+
+def same(one: Collected, other: Collected) -> bool:
+    arrays = zip(vars(one[0]).values(), vars(other[0]).values(), strict=True)
+    return one[1] == other[1] and all(np.array_equal(a, b) for a, b in arrays)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_neither_the_jobs_before_nor_threads_change_a_run(name: str) -> None:
+    """In every family: worlds that keep anything from one job to the next would be found here."""
+    acting = networks(name)
+    fresh, used = JobRunner(plan(name), 1), JobRunner(plan(name), 2)
+    used.run(job(name, seed=2, scripted=True), acting)
+    used.run(job(name, seed=3), acting)
+    for scripted in (False, True):
+        wanted = job(name, scripted=scripted)
+        assert same(fresh.run(wanted, acting), used.run(wanted, acting))
+    fresh.close()
+    used.close()
+
+
+def test_torchs_threads_change_nothing_and_are_left_as_they_were() -> None:
+    runner, acting = JobRunner(plan("point-sparse"), 1), networks("point-sparse")
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(runner.run(job("point-sparse"), acting))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert same(*found)
+
+
+def test_everything_in_a_job_matters() -> None:
+    runner, acting = JobRunner(plan("cheetah-vel"), 1), networks("cheetah-vel")
+    first = job("cheetah-vel")
+    expected = runner.run(first, acting)
+    others = {
+        "seed": replace(first, seed=(1, 1)),
+        "values": replace(first, values=first.values[::-1]),
+        "task": replace(first, task=first.task + 1),
+        "adapting": replace(first, adapting=~first.adapting),
+        "stochastic": replace(first, stochastic=~first.stochastic),
+        "scripted": replace(first, scripted=True),
+    }
+    for name, other in others.items():
+        assert not same(runner.run(other, acting), expected), name
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_no_two_worlds_or_shards_meet_the_same_noise(scripted: bool) -> None:
+    runner, acting = JobRunner(plan("cheetah-vel"), 1), networks("cheetah-vel")
+    twins = job("cheetah-vel", scripted=scripted, worlds=2 * WORLDS)
+    everywhere = np.ones(2 * WORLDS, bool)
+    one = twins.values[:1].repeat(2 * WORLDS, axis=0)
+    twins = replace(twins, values=one, stochastic=everywhere, adapting=everywhere)
+    first, second = (runner.run(part, acting)[0] for part in twins.cut(2))
+    for array in ("observation", "action"):
+        runs = [*getattr(first, array), *getattr(second, array)]
+        assert len({run.tobytes() for run in runs}) == 2 * WORLDS
+
+
+def test_a_cut_keeps_every_world_once_and_in_order() -> None:
+    whole = job("point-sparse", worlds=12)
+    parts = whole.cut(4)
+    assert [part.seed for part in parts] == [(1, 0, shard) for shard in range(4)]
+    for name in ("task", "values", "adapting", "stochastic"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        assert np.array_equal(joined, getattr(whole, name))
