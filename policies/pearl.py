@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from policies.belief import kl_to_prior, negative_log_density, prefix_posteriors
 from policies.critics import Critic, CriticKind, make_critic
@@ -182,9 +183,9 @@ class PearlLearner:
         self.optimisers["temperature"].step()
 
         if self.target is not None:
-            with torch.no_grad():
-                target, critic = list(self.target.parameters()), list(self.critic.parameters())
-                torch._foreach_lerp_(target, critic, c.target_rate)
+            target: list[Tensor] = list(self.target.parameters())
+            critic: list[Tensor] = list(self.critic.parameters())
+            get_ema_multi_avg_fn(1 - c.target_rate)(target, critic, 0)
         self.updates += 1
         info |= {
             "critic_loss": critic_loss.detach(),

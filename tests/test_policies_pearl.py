@@ -110,6 +110,7 @@ def test_every_network_moves_and_the_target_follows_slowly() -> None:
             (p - q).abs().max() for p, q in zip(module.parameters(), before[name], strict=True)
         ]
         assert max(moved) > 0, name
+    assert of.target is not None
     pairs = zip(of.target.parameters(), before["target"], of.critic.parameters(), strict=True)
     for now, then, leader in pairs:
         torch.testing.assert_close(now, then + CONFIG.target_rate * (leader - then))
