@@ -48,6 +48,8 @@ class BridgeSettings:
     provider: onnxruntime's. mode: shadow computes and answers, and never commands.
     record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
     guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
+    together: whether observations of several robots that arrive at once are answered by one run of
+    the policy; auto on a GPU alone, for there a run costs more than its rows.
     loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
     core: the loop's alone; other threads keep off it. priority: of the loop under SCHED_FIFO, 1 to
     99, the others one below; 0 for none. lock_memory: keep every page in memory. metrics: port for
@@ -65,6 +67,7 @@ class BridgeSettings:
     state: Path | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
     pace: PaceSettings = field(default_factory=PaceSettings)
+    together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
     core: Annotated[int, Meta(ge=0)] | None = None
     priority: Annotated[int, Meta(ge=0, le=99)] = 0
@@ -117,6 +120,7 @@ class Daemon:
             store,
             lambda path: open_bundle(path, settings),
             stages,
+            shares_runs(settings),
         )
 
     def run(self, halted: Callable[[], bool], rhythm: Rhythm | None = None) -> None:
@@ -134,6 +138,8 @@ class Daemon:
                     # One peer's frame must not end what serves the others.
                     except Exception as error:
                         peers.faulty(sender, error)
+                # The socket is empty: whoever is not here by now is not waited for.
+                peers.flush()
                 if beat.quiet(heard):
                     peers.teach()
                 if beat.turn(heard):
@@ -150,6 +156,15 @@ class Daemon:
                 self._router.close()
             finally:
                 self._taps.close()
+
+
+def shares_runs(settings: BridgeSettings) -> bool:
+    """Whether robots are answered together."""
+    if settings.together == "auto":
+        # On the CPU every answer is then a run of its own: a replay's bits do not depend on who
+        # else was there.
+        return settings.provider != CPU
+    return settings.together == "always"
 
 
 def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:

@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from msgspec import structs
-
 from adapt.bundle import PolicyBundle
 from adapt.guard import GuardSettings
+from robot_bridge.answering import Answering
 from robot_bridge.belief_store import BeliefStore
 from robot_bridge.codec import (
     Frame,
     decode,
     decode_message,
-    decode_observation,
-    encode_command,
 )
 from robot_bridge.desk import Desk
 from robot_bridge.errors import CodecError, VersionError
@@ -54,7 +51,8 @@ class Peers:
     """send(address, data): False when the peer is gone. log: see `Journal`. taps: who else
     is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
     every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
-    first was. stages: how long each stage of the work takes."""
+    first was. stages: how long each stage of the work takes. together: answer observations that are
+    there at once by one run of the policy; `flush` has to follow then."""
 
     def __init__(
         self,
@@ -71,6 +69,7 @@ class Peers:
         store: BeliefStore | None = None,
         open_bundle: Callable[[Path], PolicyBundle] = PolicyBundle.load,
         stages: Callable[[], Sequence[StageStatus]] = tuple,
+        together: bool = False,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -96,11 +95,11 @@ class Peers:
             roster, gate or OpenGate(), models, self._stops, self._recollection, make, shadow
         )
         self._desk = Desk(roster, models, self._stops, stages, shadow)
-        self._received_ns = 0  # of the frame being acted on
-        self._taught: list[Robot] = []  # robots with something to learn from
+        self._answering = Answering(roster, self._taps, self._desk.give_stop, self.faulty, together)
+        self.flush, self.teach = self._answering.flush, self._answering.teach
         self._heartbeat_due = 0.0
         self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
-            Kind.OBSERVATION: self._observation,
+            Kind.OBSERVATION: self._answering.observation,
             Kind.READY: lambda _, robot, frame: robot.ready(decode_message(frame, Ready)),
             Kind.EPISODE_END: lambda _, robot, frame: robot.end(decode_message(frame, Outcome)),
             Kind.EVENT: self._robot_event,
@@ -127,11 +126,14 @@ class Peers:
 
     def take(self, address: bytes, data: bytes) -> None:
         """Act on one frame. Raises CodecError when it is malformed."""
-        self._received_ns = time.monotonic_ns()
+        received_ns = time.monotonic_ns()
         frame = decode(data)
+        # Whatever else happens, happens after what came before it.
+        if frame.kind is not Kind.OBSERVATION and self._answering.waits:
+            self.flush()
         if frame.kind is Kind.HELLO:
             hello = decode_message(frame, Hello)
-            self._reception.greet(address, hello, frame.version, self._received_ns)
+            self._reception.greet(address, hello, frame.version, received_ns)
             return
         peer = self._roster.get(address)
         if peer is None or frame.session != peer.session:
@@ -139,7 +141,7 @@ class Peers:
             self._roster.refuse(address, [reason])
             self._reception.weigh(address)
             return
-        self._reception.hear(peer, self._received_ns)
+        self._reception.hear(peer, received_ns)
         if frame.kind is Kind.BYE:
             self._reception.drop(peer, "robot_left", "the driver said goodbye")
         elif peer.robot and frame.kind in self._robots_may:
@@ -157,6 +159,7 @@ class Peers:
 
     def garbled(self, address: bytes, error: CodecError) -> None:
         """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
+        self.flush()
         peer = self._roster.get(address)
         if peer is not None:
             self._roster.tell("frame_refused", peer.name, str(error), peer)
@@ -170,13 +173,6 @@ class Peers:
     def announce(self, name: str, text: str) -> None:
         """Tell of something that concerns no robot."""
         self._roster.tell(name, "", text)
-
-    def teach(self) -> None:
-        """Hand over to the robots' workers what the last answers left to learn from. To be called
-        when the answers are out: before, a worker would compete with them for the interpreter."""
-        for robot in self._taught:
-            robot.answered()
-        self._taught.clear()
 
     def tend(self) -> None:
         """What is due without being asked: records, events, signs of life."""
@@ -206,7 +202,7 @@ class Peers:
                 self._roster.send(peer.operator, record)
             peer.operator = None
         self._recollection.save(robot)
-        self._news(peer, robot)
+        self._answering.news(peer, robot)
 
     def dismiss(self, reason: str) -> None:
         """Stop every robot and send every peer away."""
@@ -225,42 +221,6 @@ class Peers:
         finally:
             self._recollection.close()
 
-    def _observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
-        observation = decode_observation(frame)
-        answer = robot.answer(observation)
-        if answer is not None:
-            received_ns, decided_ns = self._received_ns, time.monotonic_ns()
-            command = structs.replace(
-                answer.command, received_ns=received_ns, sent_ns=time.monotonic_ns()
-            )
-            self._roster.post(peer.address, encode_command(command, peer.session))
-            sent_ns = time.monotonic_ns()
-            self._taught.append(robot)
-            if self._taps:
-                self._taps.step(
-                    answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)
-                )
-            if not robot.simulated_time and not robot.halted:
-                self._check_pace(peer, robot, sent_ns)
-        # After the answer, which nothing delays, and before the next one.
-        self._news(peer, robot)
-
-    def _check_pace(self, peer: Peer, robot: Robot, sent_ns: int) -> None:
-        word = robot.pace.note(self._received_ns, sent_ns)
-        if not word:
-            return
-        text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
-        if word == "slipping":
-            self._roster.tell("rate_slipping", peer.name, text, peer)
-            return
-        # A robot that gets its commands too late is safer without them.
-        self._desk.give_stop(peer.name, f"rate_lost: {text}")
-        self._roster.tell("rate_lost", peer.name, text, peer)
-
-    def _news(self, peer: Peer, robot: Robot) -> None:
-        for name, text in robot.events():
-            self._roster.tell(name, peer.name, text, peer)
-
     def _robot_event(self, peer: Peer, robot: Robot, frame: Frame) -> None:
         event = decode_message(frame, Event)
         if event.name == STOPPED:
@@ -275,7 +235,7 @@ class Peers:
         peer.heartbeat = heartbeat
         offset_ns, round_trip_ns = heartbeat.clock_offset_ns, heartbeat.round_trip_ns
         if offset_ns is not None and round_trip_ns is not None:
-            self._taps.clock(ClockRecord(peer.name, self._received_ns, offset_ns, round_trip_ns))
+            self._taps.clock(ClockRecord(peer.name, peer.heard_ns, offset_ns, round_trip_ns))
         # Its own words may have been lost on the way; without the number nobody could release it.
         if self._stops.heard(peer.name, heartbeat.latch, heartbeat.stopped):
             text = f"it has stopped {heartbeat.latch} times by itself"

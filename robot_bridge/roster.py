@@ -27,6 +27,7 @@ class Roster:
         self.log = log
         self.taps = taps
         self._peers: dict[bytes, Peer] = {}
+        self.several = False  # whether there is more than one robot
         self._recent: deque[Event] = deque(maxlen=EVENTS)
 
     def __iter__(self) -> Iterator[Peer]:
@@ -40,10 +41,13 @@ class Roster:
     def add(self, peer: Peer) -> None:
         """Its handshake is over."""
         self._peers[peer.address] = peer
+        self.several = len(self.robots()) > 1
 
     def remove(self, peer: Peer) -> bool:
         """False when it was gone already."""
-        return self._peers.pop(peer.address, None) is not None
+        found = self._peers.pop(peer.address, None) is not None
+        self.several = len(self.robots()) > 1
+        return found
 
     def robots(self) -> dict[str, Peer]:
         """Robots by name."""
@@ -96,3 +100,4 @@ class Roster:
 
     def clear(self) -> None:
         self._peers.clear()
+        self.several = False

@@ -140,7 +140,7 @@ def test_what_does_not_belong_together_is_refused(bundles) -> None:
     batch = Batch(bundles["held"])
     mine, other = crew(bundles["held"], 1)[0], crew(bundles["other"], 1)[0]
     before = state(mine), state(other)
-    with pytest.raises(ValueError, match="an adapter of the bundle .*; this run is of"):
+    with pytest.raises(ValueError, match=r"an adapter of the bundle .*; this run is of"):
         batch.act([(mine, observation()), (other, observation())])
     with pytest.raises(ValueError, match="one adapter is asked twice"):
         batch.act([(mine, observation()), (mine, observation())])

@@ -1,0 +1,134 @@
+"""From a robot's observation to its command's departure, and what follows from how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import structs
+
+from robot_bridge.answer import Answer
+from robot_bridge.codec import Frame, decode_observation, encode_command
+from robot_bridge.gathering import Gathering, Waiting
+from robot_bridge.messages import Observation
+from robot_bridge.peer import Peer
+from robot_bridge.robot import Open, Robot
+from robot_bridge.roster import Roster
+from robot_bridge.taps import Taps
+
+
+class Answering:
+    """Belongs to the loop's thread.
+
+    give_stop(robot, reason): stops one. faulty(address, error): told of what fails for one robot
+    among several. together: answer observations that are there at once by one run of the policy;
+    `flush` has to follow then.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        taps: Taps,
+        give_stop: Callable[[str, str], None],
+        faulty: Callable[[bytes, Exception], None],
+        together: bool,
+    ) -> None:
+        self._roster = roster
+        self._taps = taps
+        self._give_stop = give_stop
+        self._faulty = faulty
+        self._together = together
+        self._gathering = Gathering()
+        self._taught: list[Robot] = []  # robots with something to learn from
+
+    @property
+    def waits(self) -> bool:
+        """Whether some observation waits for `flush`."""
+        return bool(self._gathering)
+
+    def observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+        """Answer one observation, which has just been heard, at once or with others."""
+        observation = decode_observation(frame)
+        if self._together and self._roster.several:
+            answer = self._gather(peer, robot, observation)
+            if answer is Open.POLICY:
+                return
+        else:
+            answer = robot.answer(observation)
+        self._give(peer, robot, observation, answer, peer.heard_ns)
+
+    def flush(self) -> None:
+        """Answer every observation that waits for others."""
+        if not self._gathering:
+            return
+        for (peer, robot, observation, received_ns), answer in self._gathering.answers():
+            try:
+                self._give(peer, robot, observation, answer, received_ns)
+            # What fails for one must not cost the others their answers.
+            except Exception as error:
+                self._faulty(peer.address, error)
+
+    def teach(self) -> None:
+        """Hand over to the robots' workers what the last answers left to learn from. To be called
+        when the answers are out: before, a worker would compete with them for the interpreter."""
+        for robot in self._taught:
+            robot.answered()
+        self._taught.clear()
+
+    def news(self, peer: Peer, robot: Robot) -> None:
+        """Tell what has happened to a robot since the last call."""
+        for name, text in robot.events():
+            self._roster.tell(name, peer.name, text, peer)
+
+    def _gather(
+        self, peer: Peer, robot: Robot, observation: Observation
+    ) -> Answer | Literal[Open.POLICY] | None:
+        """The answer, or POLICY where it comes with those of others."""
+        gathering = self._gathering
+        if gathering.holds(robot):
+            # In their order, and each from what the one before has left.
+            self.flush()
+        answer = robot.ask(observation)
+        if answer is Open.POLICY:
+            gathering.add(Waiting(peer, robot, observation, peer.heard_ns))
+            if gathering.full:
+                self.flush()
+        return answer
+
+    def _give(
+        self,
+        peer: Peer,
+        robot: Robot,
+        observation: Observation,
+        answer: Answer | None,
+        received_ns: int,
+    ) -> None:
+        if answer is not None:
+            decided_ns = time.monotonic_ns()
+            command = structs.replace(
+                answer.command, received_ns=received_ns, sent_ns=time.monotonic_ns()
+            )
+            self._roster.post(peer.address, encode_command(command, peer.session))
+            sent_ns = time.monotonic_ns()
+            self._taught.append(robot)
+            if self._taps:
+                self._taps.step(
+                    answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)
+                )
+            if not robot.simulated_time and not robot.halted:
+                self._check_pace(peer, robot, received_ns, sent_ns)
+        # After the answer, which nothing delays, and before the next one.
+        self.news(peer, robot)
+
+    def _check_pace(self, peer: Peer, robot: Robot, received_ns: int, sent_ns: int) -> None:
+        word = robot.pace.note(received_ns, sent_ns)
+        if not word:
+            return
+        text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
+        if word == "slipping":
+            self._roster.tell("rate_slipping", peer.name, text, peer)
+            return
+        # A robot that gets its commands too late is safer without them.
+        self._give_stop(peer.name, f"rate_lost: {text}")
+        self._roster.tell("rate_lost", peer.name, text, peer)
