@@ -29,7 +29,7 @@ import torch
 
 from adapt.errors import AcclimateError
 from adapt.settings import compose
-from benchmarks.reference import FAMILY, REVISION, SOURCE, Reference
+from benchmarks.reference import FAMILY, REVISION, SOURCE, Reference, published
 from benchmarks.results import FOLDER, Scalar, record
 from benchmarks.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
 from policies.algorithms import make_trainer, settings_type
@@ -194,7 +194,9 @@ def tell_runs(plan: Plan, runs: Sequence[Path], level: float, theirs: float) -> 
 
 
 def measure(plan: Plan, checkout: Path | None, runs: Sequence[Path], level: float) -> None:
-    for run in runs:  # one that cannot be compared is found out before the long part
+    if checkout is not None:  # what cannot be compared is found out before the long part
+        published(checkout)
+    for run in runs:
         if load_settings(run).family != FAMILY:
             raise AcclimateError(f"{run}: a run of another family; expected {FAMILY}")
         seconds_to(read_log(run), level)
@@ -233,8 +235,6 @@ def main() -> int:
             "    python -m benchmarks.bench_reference --reference ../oyster",
             flush=True,
         )
-    elif not options.reference.is_dir():
-        raise SystemExit(f"{options.reference}: no such folder")
     if options.quick:
         with TemporaryDirectory() as scratch:
             plan = replace(QUICK, folder=Path(scratch))
