@@ -136,6 +136,34 @@ def test_crossq_in_training_takes_its_statistics_from_the_joint_batch() -> None:
     )
 
 
+def test_simba_is_two_networks_as_published() -> None:
+    """Layer by layer, each output scaled, with a learned share of every block's way."""
+    critic = make_critic("simba", N_O, N_A + N_Z, (16, 8, 12), SCALE)
+    assert isinstance(critic, SimbaCritic)
+    with torch.no_grad():
+        for p in [*critic.scales, *critic.lerps, critic.bias]:
+            p.add_(0.1 * torch.randn_like(p))
+    sphere = lambda y: y / y.norm(dim=-1, keepdim=True)  # noqa: E731
+    given = inputs()
+    q = critic(*given)
+    for i in range(2):
+        weights = [w[i] for w in critic.weights]
+        scales = [s[i] for s in critic.scales]
+        x = sphere(torch.cat([*given, torch.full((ROWS, 1), 3.0)], -1))
+        x = sphere(x @ weights.pop(0) * scales.pop(0))
+        for lerp in critic.lerps:
+            y = (x @ weights.pop(0) * scales.pop(0)).relu()
+            y = sphere(y @ weights.pop(0))
+            # Stored in units of 1 / sqrt(width) for a start at 1 / (blocks + 1).
+            x = sphere(x + lerp[i] * 16**0.5 / 3 * (y - x))
+        alone = x @ weights.pop(0) * scales.pop(0) @ weights.pop(0) + critic.bias[i]
+        torch.testing.assert_close(q[i], SCALE * alone[:, 0], atol=1e-4, rtol=1e-4)
+        assert not weights and not scales
+    fresh = make_critic("simba", N_O, N_A + N_Z, (16, 8, 12), SCALE)
+    assert isinstance(fresh, SimbaCritic)
+    torch.testing.assert_close(fresh.lerps[0] * fresh.lerp_unit, torch.full((2, 1, 16), 1 / 3))
+
+
 def test_simbas_weights_and_features_lie_on_unit_spheres() -> None:
     critic = make("simba")
     assert isinstance(critic, SimbaCritic)
