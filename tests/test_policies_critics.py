@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from adapt.errors import AcclimateError
 from adapt.settings import SettingsError, compose
 from policies.algorithms import settings_type
-from policies.checkpoint import load_checkpoint, save_checkpoint
 from policies.critics import (
     Critic,
     CriticKind,
@@ -191,29 +189,6 @@ def test_simba_tells_inputs_of_one_direction_apart_by_their_length() -> None:
 def test_simba_without_a_width_is_refused() -> None:
     with pytest.raises(AcclimateError, match=r"critic_hidden is empty; .* stream's width"):
         make_critic("simba", N_O, N_A, (), 1.0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_learner_resumes_on_every_critic_to_the_bit(kind: CriticKind, tmp_path: Path) -> None:
-    first = learner(critic=kind, objective="critic")
-    replay, factors = filled(first)
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        first.update(replay, factors, rng)
-    save_checkpoint(tmp_path / "state.pt", first.state_dict())
-    second = learner(critic=kind, objective="critic")
-    second.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
-    for one in (first, second):
-        again = np.random.default_rng(1)
-        for _ in range(3):
-            one.update(replay, factors, again)
-    there, here = first.state_dict()["modules"], second.state_dict()["modules"]
-    assert there.keys() == here.keys()
-    assert ("target" in there) == (kind != "crossq")
-    for name, weights in there.items():
-        for key, value in weights.items():
-            assert torch.equal(value, here[name][key]), (name, key)
-    assert second.updates == 6
 
 
 @pytest.mark.parametrize("kind", KINDS)

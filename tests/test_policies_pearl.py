@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from toy_worlds import SPACE, SPEC, ToyWorlds
 
 from policies.adaptation import BatchAdapter
+from policies.checkpoint import load_checkpoint, save_checkpoint
 from policies.collect import collect_run
+from policies.critics import CriticKind
 from policies.pearl import PearlConfig, PearlLearner
 from policies.replay import RunReplay
 from policies.rollout import adaptation_curve
@@ -98,6 +102,29 @@ def test_an_update_depends_on_its_seeds_alone() -> None:
             of.update(replay, factors, rng)
         weights.append(torch.cat([p.ravel() for p in of.actor.parameters()]))
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("kind", get_args(CriticKind))
+def test_a_learner_resumes_on_every_critic_to_the_bit(kind: CriticKind, tmp_path: Path) -> None:
+    first = learner(critic=kind, objective="critic")
+    replay, factors = filled(first)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        first.update(replay, factors, rng)
+    save_checkpoint(tmp_path / "state.pt", first.state_dict())
+    second = learner(critic=kind, objective="critic")
+    second.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
+    for one in (first, second):
+        again = np.random.default_rng(1)
+        for _ in range(3):
+            one.update(replay, factors, again)
+    there, here = first.state_dict()["modules"], second.state_dict()["modules"]
+    assert there.keys() == here.keys()
+    assert ("target" in there) == (kind != "crossq")
+    for name, weights in there.items():
+        for key, value in weights.items():
+            assert torch.equal(value, here[name][key]), (name, key)
+    assert second.updates == 6
 
 
 def test_every_network_moves_and_the_target_follows_slowly() -> None:
