@@ -34,9 +34,10 @@ from adapt.manifest import Signature
 from adapt.runtime import Graph
 from benchmarks.results import ROOT, record
 from policies.bundle_parts import onnx_graph
-from policies.evaluate import GROUPS, held_out_tasks, run_curve, worst
+from policies.evaluate import GROUPS, held_out_tasks, run_curve
 from policies.latent_step import LatentStep
 from policies.maesn_trainer import MaesnTrainer, adapt_from_prior
+from policies.measured import worst
 from policies.runs import load_best, load_best_pearl
 from robot_bridge.clock import Rate
 from sim.insertion import SPACE

@@ -10,10 +10,12 @@ tensorboard/     the same metrics as curves
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,30 @@ def read_log(folder: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def run_folders(names: str | Sequence[str]) -> list[Path]:
+    """Run folders by name, each once; a name with * or ? stands for all that are named so.
+
+    Raises AcclimateError for a name that no run folder has, and for a run without best networks.
+    """
+    found: dict[Path, None] = {}
+    for name in [names] if isinstance(names, str) else names:
+        if glob.escape(name) == name:
+            found[Path(name)] = None
+            continue
+        matches = [
+            Path(m) for m in sorted(glob.glob(name)) if (Path(m) / "settings.yaml").is_file()
+        ]
+        if not matches:
+            raise AcclimateError(f"{name}: no run folder is named so")
+        found |= dict.fromkeys(matches)
+    for folder in found:
+        if not (folder / "settings.yaml").is_file():
+            raise AcclimateError(f"{folder}: no settings.yaml; it is not a run folder")
+        if not (folder / "best.pt").is_file():
+            raise AcclimateError(f"{folder}: no best.pt; the run has not validated yet")
+    return list(found)
 
 
 def load_settings(folder: Path) -> AnySettings:

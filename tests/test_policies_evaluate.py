@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from policies import train as training
-from policies.evaluate import main, worst
+from policies.evaluate import main
+from policies.measured import worst
 from policies.runs import load_best, read_log
 
 SMALL = (
@@ -44,6 +45,12 @@ def test_a_fixed_held_out_set_is_taken_whole_and_once(point: Path, capsys) -> No
     assert evaluated(point, "tasks=7")[0]["tasks"] == 7
     shown = capsys.readouterr().out
     assert "held_out       adapting  return" in shown and "success" not in shown
+    # A newcomer reads what the numbers are, and each stands under its own heading.
+    assert "return of one episode, mean over the tasks" in shown
+    lines = shown.splitlines()
+    heading = next(line for line in lines if line.split() == ["0", "1"])
+    values = next(line for line in lines if line.startswith("held_out       adapting"))
+    assert len(heading) == len(values)
 
 
 def test_a_family_without_held_out_tasks_is_run_on_its_training_tasks_and_says_so(

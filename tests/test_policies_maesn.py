@@ -164,8 +164,8 @@ def test_a_run_exports_evaluates_and_acts_as_torch_does(whole, tmp_path):
     bundle = export_maesn(trainer, state, tmp_path / "bundle", "small", whole)
     assert isinstance(make_adapter(bundle, 0), MaesnAdapter)
     assert closed_loop_maesn(trainer, bundle, 2, 2, 0).worst <= 1e-5
-    rows = evaluate_maesn(trainer, EvaluateSettings(run=whole, tasks=3, episodes=9))
-    assert rows[0].behind == [0, 4, 8] and len(rows[0].measured) == 3
+    rows = evaluate_maesn(trainer, EvaluateSettings(run=str(whole), tasks=3, episodes=9))
+    assert rows[0].behind == [0, 4, 8] and rows[0].measured.shape == (3, 3)
     with pytest.raises(AcclimateError, match="expected pearl"):
         load_best_pearl(whole)
 
