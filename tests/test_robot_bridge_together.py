@@ -27,7 +27,7 @@ def bundles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
     return [
         PolicyBundle.load(tiny_bundle.write(folder / str(seed), hold=3, seed=seed))
-        for seed in (0, 1)
+        for seed in (0, 1, 2)
     ]
 
 
@@ -149,7 +149,11 @@ def test_models_are_never_mixed(house, bundles, runs):
         (bundles[1].digest, 2),
     ]
     # Models come and go; their buffers go with them.
-    assert len(together.post.peers._answering._gathering._batches) == 2
+    for name in NAMES[:2]:
+        together.robot(name).adopt(bundles[2], True)
+    together.observe(values)
+    kept = together.post.peers._answering._gathering._batches
+    assert set(kept) == {bundles[0].digest, bundles[2].digest}
 
 
 def test_a_run_that_cannot_be_had_is_made_one_by_one(house, monkeypatch):
@@ -212,6 +216,12 @@ def test_a_robot_that_does_not_wait_is_answered_twice_in_order(house, runs):
     assert len(answers[0]) == 2
     for one, other in zip(*answers, strict=True):
         same(one, other)
+    # The second was asked when the first had been answered, and taught what came of that.
+    for each in (together, alone):
+        each.observe([0.4] * 2)
+    mine, other = (each.robot(NAMES[0]).mind.belief for each in (together, alone))
+    assert mine.count == other.count == 3
+    np.testing.assert_allclose(mine.mean, other.mean, rtol=1e-5, atol=1e-6)
 
 
 def test_a_robot_by_itself_waits_for_nobody(house, runs):
