@@ -22,17 +22,22 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 @dataclass(frozen=True)
 class Connection:
     """descriptor: libzmq's. ends: its two addresses, and the peer's process where the kernel
-    knows it; they tell it from a later connection with the same number."""
+    knows it. number: the kernel's own of the socket, which tells it from a later connection with
+    the same descriptor: one process may come again and again, and over ipc its ends are the same.
+    """
 
     descriptor: int
     ends: tuple
+    number: int
 
     @classmethod
     def of(cls, descriptor: int) -> Self | None:
         """None when it is not, or no longer, a connection."""
         with _Duplicate(descriptor) as duplicate:
             ends = duplicate.ends() if duplicate is not None else None
-            return None if ends is None else cls(descriptor, ends)
+            if duplicate is None or ends is None:
+                return None
+            return cls(descriptor, ends, duplicate.number())
 
     @property
     def host(self) -> str:
@@ -47,14 +52,14 @@ class Connection:
     def received(self) -> int | None:
         """Bytes that the kernel has taken in for it; None over ipc, or when it is gone."""
         with _Duplicate(self.descriptor) as duplicate:
-            if duplicate is None or duplicate.ends() != self.ends:
+            if duplicate is None or duplicate.number() != self.number:
                 return None
             return duplicate.received()
 
     def shut(self) -> None:
         """End it in both directions; libzmq notices and cleans up."""
         with _Duplicate(self.descriptor) as duplicate:
-            if duplicate is not None and duplicate.ends() == self.ends:
+            if duplicate is not None and duplicate.number() == self.number:
                 duplicate.shut()
 
 
@@ -77,6 +82,9 @@ class _Duplicate:
     def __exit__(self, *problem: object) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def number(self) -> int:
+        return os.fstat(self._socket.fileno()).st_ino if self._socket is not None else -1
 
     def ends(self) -> tuple | None:
         connection = self._socket

@@ -40,6 +40,7 @@ class Router:
         self._address = Address(endpoint)
         self.endpoint = self._address.endpoint
         self._guests: dict[bytes, Guest] = {}
+        self._room = GUESTS
         self._leaving: list[Guest] = []
         self._door: Door | None = None
         self._timeout_ms = 0  # as set on the socket
@@ -164,12 +165,14 @@ class Router:
         self._address.release()
 
     def _learn(self, address: bytes, frame: zmq.Frame) -> Guest:
-        if len(self._guests) >= GUESTS:
+        if len(self._guests) >= self._room:
             self._guests = {
                 name: guest
                 for name, guest in self._guests.items()
                 if guest.connection is not None and guest.connection.alive()
             }
+            # Where so many are still here, not with every further one.
+            self._room = max(GUESTS, 2 * len(self._guests))
         connection = Connection.of(int(frame.get(zmq.SRCFD)))
         public = ""
         if self._door is not None:
