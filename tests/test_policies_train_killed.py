@@ -24,7 +24,8 @@ WORDS = [
     "worlds=4",
     "shards=2",
     "run_steps=40",
-    "train_tasks=6",
+    # No number of whole passes over the tasks ends with a checkpoint.
+    "train_tasks=7",
     f"iterations={ITERATIONS}",
     "script_iterations=1",
     "updates_per_iteration=4",
