@@ -1,7 +1,8 @@
 """Where a GPU starts to win over one CPU thread: one run of a policy network, host memory to host
-memory, by width and by how many robots share the run.
+memory, by width and by how many robots share the run. And what an answer of the bridge costs when
+robots share its runs, from frames to frames without a socket.
 
-    python -m benchmarks.bench_providers [--quick]
+    python -m benchmarks.bench_providers [robots] [--quick]
 """
 
 from __future__ import annotations
@@ -15,11 +16,22 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from adapt.bundle import PolicyBundle
 from adapt.errors import ProviderError
 from adapt.manifest import Signature
 from adapt.runtime import CPU, CUDA, TENSORRT, Graph
-from benchmarks.results import FOLDER, record
+from benchmarks.results import FOLDER, ROOT, record
 from robot_bridge import machine
+from robot_bridge.codec import (
+    decode,
+    decode_command,
+    decode_message,
+    encode_message,
+    encode_observation,
+)
+from robot_bridge.handshake import specs
+from robot_bridge.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
+from robot_bridge.peers import Peers
 
 NAME = "providers"
 SIGNATURE = Signature(inputs={"observation": 48, "latent": 8}, outputs={"mean": 12, "log_std": 12})
@@ -32,6 +44,9 @@ RUNNERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "CUDA graph": ((CUDA,), True),
     "TensorRT graph": ((TENSORRT, CUDA), True),
 }
+BUNDLE = ROOT / "bundles" / "insertion-pearl"
+ROBOTS = (1, 2, 4, 8, 16)
+TURNS = 500  # of every robot
 SECONDS = 0.3  # of each combination
 LAYERS = 3
 
@@ -119,14 +134,103 @@ def measure(
         print("no GPU is at hand: these are the CPU's numbers alone", flush=True)
 
 
+class Crowd:
+    """Robots before a bridge, whose observations are all there at once."""
+
+    def __init__(self, bundle: PolicyBundle, count: int, together: bool) -> None:
+        manifest = bundle.manifest
+        self._sent: list[tuple[int, bytes]] = []
+        self.peers = Peers(bundle, self._send, 0, 10**9, lambda *_, **__: None, together=together)
+        self._sessions: dict[bytes, int] = {}
+        self._turn = 0
+        seen = manifest.seen
+        middle = np.zeros(manifest.observation_size) if seen is None else np.asarray(seen.mean)
+        self._payload = middle.astype(np.float32)
+        for number in range(count):
+            name = f"robot{number}"
+            hello = Hello(
+                "robot",
+                name,
+                observation=specs(manifest.observation),
+                action=specs(manifest.action),
+                control_period=manifest.control_period,
+            )
+            self.peers.take(name.encode(), encode_message(hello))
+            welcome = decode_message(decode(self._sent[0][1]), Welcome)
+            self._sessions[name.encode()] = welcome.session
+            self._sent.clear()
+
+    def _send(self, address: bytes, data: bytes) -> bool:
+        self._sent.append((time.perf_counter_ns(), data))
+        return True
+
+    def turn(self) -> tuple[float, float]:
+        """One observation of each: until the last command is out, per robot, and until the first
+        is [s]."""
+        self._turn += 1
+        flags = Flag.FIRST if self._turn == 1 else NO_FLAGS
+        seen = Observation(self._turn, 0, self._payload, 0.0, flags)
+        frames = [(a, encode_observation(seen, s)) for a, s in self._sessions.items()]
+        self._sent.clear()
+        start = time.perf_counter_ns()
+        for address, frame in frames:
+            self.peers.take(address, frame)
+        self.peers.flush()
+        answers = [(at, decode(data)) for at, data in self._sent]
+        times = [
+            at
+            for at, frame in answers
+            if frame.kind is Kind.COMMAND and decode_command(frame).mode is Mode.TRACK
+        ]
+        if len(times) != len(frames):
+            raise RuntimeError(f"{len(times)} commands to {len(frames)} observations")
+        # Lessons are for the pauses between turns: here it is answers that count.
+        self.peers.teach()
+        while any(peer.robot and peer.robot.waiting for peer in self.peers.robots().values()):
+            time.sleep(0.0001)
+        return (max(times) - start) / len(frames) / 1e9, (min(times) - start) / 1e9
+
+
+def measure_robots(counts: tuple[int, ...], turns: int, folder: Path) -> None:
+    """Record an answer's cost by how many robots ask at once, each alone or together."""
+    for runner, (providers, capture) in RUNNERS.items():
+        # A bundle's graphs are captured wherever they can be.
+        if providers != (CPU,) and not capture:
+            continue
+        try:
+            bundle = PolicyBundle.load(BUNDLE, providers)
+        except ProviderError as error:
+            print(f"{runner}: not here: {str(error).splitlines()[0]}", flush=True)
+            continue
+        for count in counts:
+            crowds = {
+                name: Crowd(bundle, count, name == "together") for name in ("alone", "together")
+            }
+            found: dict[str, list[tuple[float, float]]] = {name: [] for name in crowds}
+            # In turns, so that both meet the same weather.
+            for _ in range(turns):
+                for name, crowd in crowds.items():
+                    found[name].append(crowd.turn())
+            for name, crowd in crowds.items():
+                crowd.peers.dismiss("done")
+                each, first = np.median(found[name][turns // 10 :], axis=0) * 1e6
+                parameters = {"runner": runner, "runs": name, "robots": count}
+                record(NAME, "answer per robot", each, "µs", parameters, 0, folder=folder)
+                record(NAME, "first answer out", first, "µs", parameters, 0, folder=folder)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["robots"], help="only that; all without it")
     parser.add_argument("--quick", action="store_true", help="a smoke test; records nothing")
-    if parser.parse_args().quick:
-        with TemporaryDirectory() as scratch:
-            measure((64,), (1, 4), 0.02, Path(scratch))
-    else:
-        measure(WIDTHS, BATCHES, SECONDS, FOLDER)
+    asked = parser.parse_args()
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) if asked.quick else FOLDER
+        if asked.what is None and asked.quick:
+            measure((64,), (1, 4), 0.02, folder)
+        elif asked.what is None:
+            measure(WIDTHS, BATCHES, SECONDS, folder)
+        measure_robots((1, 2) if asked.quick else ROBOTS, 10 if asked.quick else TURNS, folder)
     return 0
 
 
