@@ -14,7 +14,7 @@ from adapt.bundle import PolicyBundle
 from adapt.errors import ContextError, EpisodeError, InferenceError
 
 # Another number of rows may be added up in another order: a few units in the last place.
-CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+RTOL, ATOL = 1e-5, 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def seen(count: int, seed: int) -> list[np.ndarray]:
 def same(one: Action | Exception, other: Action | Exception) -> None:
     assert isinstance(one, Action), one
     assert isinstance(other, Action), other
-    np.testing.assert_allclose(one.normalised, other.normalised, **CLOSE)
-    np.testing.assert_allclose(one.physical, other.physical, **CLOSE)
+    np.testing.assert_allclose(one.normalised, other.normalised, rtol=RTOL, atol=ATOL)
+    np.testing.assert_allclose(one.physical, other.physical, rtol=RTOL, atol=ATOL)
     # Nothing is computed of these: they are each robot's own, to the last bit.
     assert one.latent.tobytes() == other.latent.tobytes()
     assert one.belief_version == other.belief_version

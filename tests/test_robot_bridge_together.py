@@ -19,7 +19,7 @@ from robot_bridge.daemon import BridgeSettings, Daemon, shares_runs
 from robot_bridge.messages import NO_FLAGS, Begin, Command, Flag, Kind, Mode, Stop
 
 NAMES = [f"arm{number}".encode() for number in range(ROWS + 2)]
-CLOSE = {"rtol": 1e-5, "atol": 1e-8}
+RTOL, ATOL = 1e-5, 1e-8
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def same(one: Command, other: Command):
         other.sequence,
         other.belief_version,
     )
-    np.testing.assert_allclose(one.payload, other.payload, **CLOSE)
+    np.testing.assert_allclose(one.payload, other.payload, rtol=RTOL, atol=ATOL)
 
 
 @pytest.mark.parametrize("count", [2, 5, ROWS + 2])
