@@ -1,5 +1,6 @@
 """Many runs from one command: each its folder, none lost with another, finished ones untouched."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,16 @@ def test_every_seed_is_a_run_of_its_own_and_a_finished_one_is_left_as_it_is(here
     assert folders(here)[-1] == "point-sparse-2"
 
 
-def test_a_run_is_told_the_score_that_validated_best(here: Path) -> None:
+def test_the_sweeper_is_told_the_best_validation(here: Path, monkeypatch) -> None:
+    log = "".join(
+        json.dumps({"iteration": i, **({} if s is None else {"validate/score": s})}) + "\n"
+        for i, s in enumerate([None, -3.0, 2.0, None, 1.0])
+    )
+    monkeypatch.setattr("policies.train.train", lambda s: (s.out / "log.jsonl").write_text(log))
+    (here / "runs" / "point-sparse-3").mkdir(parents=True)
     scores = []
     assert sweep("policies/train", words("seed=3"), lambda s: scores.append(score(s)) or 0.0) == 0
-    rows = read_log(here / "runs" / "point-sparse-3")
-    assert scores == [max(row["validate/score"] for row in rows)]
+    assert scores == [2.0]
 
 
 def jobs(*changes: str) -> tuple[int, list[str]]:
