@@ -192,17 +192,24 @@ def run_curve(
     adapting: bool = True,
     hold: int | None = None,
     stochastic: bool = False,
+    told: bool = False,
 ) -> Curve:
-    """Consecutive episodes on every task, in as many worlds."""
+    """Consecutive episodes on every task, in as many worlds.
+
+    told: the latent is the true factors, for objectives that define it so; raises AcclimateError
+    for others.
+    """
     if not tasks:
         raise AcclimateError("no tasks to evaluate on")
     c, learner = trainer.settings.learner, trainer.learner
+    if told and c.objective not in ("posterior", "privileged"):
+        raise AcclimateError(f"objective {c.objective!r}: its latent is no task's factors to tell")
     worlds = trainer.family.make(len(tasks), seed, threads)
     worlds.assign(tasks)
     networks = Networks(learner.actor, learner.encoder).on_cpu()
     adapter = BatchAdapter(
         networks.actor,
-        networks.encoder,
+        None if told else networks.encoder,
         len(tasks),
         learner.n_z,
         c.capacity,

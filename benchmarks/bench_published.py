@@ -1,0 +1,77 @@
+"""The published families: return after k episodes of adaptation, beside what knowing would give.
+
+    python -m benchmarks.bench_published [family ...]
+
+Needs the runs that `acclimate train experiment=FAMILY seed=N` left in runs/FAMILY-N; every seed
+that is there counts. Held-out tasks, or the training tasks where a family holds none out; the
+policy acts by its mean; the latent of the first episode is drawn from the prior.
+
+told: the same networks with the task's true factors as their latent, which no robot could know.
+gap closed: (k = 2 - prior) / (told - prior), each a mean over the tasks.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("MUJOCO_GL", "disable")
+
+import sys
+from pathlib import Path
+
+from adapt.errors import AcclimateError
+from benchmarks.results import record
+from policies.comparison import gap_closed
+from policies.evaluate import held_out_tasks, run_curve
+from policies.measured import worst
+from policies.runs import load_best_pearl, read_log
+from sim.tasks import Split
+
+NAME = "published"
+FAMILIES = ("cheetah-vel", "cheetah-dir", "ant-goal", "ant-dir", "walker-params", "point-sparse")
+SEED = 1000
+EPISODES = 3
+TASKS = 100
+
+
+def main(words: list[str]) -> int:
+    for word in words:
+        if word not in FAMILIES:
+            raise SystemExit(f"{word!r}: expected {', '.join(FAMILIES)}")
+    for family in words or FAMILIES:
+        runs = sorted(Path("runs").glob(f"{family}-[0-9]"))
+        finished = [run for run in runs if (run / "best.pt").exists()]
+        if words and not finished:
+            raise AcclimateError(f"runs/{family}-0: no finished run; train experiment={family}")
+        for run in finished:
+            judge(family, run)
+    return 0
+
+
+def judge(family: str, run: Path) -> None:
+    """One run on its family's held-out tasks."""
+    trainer, _ = load_best_pearl(run)
+    seed = trainer.settings.seed
+    group: Split = "held_out" if trainer.family.space.holds_out("held_out") else "train"
+    tasks = held_out_tasks(trainer, group, TASKS, SEED)
+    adapting = run_curve(trainer, tasks, EPISODES, SEED).measured
+    prior = run_curve(trainer, tasks, EPISODES, SEED, adapting=False).measured.mean(1)
+    told = run_curve(trainer, tasks, EPISODES, SEED, told=True).measured.mean(1)
+    parameters = {"family": family, "tasks": f"{len(tasks)} {group.replace('_', ' ')}"}
+
+    def tell(metric: str, value: float, unit: str = "1") -> None:
+        record(NAME, metric, float(value), unit, parameters, seed)
+
+    for k in range(EPISODES):
+        tell(f"return, k = {k}", adapting[:, k].mean())
+    tell("worst 5 %, k = 2", worst(adapting)[-1])
+    tell("told", told.mean())
+    tell("gap closed", gap_closed(adapting, prior, told).of_means[-1])
+    log = read_log(run)
+    seconds = sum(v for row in log for k, v in row.items() if k.startswith("time/"))
+    tell("training", seconds / 60, "min")
+    tell("control periods", log[-1]["steps"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
