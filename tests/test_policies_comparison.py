@@ -183,6 +183,7 @@ def test_many_folders_make_tables_and_pictures(runs: Path, tmp_path: Path, capsy
 
 
 def test_folders_are_named_or_matched_each_once_and_mistakes_are_named(runs: Path) -> None:
+    (runs / "no-0").mkdir()
     assert run_folders(f"{runs}/*-?") == [runs / "a-0", runs / "a-1"]
     assert run_folders([f"{runs}/a-1", f"{runs}/a*"]) == [runs / "a-1", runs / "a-0"]
     with pytest.raises(AcclimateError, match=r"b-\*: no run folder is named so"):
