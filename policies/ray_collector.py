@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections import deque
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +20,8 @@ from policies.collect_job import Collected, CollectJob, CollectPlan, JobRunner, 
 
 DEATHS = 3
 """Workers that one job may lose: more, and it is the job that kills them."""
+ANSWER_TIMEOUT = 10.0
+"""[s] within which a cluster must answer at its address."""
 START_TIMEOUT = 300.0
 """[s] within which every worker must have been found a place, imported torch and made its worlds.
 """
@@ -150,8 +153,12 @@ def _start(ray: Any, address: str | None, cpus: int) -> None:
         ray.init("local", _node_ip_address="127.0.0.1", **here, **quiet)
         return
     try:
+        host, _, port = address.rpartition(":")
+        if port.isdigit() and "/" not in host:
+            # Ray itself goes on calling for many minutes.
+            socket.create_connection((host, int(port)), ANSWER_TIMEOUT).close()
         ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise AcclimateError(f"ray_address={address}: {_first_line(error)}") from error
 
 
@@ -164,7 +171,7 @@ def _losses(ray: Any) -> tuple[type[Exception], ...]:
         e.WorkerCrashedError,
         e.NodeDiedError,
         e.OutOfMemoryError,
-        (e.ObjectLostError),
+        e.ObjectLostError,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -195,6 +196,14 @@ def test_a_job_that_kills_every_worker_ends_the_run_by_name(
 def test_a_cluster_without_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AcclimateError, match=r"workers=9 of worker_threads=1 need 9 CPUs.* has 8"):
         collector(FakeRay(lambda worker, job: False), monkeypatch, workers=9)
+
+
+def test_an_address_where_no_cluster_is_fails_at_once_by_name() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AcclimateError, match=f"ray_address={address}: .*refused"):
+            ray_collector._start(FakeRay(lambda worker, job: False), address, 1)
 
 
 def test_without_ray_the_error_names_the_extra(
