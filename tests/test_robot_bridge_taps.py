@@ -109,14 +109,13 @@ def test_a_step_is_told_with_all_that_explains_it(bundle):
 
 
 def test_the_answer_goes_out_before_anybody_is_told(bundle):
-    robot = Connected(bundle)
     counts = []
 
     class Counting(Kept):
         def step(self, record):
             counts.append(len(robot.commands()))
 
-    robot.peers._taps = Taps([Counting()])
+    robot = Connected(bundle, Counting())
     robot.observe(0.1, Flag.FIRST)
     robot.observe(0.2)
     assert counts == [1, 2]
