@@ -72,9 +72,12 @@ class Answering:
     def teach(self) -> None:
         """Hand over to the robots' workers what the last answers left to learn from. To be called
         when the answers are out: before, a worker would compete with them for the interpreter."""
+        if not self._taught:
+            return
         for robot in self._taught:
             robot.answered()
         self._taught.clear()
+        self._taps.gap()
 
     def news(self, peer: Peer, robot: Robot) -> None:
         """Tell what has happened to a robot since the last call."""

@@ -6,18 +6,23 @@ The loop appends one tuple; a thread of its own folds what has come into histogr
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robot_bridge.gap import Gap
 from robot_bridge.histogram import Durations
 from robot_bridge.messages import Flag, Mode
 from robot_bridge.operator_messages import StageStatus
 from robot_bridge.tap import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
-FOLD = 0.25  # between two foldings [s]
+FOLD = 0.25  # between two foldings, at most [s]
+# Answers that are taken in at once, in the gap after the last of them: what is left for a folding
+# then takes less than such a gap.
+STRIDE = 16
 TURNS = 120  # foldings in a while: `recent` covers the last 30 to 60 s
 WAITING = 65_536  # records between two foldings: ten robots at 1 kHz need 2,500
 # Names come from outside; a robot with a new name at every start must not grow this for ever.
@@ -102,7 +107,8 @@ class Metrics:
         self._events: Counter[str] = Counter()
         self._learnt = self._problems = self._folds = 0
         self.latest = self.read()  # as of the last folding; one reference, free to read
-        self._closing = threading.Event()
+        self._closing = False
+        self._gap = Gap()
         self._thread: threading.Thread | None = None
         if fold is not None:
             self._thread = threading.Thread(
@@ -142,9 +148,14 @@ class Metrics:
             )
         )
 
+    def gap(self) -> None:
+        if len(self._steps) >= STRIDE:
+            self._gap.open()
+
     def close(self) -> None:
         """End the thread; what came until now is folded in."""
-        self._closing.set()
+        self._closing = True
+        self._gap.open()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
             self._thread = None
@@ -153,17 +164,7 @@ class Metrics:
     def fold(self) -> None:
         """Take in everything that has come."""
         with self._lock:
-            for _ in range(len(self._news)):
-                self._news.popleft()()
-            self._fold_steps([self._steps.popleft() for _ in range(len(self._steps))])
-            learnt = [self._adaptations.popleft() for _ in range(len(self._adaptations))]
-            if learnt:
-                rows = np.array(learnt, np.int64)
-                self._stages["adapt_wait"].add(rows[:, 0])
-                self._stages["adapt"].add(rows[:, 1])
-                problems = int(rows[:, 2].sum())
-                self._problems += problems
-                self._learnt += len(rows) - problems
+            self._take()
             self._folds += 1
             if self._folds % TURNS == 0:
                 for stage in self._stages.values():
@@ -199,6 +200,19 @@ class Metrics:
             dict(zip(FRACTIONS, stage.quantiles(fractions, recent=True), strict=True)),
             tuple(stage.below(self._edges_ns)),
         )
+
+    def _take(self) -> None:
+        for _ in range(len(self._news)):
+            self._news.popleft()()
+        self._fold_steps([self._steps.popleft() for _ in range(len(self._steps))])
+        learnt = [self._adaptations.popleft() for _ in range(len(self._adaptations))]
+        if learnt:
+            rows = np.array(learnt, np.int64)
+            self._stages["adapt_wait"].add(rows[:, 0])
+            self._stages["adapt"].add(rows[:, 1])
+            problems = int(rows[:, 2].sum())
+            self._problems += problems
+            self._learnt += len(rows) - problems
 
     def _fold_steps(self, steps: list[_Step]) -> None:
         if not steps:
@@ -244,5 +258,13 @@ class Metrics:
             self._arrivals.pop(gone, None)
 
     def _work(self, pause: float) -> None:
-        while not self._closing.wait(pause):
-            self.fold()
+        due = time.monotonic() + pause
+        while not self._closing:
+            self._gap.wait(pause)
+            now = time.monotonic()
+            if now >= due:
+                due = now + pause
+                self.fold()
+            else:
+                with self._lock:
+                    self._take()

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from adapt.bundle import PolicyBundle
+from robot_bridge.gap import Gap
 from robot_bridge.recording import EVENTS, LOG
 from robot_bridge.recording_parts import Parts, Rotation
 from robot_bridge.recording_rows import Rows
 from robot_bridge.tap import AdaptationRecord, EndRecord, EventRecord, StateRecord, StepRecord
 
 CAPACITY = 16384  # records: 8 s of one robot at 1 kHz; some 50 MB
-POLL = 0.02  # between looks at an empty queue [s]
+# Between looks at the queue where no answer leaves a gap [s]: robots are fewer than ten a second.
+POLL = 0.1
 # For so long the writer keeps the interpreter before it gives the loop a chance, and so long it
 # then sleeps [s]: a thread that merely offers it has taken it back before the other wakes.
 BITE = 1e-4
@@ -46,8 +48,9 @@ class McapRecorder:
         rotation: Rotation | None = None,
     ) -> None:
         self._capacity = capacity
-        # Polled, not awaited: a writer woken by every record would take the interpreter from the
-        # loop just when the loop works.
+        # Emptied in the gaps between answers, not as it fills: a writer woken by every record
+        # would take the interpreter from the loop just when the loop works, and one that lets
+        # records gather is not done before the next answer.
         self._queue: deque[tuple[str, int, Record]] = deque()
         # Taken by lost records too, so that a reader sees what is missing. One series for all that
         # the loop tells of a robot, and each counted by one thread.
@@ -55,7 +58,8 @@ class McapRecorder:
         self._dropping = threading.Lock()  # taken only by records that find the queue full
         self._dropped = 0
         self._troubles: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self._closing = False
+        self._gap = Gap()
         self._rows = Rows(bundle.manifest)
         self._parts = Parts(folder, bundle, rotation or Rotation(), self._tell)
         self.path = self._parts.path
@@ -87,6 +91,9 @@ class McapRecorder:
     def event(self, record: EventRecord) -> None:
         self._put(EVENTS, EVENTS, record)
 
+    def gap(self) -> None:
+        self._gap.open()
+
     def troubles(self) -> list[tuple[str, str]]:
         """(name, text): recording_failed, recording_resumed, recording_gap."""
         found: list[tuple[str, str]] = []
@@ -96,7 +103,8 @@ class McapRecorder:
 
     def close(self) -> None:
         """Write what waits, then indexes and summary."""
-        self._closing.set()
+        self._closing = True
+        self._gap.open()
         self._thread.join(CLOSING)
 
     def _put(self, series: str, topic: str, record: Record) -> None:
@@ -115,7 +123,8 @@ class McapRecorder:
 
     def _work(self) -> None:
         try:
-            while not self._closing.wait(POLL):
+            while not self._closing:
+                self._gap.wait(POLL)
                 self._drain()
                 self._parts.tend()
             self._drain()

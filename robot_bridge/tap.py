@@ -144,6 +144,15 @@ class ClockTap(Tap, Protocol):
 
 
 @runtime_checkable
+class GapTap(Tap, Protocol):
+    """A tap with a thread of its own. The same rules hold."""
+
+    def gap(self) -> None:
+        """The answers are out: for most of a period that thread disturbs nobody."""
+        ...
+
+
+@runtime_checkable
 class Recorder(Tap, Protocol):
     """A tap that keeps what a replay needs. A snapshot costs the loop about 0.1 ms once in an
     episode, so only those who want it are told. The same rules hold."""

@@ -15,6 +15,7 @@ from robot_bridge.tap import (
     ClockTap,
     EndRecord,
     EventRecord,
+    GapTap,
     Recorder,
     StateRecord,
     StepRecord,
@@ -32,6 +33,7 @@ class Taps:
         self._taps = tuple(taps)
         self._recorders = tuple(tap for tap in taps if isinstance(tap, Recorder))
         self._clocks = tuple(tap for tap in taps if isinstance(tap, ClockTap))
+        self._gaps = tuple(tap for tap in taps if isinstance(tap, GapTap))
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def __bool__(self) -> bool:
@@ -58,6 +60,11 @@ class Taps:
         """For those who ask: with every heartbeat that says how far apart the clocks are."""
         self._each(self._clocks, lambda tap: tap.clock(record))
 
+    def gap(self) -> None:
+        """For those with a thread of their own: the answers are out."""
+        if self._gaps:
+            self._each(self._gaps, _open)
+
     def state(self, record: StateRecord) -> None:
         """For recorders alone; see StateRecord for when."""
         self._each(self._recorders, lambda tap: tap.state(record))
@@ -82,7 +89,7 @@ class Taps:
     def close(self) -> None:
         """Close every tap that is left, whatever the others do."""
         self._each(self._taps, lambda tap: tap.close())
-        self._taps = self._recorders = self._clocks = ()
+        self._taps = self._recorders = self._clocks = self._gaps = ()
 
     def _each(self, taps: tuple[T, ...], call: Callable[[T], None]) -> None:
         for tap in taps:
@@ -93,4 +100,9 @@ class Taps:
                 self._taps = tuple(other for other in self._taps if other is not tap)
                 self._recorders = tuple(other for other in self._recorders if other is not tap)
                 self._clocks = tuple(other for other in self._clocks if other is not tap)
+                self._gaps = tuple(other for other in self._gaps if other is not tap)
                 self._problems.put(f"{type(tap).__name__} is no longer told anything: {error!r}")
+
+
+def _open(tap: GapTap) -> None:
+    tap.gap()
