@@ -39,7 +39,7 @@ def start_toy(endpoint, bundle, *words):
 def end(process):
     process.send_signal(signal.SIGINT)
     try:
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     return process.returncode, said
