@@ -27,6 +27,12 @@ class Batch:
         self._alone = bundle.policy.bind()
         self._inputs = _each(self._rows.inputs)
         self._outputs = _each(self._rows.outputs)
+        self._failure: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the last shared run could not be made and each was run alone; None if it was made."""
+        return self._failure
 
     def act(self, asked: Sequence[tuple[Adapter, Float32]]) -> list[Action | Exception]:
         """For each adapter and its observation (n_o,) what its `act` answers or raises, in order.
@@ -47,16 +53,16 @@ class Batch:
                 continue
             posed.append(len(found))
             found.append(_NOT_RUN)
-        together = bool(posed)
+        self._failure = None
         if posed:
             try:
                 self._rows.run(len(posed))
             # onnxruntime's exceptions share no base of their own; alone each may still be well.
-            except Exception:
-                together = False
+            except Exception as error:
+                self._failure = error
         for row, index in enumerate(posed):
             try:
-                outputs = self._outputs[row] if together else self._run_alone(row)
+                outputs = self._run_alone(row) if self._failure else self._outputs[row]
                 found[index] = asked[index][0].settle(outputs)
             except Exception as error:
                 found[index] = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from msgspec import structs
@@ -39,7 +39,7 @@ class Answering:
         self._give_stop = give_stop
         self._faulty = faulty
         self._together = together
-        self._gathering = Gathering()
+        self._gathering = Gathering(self._apart)
         self._taught: list[Robot] = []  # robots with something to learn from
 
     @property
@@ -98,6 +98,11 @@ class Answering:
             if gathering.full:
                 self.flush()
         return answer
+
+    def _apart(self, waiting: Sequence[Waiting], error: Exception) -> None:
+        text = f"{str(error) or repr(error)}; this model's robots have runs of their own from now on"
+        for one in waiting:
+            self._roster.tell("shared_run_failed", one.peer.name, text, one.peer)
 
     def _give(
         self,

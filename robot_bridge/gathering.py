@@ -5,7 +5,7 @@ Only what lies in the socket at once is gathered, so nobody waits for a robot th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from adapt.adapter import Action
@@ -30,9 +30,15 @@ class Waiting(NamedTuple):
 
 
 class Gathering:
-    """Belongs to the thread that acts."""
+    """Belongs to the thread that acts.
 
-    def __init__(self) -> None:
+    apart(waiting, error): told when a bundle's shared run fails. From then on each of its robots
+    has runs of its own, for a failure that comes back would cost every answer two runs.
+    """
+
+    def __init__(self, apart: Callable[[Sequence[Waiting], Exception], None]) -> None:
+        self._tell_apart = apart
+        self._apart: set[str] = set()  # digests
         self._waiting: list[Waiting] = []
         self._batches: dict[str, Batch] = {}  # by digest, the one used last at the end
 
@@ -59,8 +65,9 @@ class Gathering:
         groups: dict[str, list[Waiting]] = {}
         for one in waiting:
             groups.setdefault(one.robot.digest, []).append(one)
-        for group in groups.values():
-            outcomes = self._run(group) if len(group) > 1 else [None]
+        for digest, group in groups.items():
+            alone = len(group) == 1 or digest in self._apart
+            outcomes = [None] * len(group) if alone else self._run(group)
             for one, outcome in zip(group, outcomes, strict=True):
                 yield one, one.robot.decide(one.observation, outcome)
 
@@ -71,7 +78,17 @@ class Gathering:
             self._batches[bundle.digest] = batch
             if len(self._batches) > MODELS:
                 del self._batches[next(iter(self._batches))]
-            return batch.act([(one.robot.mind.adapter, one.observation.payload) for one in group])
+            found = batch.act([(one.robot.mind.adapter, one.observation.payload) for one in group])
         # Buffers that could not be had, say: each can still be answered by itself.
-        except Exception:
+        except Exception as error:
+            self._part(group, error)
             return [None] * len(group)
+        if batch.failure:
+            self._part(group, batch.failure)
+        return found
+
+    def _part(self, group: list[Waiting], error: Exception) -> None:
+        digest = group[0].robot.digest
+        self._apart.add(digest)
+        self._batches.pop(digest, None)
+        self._tell_apart(group, error)

@@ -34,8 +34,8 @@ _NAMES = {
         adaptation_late adaptation_problem belief_file_problem belief_not_kept belief_refused
         episode_cut frame_refused guard_outside key_unreadable model_refused no_episode
         observation_invalid peer_expelled peer_refused rate_slipping recording_gap refused
-        release_refused robot_lost robot_silent robot_stopped sequence_repeated state_not_recorded
-        stop_given
+        release_refused robot_lost robot_silent robot_stopped sequence_repeated shared_run_failed
+        state_not_recorded stop_given
     """,
     Level.NOTICE: """
         belief_restored closed guard_inside key_revoked model_serves model_swapped recording

@@ -156,15 +156,32 @@ def test_models_are_never_mixed(house, bundles, runs):
     assert set(kept) == {bundles[0].digest, bundles[2].digest}
 
 
-def test_a_run_that_cannot_be_had_is_made_one_by_one(house, monkeypatch):
+@pytest.mark.parametrize("broken", ["act", "_rows.run"])
+def test_a_run_that_cannot_be_had_is_made_one_by_one_and_told(house, monkeypatch, broken):
     together, alone = house(3), house(3, False)
     for each in (together, alone):
         each.observe([0.1] * 3, Flag.FIRST)
-    monkeypatch.setattr(Batch, "act", lambda self, asked: {}["no memory"])
-    found, expected = together.observe([0.1, 0.2, 0.3]), alone.observe([0.1, 0.2, 0.3])
-    for name in NAMES[:3]:
-        assert found[name].mode is Mode.TRACK
-        same(found[name], expected[name])
+    tries = []
+
+    def fail(*_):
+        tries.append(1)
+        raise RuntimeError("no memory")
+
+    if broken == "act":
+        monkeypatch.setattr(Batch, "act", fail)
+    else:
+        (batch,) = together.post.peers._answering._gathering._batches.values()
+        monkeypatch.setattr(batch._rows, "run", fail)
+    for values in ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]):
+        found, expected = together.observe(values), alone.observe(values)
+        for name in NAMES[:3]:
+            assert found[name].mode is Mode.TRACK
+            same(found[name], expected[name])
+    # Tried once, not at every answer.
+    assert len(tries) == 1
+    told = together.post.events(b"boss", "shared_run_failed")
+    assert [event.robot for event in told] == ["arm0", "arm1", "arm2"]
+    assert "no memory; this model's robots have runs of their own" in told[0].text
 
 
 def test_one_whose_answer_fails_holds_and_the_others_go_on(house, monkeypatch):
