@@ -100,7 +100,8 @@ class Answering:
         return answer
 
     def _apart(self, waiting: Sequence[Waiting], error: Exception) -> None:
-        text = f"{str(error) or repr(error)}; this model's robots have runs of their own from now on"
+        why = str(error) or repr(error)
+        text = f"{why}; this model's robots have runs of their own from now on"
         for one in waiting:
             self._roster.tell("shared_run_failed", one.peer.name, text, one.peer)
 
