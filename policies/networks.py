@@ -35,6 +35,32 @@ class Normaliser(nn.Module):
         return ((x - self.mean) / self.std).clamp(-8.0, 8.0)
 
 
+class RewardUnits(nn.Module):
+    """Rewards in units of their own spread, and what a state is worth on average; fitted once.
+
+    Adam moves a critic's output by tenths an update, and through a target of rate τ a change of all
+    values' mean takes some 1 / (τ (1 − γ)) updates. Values of a thousand would take longer than a
+    schedule of 20,000 updates, and until then the critic's error hides what one action is worth
+    beside another. So a critic learns values less `worth`, in these units. The task stays what it
+    was: a terminal state is still worth 0, so what leads to it is worth its reward alone.
+    """
+
+    unit: Tensor
+    worth: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unit", torch.ones(()))
+        self.register_buffer("worth", torch.zeros(()))
+
+    def fit(self, reward: Tensor, going_on: Tensor, discount: float) -> None:
+        """From rewards (N,) and whether the episode went on after them (N,), 1 or 0."""
+        std = reward.std(correction=0)
+        self.unit.copy_(torch.where(std > 1e-8, std, torch.ones_like(std)))
+        # r / (1 − γ p) solves V = r + γ p V, with the mean reward and the mean chance to go on.
+        self.worth.copy_(reward.mean() / self.unit / (1 - discount * going_on.mean()))
+
+
 def mlp(sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
     """Linear, optional LayerNorm, ReLU, …, Linear."""
     layers: list[nn.Module] = []

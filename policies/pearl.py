@@ -32,7 +32,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from policies.belief import kl_to_prior, negative_log_density, prefix_posteriors
 from policies.critics import Critic, CriticKind, make_critic
-from policies.networks import Actor, FactorEncoder
+from policies.networks import Actor, FactorEncoder, RewardUnits
 from policies.replay import Rows, RunReplay
 from sim.worlds import WorldSpec
 
@@ -49,6 +49,10 @@ class PearlConfig:
     told_rows: share of an update's rows whose latent is the truth ("posterior" alone). Where a wide
         belief says nothing worth acting on, the actor else learns to ignore z, and no context ever
         narrows it.
+    reward_scale: the critic's unit is a reward of 1 / reward_scale; beside it the temperature is
+        high or low.
+    standardise_rewards: divide rewards, before that, by their standard deviation under the family's
+        script, and have the critic learn what a state is worth beyond the average one.
     critic: which twin critic, see policies.critics. critic_hidden: its widths.
     tasks_per_batch, rows_per_task: an update's shape.
     context_recency: contexts come from this many newest runs.
@@ -71,6 +75,7 @@ class PearlConfig:
     encoder_learning_rate: float = 5e-4
     kl_weight: float = 0.1
     reward_scale: float = 1.0
+    standardise_rewards: bool = False
     target_entropy_per_action: float = -1.0
     initial_temperature: float = 0.1
     told_rows: float = 0.0
@@ -115,6 +120,7 @@ class PearlLearner:
             self.encoder = None
             if self.n_z and config.objective != "privileged":
                 self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
+        self.units = RewardUnits().to(device) if config.standardise_rewards else None
         # Training mode is for the one pass that a critic without a target learns from.
         self.critic.eval()
         self.target: Critic | None = None
@@ -145,6 +151,11 @@ class PearlLearner:
             self.target.normaliser.fit(observation)
         if self.encoder is not None:
             self.encoder.normaliser.fit(context)
+
+    def fit_rewards(self, reward: Tensor, going_on: Tensor) -> None:
+        """Fix the rewards' units to rewards (N,), going_on (N,) as `RewardUnits.fit` has it."""
+        if self.units is not None:
+            self.units.fit(reward, going_on, self.config.discount)
 
     def update(
         self, replay: RunReplay, factors: np.ndarray, rng: np.random.Generator
@@ -243,7 +254,13 @@ class PearlLearner:
         q, following = self._values(now, (rows.next_observation, action, latent.detach(), *extra))
         with torch.no_grad():
             following = following.min(0).values - self.log_temperature.exp() * log_density
-            target = c.reward_scale * rows.reward + c.discount * rows.discount * following
+            reward = c.reward_scale * rows.reward
+            going_on = c.discount * rows.discount
+            if self.units is not None:
+                # Critics know values less `worth`: it is added to the next and taken from this.
+                worth = c.reward_scale * self.units.worth
+                reward = reward / self.units.unit + (going_on - 1) * worth
+            target = reward + going_on * following
         info["q"] = q.detach().mean()
         return ((q - target) ** 2).mean(1).sum()
 
@@ -294,6 +311,8 @@ class PearlLearner:
             found["target"] = self.target
         if self.encoder is not None:
             found["encoder"] = self.encoder
+        if self.units is not None:
+            found["units"] = self.units
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -75,7 +75,9 @@ class RunFolder:
         wanted = json.loads(json.dumps(resolved(settings)))
         file = self.path / "settings.yaml"
         if file.exists():
-            _same(yaml.safe_load(file.read_text()), wanted, self.path)
+            # Decoded: what a run did not know of yet had its default.
+            there = json.loads(json.dumps(resolved(load_settings(self.path))))
+            _same(there, wanted, self.path)
         else:
             write_atomically(
                 file, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True).encode()

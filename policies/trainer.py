@@ -223,6 +223,8 @@ class Trainer:
         keep = valid.bool()
         observation = torch.from_numpy(a["observation"][:n])
         self.learner.fit_normalisers(observation[keep], context[keep])
+        reward, going_on = (torch.from_numpy(a[name][:n])[keep] for name in ("reward", "discount"))
+        self.learner.fit_rewards(reward, going_on)
 
     def _next_task(self) -> int:
         """Training tasks in shuffled passes: every task is met as often as every other."""

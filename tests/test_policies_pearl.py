@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ from policies.adaptation import BatchAdapter
 from policies.checkpoint import load_checkpoint, save_checkpoint
 from policies.collect import collect_run
 from policies.critics import CriticKind
+from policies.networks import RewardUnits
 from policies.pearl import PearlConfig, PearlLearner
 from policies.replay import RunReplay
 from policies.rollout import adaptation_curve
@@ -148,6 +150,47 @@ def test_a_policy_without_a_latent_has_no_encoder_and_still_updates() -> None:
     replay, factors = filled(of)
     info = of.update(replay, factors, np.random.default_rng(0))
     assert of.encoder is None and of.n_z == 0 and "kl" not in info
+
+
+def after_updates(going_on: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
+    """The actor's weights after three updates on a replay whose rewards are changed."""
+    of = learner(standardise_rewards=True, reward_in_context=False)
+    replay, factors = filled(of)
+    a = replay.arrays
+    # Not the rewards of the line: these have an unequal spread, and episodes end where asked.
+    a["reward"][:] = change(np.random.default_rng(1).normal(size=a["reward"].shape) ** 2)
+    a["discount"][:] = going_on
+    replay.reward_in_context = False
+    of.fit_rewards(torch.from_numpy(a["reward"]).ravel(), torch.from_numpy(a["discount"]).ravel())
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        of.update(replay, factors, rng)
+    return torch.cat([p.ravel() for p in of.actor.parameters()])
+
+
+def test_standardised_rewards_have_no_unit_and_no_zero_where_no_episode_ends() -> None:
+    forever, sometimes = np.ones(STEPS), np.ones(STEPS)
+    sometimes[::4] = 0
+    plain = after_updates(forever, lambda r: r)
+    torch.testing.assert_close(after_updates(forever, lambda r: 8 * r - 64), plain)
+    # Where one may end, how long it lasts is worth something: the zero matters, the unit does not.
+    plain = after_updates(sometimes, lambda r: r)
+    torch.testing.assert_close(after_updates(sometimes, lambda r: 8 * r), plain)
+    moved = after_updates(sometimes, lambda r: r - 8)
+    assert not torch.allclose(moved, plain)
+
+
+@pytest.mark.parametrize(("discount", "p"), [(0.9, 1.0), (0.99, 0.75)])
+def test_an_average_life_is_worth_nothing_and_its_end_what_it_is(discount, p) -> None:
+    units = RewardUnits()
+    reward, going_on = torch.full((40,), -3.0), (torch.arange(40) % 4 < 4 * p).float()
+    units.fit(reward, going_on, discount)
+    assert units.unit == 1
+    # Over a life that ends with chance 1 − p, the mean of what the critic is left to learn is 0.
+    left = reward + (discount * going_on - 1) * units.worth
+    assert left.mean().abs() < 1e-4
+    # After the last step nothing comes, though the average state is worth more or less than that.
+    assert (left[going_on == 0] + units.worth == -3.0).all()
 
 
 def test_it_learns_where_the_goal_is_and_goes_there() -> None:
