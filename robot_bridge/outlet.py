@@ -25,7 +25,7 @@ class Outlet(io.TextIOBase):
         self._descriptor = descriptor
         self._waiting: queue.Queue[str | None] = queue.Queue(capacity)
         self._begun = ""  # a line that has not ended yet
-        self._lost = 0  # lines
+        self._lost = 0  # lines, since the beginning; whoever writes counts, the thread only reads
         self._writer = threading.Thread(target=self._work, name="journal", daemon=True)
         self._writer.start()
 
@@ -55,10 +55,12 @@ class Outlet(io.TextIOBase):
         self._writer.join(timeout)
 
     def _work(self) -> None:
+        told = 0
         while (text := self._waiting.get()) is not None:
-            lost, self._lost = self._lost, 0
-            if lost:
-                text = f"bridge: lines_lost count={lost}\n{text}"
+            lost = self._lost
+            if lost > told:
+                text = f"bridge: lines_lost count={lost - told}\n{text}"
+                told = lost
             left = text.encode("utf-8", "backslashreplace")
             try:
                 while left:
