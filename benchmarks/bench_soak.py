@@ -96,7 +96,8 @@ def soak(plan: Plan, scratch: Path) -> bool:
         finally:
             memory.close()
     stolen = steal() - before
-    said = {"rate": plan.rate, "minutes": plan.minutes}
+    settings = " ".join(plan.settings) or "none"
+    said = {"rate": plan.rate, "minutes": plan.minutes, "settings": settings}
     missed = ["missed_first_second", "missed_system", "missed_unclear", "missed_ours"]
     for metric in (*missed, "periods", "stops"):
         record(NAME, metric.replace("_", " "), account[metric], "1", said, 0, folder=plan.folder)

@@ -1,5 +1,6 @@
 """What a loop asks of the system, tried on threads that end: whatever it gets goes with them."""
 
+import contextlib
 import gc
 import os
 import resource
@@ -37,7 +38,8 @@ def unpinned(monkeypatch):
     cores = os.sched_getaffinity(0)
     yield
     for thread in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(thread), cores)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread), cores)
 
 
 def test_a_pinned_loop_and_its_workers_keep_apart():
