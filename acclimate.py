@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from adapt.errors import AcclimateError
 
@@ -41,6 +44,22 @@ USAGE = "usage: acclimate COMMAND [...]\n       acclimate COMMAND --help\n"
 OURS = {"adapt", "robot_bridge", "sim", "policies", "calibration", "configs"}
 
 
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Within it Ctrl-C ends the process, as it does a program without a handler. While modules
+    load there is nothing to tidy up, and some extensions' own start crashes when Python raises
+    KeyboardInterrupt in its middle."""
+    mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not mine or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def load(name: str) -> Callable[[list[str]], int]:
     """Import the function behind the command `name`."""
     module, function = COMMANDS[name][0].split(":")
@@ -69,7 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"acclimate: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        return load(name)(rest)
+        with ended_by_ctrl_c():
+            command = load(name)
+        return command(rest)
     except AcclimateError as error:
         print(f"acclimate {name}: {error}", file=sys.stderr)
         return 2

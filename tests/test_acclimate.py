@@ -126,6 +126,31 @@ def test_an_interrupt_ends_with_130_and_no_traceback(tmp_path: Path):
     assert answer.stderr == ""
 
 
+def test_ctrl_c_while_modules_load_ends_the_process_as_if_python_were_not_there():
+    # Raised within an extension's own start, a KeyboardInterrupt can crash the interpreter.
+    script = (
+        "import acclimate, os, signal; signal.signal(2, signal.default_int_handler);"
+        "acclimate.load = lambda name: os.kill(os.getpid(), 2); acclimate.main(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_callers_own_ctrl_c_is_left_alone():
+    was = signal.getsignal(signal.SIGINT)
+    try:
+        for own, within in (
+            (signal.default_int_handler, signal.SIG_DFL),
+            (signal.SIG_IGN, signal.SIG_IGN),
+        ):
+            signal.signal(signal.SIGINT, own)
+            with acclimate.ended_by_ctrl_c():
+                assert signal.getsignal(signal.SIGINT) is within
+            assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, was)
+
+
 def test_a_reader_who_leaves_early_gets_no_traceback():
     answer = run("doctor", "--json")
     assert len(answer.stdout) > 1000

@@ -331,7 +331,7 @@ def test_limits_that_nothing_can_keep_are_refused_before_a_robot_comes(tmp_path)
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.5, None])
+@pytest.mark.parametrize("delay", [0.05, 0.25, 0.5, None])
 def test_signals_at_any_time_leave_nothing_behind(bundle, tmp_path, delay):
     # None: once it serves. Before that the interpreter itself may still be starting.
     paths = [tmp_path / "int", tmp_path / "term"]
