@@ -17,14 +17,15 @@ Int64 = npt.NDArray[np.int64]
 class Durations:
     """Counts of durations [ns] since the start and of the last while. One thread at a time.
 
-    The counters are an HdrHistogram's own; filling and reading them array by array costs some
-    10 ns a value instead of the microseconds that its methods take.
+    The counters are an HdrHistogram's own. Its methods take microseconds a value; here filling
+    takes some 0.3, whatever few values come at a time, and reading is done array by array.
     """
 
     def __init__(self) -> None:
         self.histogram = HdrHistogram(1, LONGEST_NS, DIGITS)
         # A view: what is written here is in the histogram.
         self._counts = np.frombuffer(self.histogram.counts, np.uint64).view(np.int64)
+        self._cells = self._counts.data  # the same, four times faster one by one
         self.total_ns = 0
         self._older = self._newer = np.zeros_like(self._counts)
 
@@ -32,17 +33,22 @@ class Durations:
     def count(self) -> int:
         return self.histogram.total_count
 
-    def add(self, values: Int64) -> None:
-        """Take in durations (n,) [ns]; what is negative or too long counts as the nearest end."""
-        if not values.size:
+    def add(self, values: Sequence[int]) -> None:
+        """Take in durations [ns]; what is negative or too long counts as the nearest end."""
+        if not values:
             return
-        kept = np.clip(values, 0, LONGEST_NS)
-        np.add.at(self._counts, self._indices(kept), 1)
-        histogram = self.histogram
-        histogram.total_count += kept.size
-        histogram.min_value = min(histogram.min_value, int(kept.min()))
-        histogram.max_value = max(histogram.max_value, int(kept.max()))
-        self.total_ns += int(kept.sum())
+        histogram, cells = self.histogram, self._cells
+        mask, half = histogram.sub_bucket_mask, histogram.sub_bucket_half_count
+        magnitude = histogram.sub_bucket_half_count_magnitude
+        kept = [0 if v < 0 else LONGEST_NS if v > LONGEST_NS else v for v in values]
+        for value in kept:
+            # HdrHistogram's own arithmetic.
+            bucket = (value | mask).bit_length() - magnitude - 1
+            cells[((bucket + 1) << magnitude) + (value >> bucket) - half] += 1
+        histogram.total_count += len(kept)
+        histogram.min_value = min(histogram.min_value, *kept)
+        histogram.max_value = max(histogram.max_value, *kept)
+        self.total_ns += sum(kept)
 
     def turn(self) -> None:
         """A new while begins: `recent` then covers the one before and this one."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-
-import numpy as np
+from operator import add
 
 from robot_bridge.gap import Gap
 from robot_bridge.histogram import Durations
@@ -20,9 +19,8 @@ from robot_bridge.operator_messages import StageStatus
 from robot_bridge.tap import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
 FOLD = 0.25  # between two foldings, at most [s]
-# Answers that are taken in at once, in the gap after the last of them: what is left for a folding
-# then takes less than such a gap.
-STRIDE = 16
+# Answers that are taken in at once, in the gap after the last of them: some 50 us.
+STRIDE = 8
 TURNS = 120  # foldings in a while: `recent` covers the last 30 to 60 s
 WAITING = 65_536  # records between two foldings: ten robots at 1 kHz need 2,500
 # Names come from outside; a robot with a new name at every start must not grow this for ever.
@@ -39,6 +37,8 @@ STAGES = {
     "adapt_wait": "of a transition in the queue of the adaptation",
     "adapt": "to learn from a transition",
 }
+
+_FIRST = int(Flag.FIRST)  # a Flag's own & takes microseconds
 
 _Step = tuple[str, int, int, int, int, Mode, int, int, int]
 
@@ -106,7 +106,8 @@ class Metrics:
         self._arrivals: dict[str, int] = {}
         self._events: Counter[str] = Counter()
         self._learnt = self._problems = self._folds = 0
-        self.latest = self.read()  # as of the last folding; one reference, free to read
+        self._recent: dict[str, StageStatus] = {}  # as of the last folding
+        self._folding: Iterator[None] | None = None
         self._closing = False
         self._gap = Gap()
         self._thread: threading.Thread | None = None
@@ -149,7 +150,7 @@ class Metrics:
         )
 
     def gap(self) -> None:
-        if len(self._steps) >= STRIDE:
+        if self._folding is not None or len(self._steps) >= STRIDE:
             self._gap.open()
 
     def close(self) -> None:
@@ -163,13 +164,8 @@ class Metrics:
 
     def fold(self) -> None:
         """Take in everything that has come."""
-        with self._lock:
-            self._take()
-            self._folds += 1
-            if self._folds % TURNS == 0:
-                for stage in self._stages.values():
-                    stage.turn()
-        self.latest = self.read()
+        for _ in self._fold():
+            pass
 
     def read(self) -> Reading:
         """Everything up to the last folding; for any thread, in half a millisecond."""
@@ -185,11 +181,7 @@ class Metrics:
 
     def stages(self) -> list[StageStatus]:
         """How long each stage took in the last 30 to 60 s, for a bridge's status; at once."""
-        return [
-            StageStatus(name, stage.count, *(value / 1e9 for value in stage.recent_ns.values()))
-            for name, stage in self.latest.stages.items()
-            if stage.count
-        ]
+        return [self._recent[name] for name in STAGES if name in self._recent]
 
     def _stage(self, stage: Durations) -> StageReading:
         fractions = list(FRACTIONS.values())
@@ -201,43 +193,56 @@ class Metrics:
             tuple(stage.below(self._edges_ns)),
         )
 
+    def _fold(self) -> Iterator[None]:
+        """In pieces, each short enough for the gap between two answers at 500 Hz."""
+        with self._lock:
+            self._take()
+            self._folds += 1
+            if self._folds % TURNS == 0:
+                for stage in self._stages.values():
+                    stage.turn()
+        for name, stage in self._stages.items():
+            yield
+            with self._lock:
+                found, count = stage.quantiles(list(FRACTIONS.values()), recent=True), stage.count
+            if count:
+                self._recent[name] = StageStatus(name, count, *(value / 1e9 for value in found))
+
     def _take(self) -> None:
         for _ in range(len(self._news)):
             self._news.popleft()()
         self._fold_steps([self._steps.popleft() for _ in range(len(self._steps))])
         learnt = [self._adaptations.popleft() for _ in range(len(self._adaptations))]
-        if learnt:
-            rows = np.array(learnt, np.int64)
-            self._stages["adapt_wait"].add(rows[:, 0])
-            self._stages["adapt"].add(rows[:, 1])
-            problems = int(rows[:, 2].sum())
-            self._problems += problems
-            self._learnt += len(rows) - problems
+        self._stages["adapt_wait"].add([waited_ns for waited_ns, _, _ in learnt])
+        self._stages["adapt"].add([took_ns for _, took_ns, _ in learnt])
+        problems = sum(problem for _, _, problem in learnt)
+        self._problems += problems
+        self._learnt += len(learnt) - problems
 
     def _fold_steps(self, steps: list[_Step]) -> None:
         if not steps:
             return
-        rows = np.array([step[1:4] for step in steps], np.int64)
-        received, decided, sent = rows.T
-        self._stages["decide"].add(decided - received)
-        self._stages["send"].add(sent - decided)
-        self._stages["answer"].add(sent - received)
-        modes: dict[str, Counter[Mode]] = {}
+        self._stages["decide"].add([decided - received for _, received, decided, *_ in steps])
+        self._stages["send"].add([sent - decided for _, _, decided, sent, *_ in steps])
+        self._stages["answer"].add([sent - received for _, received, _, sent, *_ in steps])
+        modes: dict[str, list[int]] = {}
         distances: list[int] = []
         for name, received_ns, _, _, flags, mode, *_ in steps:
-            modes.setdefault(name, Counter())[mode] += 1
+            if name not in modes:
+                modes[name] = [0] * len(Mode)
+            modes[name][mode] += 1
             before = self._arrivals.get(name)
-            if before is not None and not flags & Flag.FIRST:
-                distances.append(received_ns - before)
+            if before is not None and not flags & _FIRST:
+                distances.append(abs(received_ns - before - self._period_ns))
             self._arrivals[name] = received_ns
-        self._stages["jitter"].add(np.abs(np.array(distances, np.int64) - self._period_ns))
+        self._stages["jitter"].add(distances)
         latest = {step[0]: step for step in steps}
         for name, (_, _, _, _, _, mode, version, count, _) in latest.items():
             counted = self._robots.get(name, RobotReading()).steps
             self._know(
                 name,
                 mode=mode.name.lower(),
-                steps=tuple(counted[which] + modes[name][which] for which in Mode),
+                steps=tuple(map(add, counted, modes[name])),
                 belief_version=version,
                 belief_count=count,
             )
@@ -260,11 +265,15 @@ class Metrics:
     def _work(self, pause: float) -> None:
         due = time.monotonic() + pause
         while not self._closing:
-            self._gap.wait(pause)
+            in_gap = self._gap.wait(pause)
             now = time.monotonic()
-            if now >= due:
+            if self._folding is None and now >= due:
                 due = now + pause
-                self.fold()
-            else:
+                self._folding = self._fold()
+            if self._folding is None:
                 with self._lock:
                     self._take()
+            # Where no answers leave gaps, nobody is disturbed.
+            elif not in_gap or next(self._folding, self) is self:
+                deque(self._folding, maxlen=0)
+                self._folding = None

@@ -18,16 +18,12 @@ PERIOD_NS = 1_000_000
 NOTHING = np.zeros(1, np.float32)
 
 
-def array(values):
-    return np.array(values, np.int64)
-
-
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, LONGEST_NS), min_size=1, max_size=50))
-def test_filling_by_arrays_is_what_hdr_histogram_does_one_by_one(values):
+def test_filling_is_what_hdr_histogram_does_one_by_one(values):
     ours, theirs = Durations(), HdrHistogram(1, LONGEST_NS, DIGITS)
-    ours.add(array(values[:7]))
-    ours.add(array(values[7:]))
+    ours.add(values[:7])
+    ours.add(values[7:])
     for value in values:
         assert theirs.record_value(value)
     assert list(ours.histogram.counts) == list(theirs.counts)
@@ -43,14 +39,14 @@ def test_filling_by_arrays_is_what_hdr_histogram_does_one_by_one(values):
 @given(st.lists(st.integers(0, LONGEST_NS), min_size=1, max_size=50), st.floats(0.0, 1.0))
 def test_a_quantile_is_true_to_two_digits(values, fraction):
     durations = Durations()
-    durations.add(array(values))
+    durations.add(values)
     exact = sorted(values)[max(1, int(fraction * len(values) + 0.5)) - 1]
     assert exact <= durations.quantiles([fraction])[0] <= exact * 1.01 + 1
 
 
 def test_what_is_out_of_range_counts_at_the_nearest_end():
     durations = Durations()
-    durations.add(array([-5, 2 * LONGEST_NS]))
+    durations.add([-5, 2 * LONGEST_NS])
     low, high = durations.quantiles([0.5, 1.0])
     assert low == 0
     assert high == pytest.approx(LONGEST_NS, rel=1e-2)
@@ -59,10 +55,10 @@ def test_what_is_out_of_range_counts_at_the_nearest_end():
 
 def test_recent_forgets_what_two_turns_ago_had_ended():
     durations = Durations()
-    durations.add(array([1_000_000]))
+    durations.add([1_000_000])
     assert durations.quantiles([1.0], recent=True)[0] >= 1_000_000
     durations.turn()
-    durations.add(array([100]))
+    durations.add([100])
     assert durations.quantiles([1.0], recent=True)[0] >= 1_000_000
     durations.turn()
     assert durations.quantiles([1.0], recent=True) == [100]
@@ -162,7 +158,21 @@ def test_the_thread_folds_and_closing_leaves_nothing_behind():
         metrics.step(step(received=index * PERIOD_NS))
     metrics.close()
     assert metrics.read().stages["answer"].count == 11
-    assert metrics.latest == metrics.read()
+    assert {stage.name: stage.count for stage in metrics.stages()}["answer"] == 11
+
+
+def test_folding_goes_on_in_gaps_and_ends_without_them():
+    metrics = Metrics(PERIOD, fold=0.01)
+    for index in range(2_000):
+        metrics.step(step(received=index * PERIOD_NS))
+        metrics.gap()
+        time.sleep(0.0002)
+    deadline = time.monotonic() + 30
+    while sum(stage.count for stage in metrics.stages()) < 3 * 2_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    metrics.close()
+    assert [stage.name for stage in metrics.stages()] == ["decide", "send", "answer", "jitter"]
 
 
 def test_a_while_ends_by_itself():
