@@ -3,7 +3,8 @@
 # check   lint, format, types, import contracts
 # format  rewrite the sources in the house format
 # fuzz    a million inputs each for the frame decoder and the handshake
-# bench   run every benchmark, for many hours, and write docs/results.md anew
+# bench   run every benchmark, for many hours, and write docs/results.md anew; needs the runs of
+#         docs/training.md and docs/results.md in runs/
 # clean   remove the environment and the caches; runs/ stays
 PYTHON ?= python3
 VENV := .venv

@@ -2,9 +2,10 @@
 
     python -m benchmarks.bench_published [family ...]
 
-Needs the runs that `acclimate train experiment=FAMILY seed=N` left in runs/FAMILY-N; every seed
-that is there counts. Held-out tasks, or the training tasks where a family holds none out; the
-policy acts by its mean; the latent of the first episode is drawn from the prior.
+Needs the runs that `acclimate train experiment=FAMILY seed=N` (with underscores there) left in
+runs/FAMILY-N; every seed that is there counts. Held-out tasks, or the training tasks where a family
+holds none out; the policy acts by its mean; the latent of the first episode is drawn from the
+prior.
 
 told: the same networks with the task's true factors as their latent, which no robot could know.
 gap closed: (k = 2 - prior) / (told - prior), each a mean over the tasks.
@@ -42,7 +43,10 @@ def main(words: list[str]) -> int:
         runs = sorted(Path("runs").glob(f"{family}-[0-9]"))
         finished = [run for run in runs if (run / "best.pt").exists()]
         if words and not finished:
-            raise AcclimateError(f"runs/{family}-0: no finished run; train experiment={family}")
+            raise AcclimateError(
+                f"runs/{family}-0: no finished run; "
+                f"acclimate train experiment={family.replace('-', '_')}"
+            )
         for run in finished:
             judge(family, run)
     return 0

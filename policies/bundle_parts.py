@@ -79,8 +79,16 @@ def onnx_graph(
     if program is None:
         raise AcclimateError(f"{name}: torch exported no graph")
     model = program.model_proto
+    _forget_where(model)
     onnx.checker.check_model(model, full_check=True)
     results = module(*golden_inputs.values())
     arrays = {**golden_inputs, **dict(zip(outputs, results, strict=True))}
     golden.update({f"{name}/{k}": v.numpy().astype(np.float32) for k, v in arrays.items()})
     return model.SerializeToString()
+
+
+def _forget_where(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes: stack traces with the paths of the machine that trained."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]

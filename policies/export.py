@@ -36,11 +36,12 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """run: a run folder. out: the bundle's folder, which must not exist. name: of the bundle."""
+    """run: a run folder. out: the bundle's folder, which must not exist. name: of the bundle;
+    the run's own by default."""
 
     run: Path
     out: Path
-    name: str
+    name: str | None
 
 
 class PolicyGraph(nn.Module):
@@ -71,11 +72,12 @@ class EncoderGraph(nn.Module):
 def main(argv: list[str]) -> int:
     settings = compose("policies/export", ExportSettings, argv, HELP)
     trainer, state = load_best(settings.run)
+    name = settings.name or trainer.settings.name
     if isinstance(trainer, MaesnTrainer):
-        bundle = export_maesn(trainer, state, settings.out, settings.name, settings.run)
+        bundle = export_maesn(trainer, state, settings.out, name, settings.run)
         parity = closed_loop_maesn(trainer, bundle, tasks=2, steps=2, seed=trainer.settings.seed)
     else:
-        bundle = export(trainer, state, settings.out, settings.name, settings.run)
+        bundle = export(trainer, state, settings.out, name, settings.run)
         parity = closed_loop(trainer, bundle, tasks=3, episodes=2, seed=trainer.settings.seed)
     size = sum(f.stat().st_size for f in settings.out.iterdir())
     print(f"{settings.out}: {size / 1e6:.2f} MB, digest {bundle.digest}")

@@ -50,12 +50,14 @@ class MaesnConfig:
     inner_reward: what adaptation climbs in training; "measured" is what it climbs on a robot.
     counted: which of an episode's measured rewards make its return; "last" where the reward says
         how far the task has come.
+    hidden: the policy's widths. discount: of the return.
+    tasks_per_batch: of one update.
     episodes: in one adaptation step, and per task of one update.
     step_size: initial, of the belief's mean and log std, in standard deviations.
     policy_step_size: initial, of the policy's weights (variant "latents_and_policy").
     size_learning_rate: Adam's, of the step sizes.
     kl_weight: of KL(belief before the step ‖ N(0, I)).
-    trust_region: mean KL of actions in one update [nat].
+    trust_region: mean KL of actions in one update [nat]. damping: of its Fisher matrix.
     action_std: initial, before the tanh.
     """
 

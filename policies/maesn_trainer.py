@@ -40,7 +40,8 @@ class MaesnSettings:
         beliefs then start at the prior, where a new task does. null starts from nothing.
     iterations: updates. train_tasks: each with a belief of its own.
     validation_tasks, validation_steps: fresh draws from the *training* split, adapted from the
-        prior by so many steps, choose the checkpoint to keep.
+        prior by so many steps, choose the checkpoint to keep, every validation_every iterations.
+    checkpoint_every: iterations.
     """
 
     name: str

@@ -45,6 +45,14 @@ class PearlConfig:
     latent: size of z for "critic"; "posterior" and "privileged" take one dimension per factor.
     capacity: transitions that make the context.
     hold: control periods for which a latent is held; 0 for an episode.
+    reward_in_context, next_in_context: what a transition holds besides observation and action.
+    actor_hidden, encoder_hidden: widths.
+    discount, target_rate: γ, and τ of the target network (SAC).
+    learning_rate: Adam's, of actor, critic and temperature; encoder_learning_rate: of the encoder.
+        All fall linearly to a tenth.
+    kl_weight: β of the objective "critic".
+    target_entropy_per_action, initial_temperature: what the temperature is steered to [nat], from
+        where.
     exploration: latents are drawn with the belief's standard deviations times this.
     told_rows: share of an update's rows whose latent is the truth ("posterior" alone). Where a wide
         belief says nothing worth acting on, the actor else learns to ignore z, and no context ever

@@ -31,6 +31,9 @@ class TrainSettings:
     workers, worker_threads: how many of Ray's, and threads of the physics of each.
     ray_address: of a running cluster, such as "auto" or "10.0.0.1:6379"; null starts Ray on this
         machine, for this run alone.
+    train_tasks: drawn from the training split, or the family's fixed set.
+    iterations: each collects, makes updates_per_iteration updates and, every validation_every,
+        validates over validation_episodes episodes; every checkpoint_every a checkpoint is written.
     script_iterations: at the start, collected with the family's script instead of the policy.
     prior_fraction: share of worlds whose belief stays at the prior while collecting.
     deterministic_fraction: share of worlds that act without noise while collecting.

@@ -13,7 +13,7 @@ def stop(argv: list[str]) -> int:
     parser = _parser("stop", "Stop the robots of a bridge; each stays stopped until released.")
     parser.add_argument("robot", nargs="?", default="", help="its name; all by default")
     parser.add_argument("--reason", default="by hand", help="told to everybody")
-    chosen = parser.parse_args(argv)
+    chosen = _parsed(parser, argv)
     with OperatorClient(chosen.endpoint, "stop", chosen.keys) as operator:
         operator.connect(CONNECT)
         operator.stop(chosen.reason, chosen.robot)
@@ -26,7 +26,7 @@ def release(argv: list[str]) -> int:
     BridgeError when bridge or robot refuse, RobotLost when the robot says nothing."""
     parser = _parser("release", "Let a stopped robot move again: you have looked, and it is safe.")
     parser.add_argument("robot", help="its name")
-    chosen = parser.parse_args(argv)
+    chosen = _parsed(parser, argv)
     with OperatorClient(chosen.endpoint, "release", chosen.keys) as operator:
         operator.connect(CONNECT)
         operator.release(chosen.robot)
@@ -39,3 +39,13 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument("--endpoint", default="local", help="of the bridge (default: local)")
     parser.add_argument("--keys", type=Path, help="for tcp: folder of keys, or one certificate")
     return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    chosen = parser.parse_args(argv)
+    if "=" in chosen.robot:
+        # Written as other commands take it, an address would pass for a robot's name, and the stop
+        # would go elsewhere.
+        key, _, value = chosen.robot.partition("=")
+        parser.error(f"{chosen.robot!r} is no robot; this command takes options: --{key} {value}")
+    return chosen

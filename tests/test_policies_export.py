@@ -19,6 +19,8 @@ from policies.runs import load_best_pearl
 from policies.seen import seen_in, summary
 from policies.train import train
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,6 +48,14 @@ def test_graphs_answer_as_torch_does(run: Path, bundle: PolicyBundle) -> None:
         )
     np.testing.assert_allclose(found["mean"], mean.numpy(), atol=1e-5)
     np.testing.assert_allclose(found["log_std"], log_std.numpy(), atol=1e-5)
+
+
+def test_graphs_say_nothing_of_where_they_were_made(run: Path, bundle: PolicyBundle) -> None:
+    assert bundle.encoder is not None
+    for path in (*run.parent.glob("bundle/*.onnx"), *ROOT.glob("bundles/*/*.onnx")):
+        found = path.read_bytes()
+        assert b"site-packages" not in found, path
+        assert bytes(ROOT) not in found, path
 
 
 def test_closed_loop_parity(run: Path, bundle: PolicyBundle) -> None:
