@@ -81,7 +81,8 @@ class MaesnAdapter(Adapter):
 
     def _draw(self) -> None:
         super()._draw()
-        if self._begun:
+        # One more than fits says as much as a thousand.
+        if self._begun and len(self._begun[-1].draws) <= self.bundle.manifest.draws + 1:
             self._begun[-1].drew(self._latent, self._latent_version)
 
     def restore(self, data: bytes) -> None:
@@ -105,6 +106,9 @@ class MaesnAdapter(Adapter):
                 # A hole in an episode would pass for a bad end.
                 episode.spoilt = episode.spoilt or str(error)
                 raise
+            if len(episode.rewards) > self._spec.horizon:
+                # Unfit as it is; what follows need not be kept.
+                return self._belief
             episode.observations.append(observation.copy())
             episode.rewards.append(float(transition.reward))
             return self._belief
@@ -149,7 +153,7 @@ class MaesnAdapter(Adapter):
         if steps < 2:
             return f"it has {steps} transitions; expected at least 2"
         if steps > spec.horizon:
-            return f"it has {steps} transitions; the bundle's step takes at most {spec.horizon}"
+            return f"it has more transitions than the bundle's step takes, {spec.horizon}"
         if episode.version != self._belief.version:
             return (
                 "its latent was not drawn from the belief in force alone "

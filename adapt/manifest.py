@@ -16,6 +16,9 @@ from adapt.errors import BundleError
 from adapt.seen import Seen
 
 SCHEMA_VERSION = 1
+# A manifest has some 20 KB. Decoding holds the interpreter in one piece, a millisecond for 30 KB,
+# and a running bridge that loads a model answers no robot meanwhile.
+MANIFEST_BYTES = 1024 * 1024
 
 # Refused too: NaN and infinity, which MessagePack can carry and no comparison would catch.
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
@@ -142,7 +145,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     control_period: Positive
     latent: Latent
     context: ContextSpec
-    limits: list[Limit]
+    limits: Annotated[list[Limit], msgspec.Meta(max_length=256)]
     seen: Seen | None = None
     task_space: dict[str, Any]
     training: dict[str, Any]
@@ -216,8 +219,13 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     """Read and check `manifest.json`.
 
     where: the bundle's name for messages.
-    Raises BundleError naming the key: unknown, missing, of a wrong type, or inconsistent.
+    Raises BundleError naming the key: unknown, missing, of a wrong type, or inconsistent; and for
+    more than MANIFEST_BYTES, unread.
     """
+    if len(data) > MANIFEST_BYTES:
+        raise BundleError(
+            f"{where}: manifest.json has {len(data)} bytes; at most {MANIFEST_BYTES} are allowed"
+        )
     try:
         # The version comes first: a newer manifest should be called newer, not misspelt.
         found = msgspec.json.decode(data, type=_Version).schema_version
@@ -227,7 +235,8 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
                 f"{SCHEMA_VERSION}"
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    # RecursionError: brackets within brackets, a thousand deep.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: manifest.json: {error}") from error
     for problem in _problems(manifest):
         raise BundleError(f"{where}: manifest.json: {problem}")

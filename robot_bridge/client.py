@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from msgspec import structs
 
 from adapt.manifest import Field
 from robot_bridge import safety
@@ -33,6 +34,7 @@ from robot_bridge.codec import encode_message, encode_observation
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.handshake import specs
 from robot_bridge.hearing import REASON, Hearing
+from robot_bridge.journal import speakable
 from robot_bridge.limits import Limits
 from robot_bridge.link import LIVENESS, Link
 from robot_bridge.margins import Margins
@@ -52,7 +54,7 @@ from robot_bridge.messages import (
     Stop,
     Welcome,
 )
-from robot_bridge.standing import Standing
+from robot_bridge.standing import Standing, clipped
 
 # A simulated clock waits for its answer, so its silence is counted by the wall: a busy machine may
 # take this long, a bridge that is gone takes longer [s].
@@ -173,15 +175,15 @@ class RobotClient:
                 frame = self._link.receive(max(0.0, min(GLANCE, left)))
                 if frame is None:
                     self._link.check_alive()
+                else:
+                    self._hearing.hear(frame)
             except (BridgeLost, HandshakeError) as error:
-                self._occur(safety.Halt(str(error)[:REASON]))
+                self.halt(str(error))
                 raise
             except CodecError:
                 # The bridge's own heartbeats will tell whether it still makes sense.
                 continue
-            if frame is not None:
-                self._hearing.hear(frame)
-            elif left <= 0:
+            if frame is None and left <= 0:
                 return None
 
     def ready(self, truth: Mapping[str, float] | None = None) -> None:
@@ -211,6 +213,8 @@ class RobotClient:
         if first:
             self._occur(safety.Start())
             margins.restart()
+        else:
+            margins.resume()
         # Once for each new fault: whoever releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
             self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
@@ -248,21 +252,24 @@ class RobotClient:
         return self.state.mode
 
     def halt(self, reason: str) -> None:
-        """Latch the stop from the driver's side."""
-        self._occur(safety.Halt(reason[:REASON]))
+        """Latch the stop from the driver's side. Never raises, whatever the reason's words."""
+        self._occur(safety.Halt(clipped(reason, REASON)))
 
     def stop_all(self, reason: str) -> None:
-        """Stop this robot, and every robot of the bridge. Raises BridgeLost, stopped, when only
-        this one could be."""
-        self.halt(reason)
-        self._link.send(Stop(reason[:REASON]))
+        """Stop every robot of the bridge, and this one whatever becomes of the others. Raises
+        BridgeLost or HandshakeError, stopped, when only this one could be."""
+        try:
+            self._link.send(Stop(clipped(reason, REASON)))
+        finally:
+            self.halt(reason)
 
     def end_episode(self, outcome: Outcome) -> None:
         """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
         that is too long, BridgeLost without a bridge."""
         _finite("outcome", outcome.measures | {"duration": outcome.duration})
         self._occur(safety.Finish())
-        self._link.send(outcome)
+        # It may quote what no frame can carry; the end of an episode is not lost over that.
+        self._link.send(structs.replace(outcome, reason=speakable(outcome.reason)))
 
     def close(self) -> None:
         """Say goodbye and let go of the socket."""

@@ -36,6 +36,9 @@ from robot_bridge.taps import Taps
 SETTLE = 5.0
 # A robot that has not begun so long after it was asked will not; others shall not wait for it [s].
 BEGINNING = 120.0
+# Between two tries at a model's swap while the robot's worker hangs: each waits for it, for 50 ms,
+# and the whole loop with it [s].
+RETRY = 5.0
 # An episode without an observation for so long is over when the next one is asked for [s].
 STALLED = 10.0
 
@@ -59,6 +62,7 @@ class Course:
         self.mind = Mind(bundle, seed, guard or GuardSettings())
         self._shadow = shadow
         self._coming: tuple[PolicyBundle, bool] | None = None  # a model, and whether at once
+        self._retry = 0.0  # not before that, unless the worker is through [s]
         self._taps = taps or Taps(())
         told = self._taps.adapted if self._taps else None
         self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
@@ -147,11 +151,14 @@ class Course:
         """Let the model that waits take over, if its time has come."""
         if self._coming is None or not (self._coming[1] or self._episode is None):
             return
+        if not self._adaptation.settled and time.monotonic() < self._retry:
+            return
         (bundle, _), before = self._coming, self.digest
         try:
             self.mind.adopt(bundle, self._episode is not None)
         except SnapshotError as error:
-            # The worker is at it; there is another turn in a moment.
+            # The worker is at it, or hangs.
+            self._retry = time.monotonic() + RETRY
             self._notices.last("model_waits", str(error))
             return
         self._coming = None

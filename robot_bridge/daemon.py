@@ -46,6 +46,7 @@ class BridgeSettings:
     that is served. validity: of a command, in control periods. seed: of the latents of robots that
     run without an operator.
     provider: onnxruntime's. mode: shadow computes and answers, and never commands.
+    stopped: begin with a stop of every robot, for what stood before a restart nobody remembers.
     record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
     guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
     together: whether observations of several robots that arrive at once are answered by one run of
@@ -63,6 +64,7 @@ class BridgeSettings:
     seed: Annotated[int, Meta(ge=0)] = 0
     provider: str = CPU
     mode: Literal["live", "shadow"] = "live"
+    stopped: bool = False
     record: Path | None = None
     state: Path | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
@@ -121,6 +123,7 @@ class Daemon:
             lambda path: open_bundle(path, settings),
             stages,
             shares_runs(settings),
+            settings.stopped,
         )
 
     def run(self, halted: Callable[[], bool], rhythm: Rhythm | None = None) -> None:

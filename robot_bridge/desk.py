@@ -11,6 +11,7 @@ from adapt.bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from robot_bridge.codec import Frame, decode_message, decode_stop
 from robot_bridge.errors import BridgeError, ModelError
+from robot_bridge.journal import speakable
 from robot_bridge.messages import RELEASE_REFUSED, STOP_GIVEN, Begin, Event, Release, Stop
 from robot_bridge.models import Models
 from robot_bridge.operator_messages import (
@@ -67,7 +68,7 @@ class Desk:
         try:
             reset = peer.robot.begin(begin)
         except BridgeError as error:
-            self._roster.send(operator, Event("begin_refused", peer.name, str(error)))
+            self._roster.send(operator, Event("begin_refused", peer.name, speakable(str(error))))
             return
         peer.operator = operator
         self._roster.send(peer, reset)
@@ -80,9 +81,11 @@ class Desk:
 
     def give_stop(self, name: str, reason: str) -> None:
         """Stop the robot of that name; "" for all."""
+        if not self._stops.room(name):
+            name = ""
         number = self._stops.give(name)
         # One word too many, and the robot's decoder would refuse the stop.
-        words = reason[:REASON]
+        words = speakable(reason)[:REASON]
         robots = self._roster.robots()
         for peer in robots.values():
             if name in ("", peer.name):
@@ -200,7 +203,7 @@ class Desk:
                 served=_named(models.served),
                 candidate=_named(models.candidate) if models.candidate else None,
                 previous=_named(models.previous) if models.previous else None,
-                loading=models.loading[:TEXT],
+                loading=speakable(models.loading)[:TEXT],
                 shadow=self._shadow,
                 uptime=time.monotonic() - self._started,
                 stop=self._stops.number,
@@ -212,7 +215,7 @@ class Desk:
         )
 
     def _reply(self, operator: Peer, number: int, done: bool, text: str) -> None:
-        self._roster.send(operator, Reply(number, done, text[:TEXT]))
+        self._roster.send(operator, Reply(number, done, speakable(text)[:TEXT]))
 
 
 def _named(bundle: PolicyBundle) -> ModelStatus:

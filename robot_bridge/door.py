@@ -24,6 +24,7 @@ GLANCE_MS = 200  # between looks at the folder of keys
 # Times of a folder are as coarse as the kernel's tick: a second change within it may not show [s].
 RACY = 1.0
 REREAD = 0.1  # and so they are read again, so often [s]
+RETRY = 0.5  # before keys that could not be read are tried again [s]
 BAN = 10.0  # of a key whose holder sends garbage [s]
 AGAIN = 10.0  # before the same refusal is told again [s]
 TOLD = 256  # refusals remembered for that
@@ -50,6 +51,8 @@ class Door:
         self._problems: list[str] = []
         self._stamp: tuple[int, ...] = ()
         self._read_at = 0.0
+        self._failure = ""
+        self._retry_at = 0.0
         self._news: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self._told: dict[str, float] = {}
         self._banned: dict[str, float] = {}
@@ -133,6 +136,25 @@ class Door:
         return public, ""
 
     def _refresh(self) -> None:
+        """`_read`; where that fails, whoever was known stays known, and people hear of it."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            return
+        try:
+            self._read()
+        # Whatever it is: without this thread nobody could connect, not even to stop a robot.
+        except Exception as error:
+            self._retry_at = now + RETRY
+            if self._failure != repr(error):
+                self._failure = repr(error)
+                text = "no key is added or revoked until the keys can be read, which is tried"
+                self._news.put(
+                    ("door_failed", f"{self._folder}: {text} every {RETRY:g} s: {error!r}")
+                )
+        else:
+            self._failure = ""
+
+    def _read(self) -> None:
         """Read the keys anew if their folder may have changed."""
         now = time.time()
         try:

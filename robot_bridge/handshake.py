@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from adapt.bundle import PolicyBundle
 from adapt.manifest import Field, Manifest
-from robot_bridge.codec import encode_message
+from robot_bridge.codec import COMMAND, CONTROL_BYTES, OBSERVATION, encode_message
 from robot_bridge.errors import CodecError
 from robot_bridge.messages import OLDEST, PROTOCOL, VECTOR, FieldSpec, Hello, Welcome
 
 # Periods come from YAML on one side and from a robot's data sheet on the other.
 PERIOD_TOLERANCE = 1e-9
+# Numbers that fit one frame behind its head.
+OBSERVATION_MOST = (CONTROL_BYTES - OBSERVATION.size) // 4
+ACTION_MOST = (CONTROL_BYTES - COMMAND.size) // 4
 
 
 def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[str]:
@@ -83,11 +86,14 @@ def welcome(
 def check_served(bundle: PolicyBundle) -> None:
     """Raises CodecError where a bundle is more than the protocol can tell a peer of."""
     encode_message(welcome(bundle, 2**62, ()))
-    size = bundle.manifest.latent.size
-    if size > VECTOR:
-        raise CodecError(
-            f"{bundle.manifest.name}: latent of {size} numbers; records hold at most {VECTOR}"
-        )
+    manifest = bundle.manifest
+    for group, size, most, holder in (
+        ("observation", manifest.observation_size, OBSERVATION_MOST, "an OBSERVATION frame holds"),
+        ("action", manifest.action_size, ACTION_MOST, "a COMMAND frame holds"),
+        ("latent", manifest.latent.size, VECTOR, "records hold"),
+    ):
+        if size > most:
+            raise CodecError(f"{manifest.name}: {group} of {size} numbers; {holder} at most {most}")
 
 
 def specs(fields: Sequence[Field]) -> tuple[FieldSpec, ...]:

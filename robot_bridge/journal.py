@@ -84,6 +84,12 @@ class Journal:
         self._stream.flush()
 
 
+def speakable(text: str) -> str:
+    """The same text where UTF-8 can carry it. A file's name may hold bytes that are none, which
+    Python keeps as lone surrogates; they are spelt out, as in `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _plain(value: str) -> str:
     # ASCII escapes: a stream in the C locale cannot say everything that a robot's name can.
     return value if _BARE.fullmatch(value) and value.isascii() else json.dumps(value)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,27 @@ CLIENTS = "clients"
 REVOKED = "revoked"
 SIGNERS = "signers"
 MOST = 1000  # keys of one bridge
+# A key file has some 400. TOML made for it takes time with the square of its length to parse: ten
+# times as much, 26 s.
+KEY_BYTES = 4096
 
 Role = Literal["robot", "operator"]
 Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z")]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What every key file has in common: a misspelt word in it is refused."""
+    """What every key file has in common: a misspelt word in it is refused, and so is a key that is
+    none."""
+
+    def __post_init__(self) -> None:
+        for word in ("public", "secret", "server"):
+            try:
+                z85.decode(getattr(self, word, ""))
+            except struct.error:
+                # Its alphabet is Z85's, and yet five of its characters are more than four bytes.
+                raise ValueError(
+                    f"`{word}` is no key; expected 32 bytes in Z85, as `acclimate keys` writes them"
+                ) from None
 
 
 class ServerKey(_File, frozen=True):
@@ -188,9 +203,13 @@ def _choose(folder: Path, role: Role, name: str) -> Path:
 
 
 def _read(path: Path, kind: type[F]) -> F:
+    data = read_private(path)
+    if len(data) > KEY_BYTES:
+        raise KeyFileError(f"{path}: {len(data)} bytes; a key file has at most {KEY_BYTES}")
     try:
-        return msgspec.toml.decode(read_private(path), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.toml.decode(data, type=kind)
+    # RecursionError: a thousand brackets, one within the other.
+    except (ValueError, RecursionError) as error:
         raise KeyFileError(f"{path}: {error}") from None
 
 

@@ -25,6 +25,7 @@ RESPONSE = {
 }
 # A clipped command is reported only beyond rounding: float32 holds 7 digits.
 ROUNDING = 1e-6
+_MOST = float(np.finfo(np.float32).max)
 
 Bounds = tuple[Float32, Float32]
 
@@ -88,6 +89,16 @@ class Limits:
         self._check_room()
 
     def _check_room(self) -> None:
+        # A manifest's numbers are float64. One that float32 does not hold becomes infinite, and
+        # would pass whatever is commanded, infinity too.
+        finite = np.isfinite(self.scale) & np.isfinite(self._range).all(axis=0)
+        if not finite.all():
+            index = int(np.flatnonzero(~finite)[0])
+            raise LimitError(
+                f"the limits leave action field {self._names[index]!r} without a bound: scale "
+                f"{self.scale[index]:g}, range {self._range[0][index]:g} to "
+                f"{self._range[1][index]:g}; expected what float32 holds, at most {_MOST:g}"
+            )
         if not np.all(self._range[0] < self._range[1]):
             raise LimitError("the limits leave an action field no room: its ranges must overlap")
         for low, high in (self._change, self._jump):
@@ -217,4 +228,6 @@ def _slices(fields: Sequence[Field]) -> dict[str, slice]:
 
 def _filled(fields: Sequence[Field], values: Sequence[float]) -> Float32:
     """One number per field, repeated over its elements: (n,)."""
-    return np.repeat(np.array(values, np.float32), [field.size for field in fields])
+    # What float32 does not hold is infinite, as it should be of an observation without bounds.
+    with np.errstate(over="ignore"):
+        return np.repeat(np.array(values, np.float32), [field.size for field in fields])

@@ -29,6 +29,12 @@ class Margins:
         """An episode begins: nothing came before."""
         self._last, self.unapplied, self._measured = None, False, None
 
+    def resume(self) -> None:
+        """An episode goes on. Between two periods the mode only ever gets stricter, or a release
+        opens a stop: whatever it is now, if not TRACK, the robot has stood still since."""
+        if self._standing.state.mode is not Mode.TRACK:
+            self._last, self.unapplied = None, True
+
     def judge(self, observation: Float32) -> safety.Violation | None:
         """What an observation (n_o,) breaks; it counts once the answer is in, or is not coming."""
         limits = self._limits

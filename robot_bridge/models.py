@@ -57,13 +57,14 @@ class Models:
         result = self._results.get()
         if isinstance(result, str):
             return False, result
-        problems = misfits(self.served.manifest, result.manifest)
-        if problems:
-            return False, f"{result.manifest.name} does not fit: {'; '.join(problems)}"
+        # First: a manifest that fits a frame is small enough to be compared on the loop's thread.
         try:
             check_served(result)
         except CodecError as error:
             return False, str(error)
+        problems = misfits(self.served.manifest, result.manifest)
+        if problems:
+            return False, f"{result.manifest.name} does not fit: {'; '.join(problems)}"
         self.candidate = result
         return True, result.digest
 

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from robot_bridge.codec import Frame, decode_message, encode
 from robot_bridge.errors import BridgeError, RobotLost
+from robot_bridge.journal import speakable
 from robot_bridge.link import Link
 from robot_bridge.messages import (
     RELEASE_REFUSED,
@@ -25,6 +26,7 @@ from robot_bridge.messages import (
     Welcome,
 )
 from robot_bridge.operator_messages import BeliefRequest, EpisodeRecord, ModelRequest, Reply, Status
+from robot_bridge.standing import clipped
 
 CONNECT = 10.0  # [s]
 ANSWER = 10.0  # that a bridge gets to answer a request [s]
@@ -33,7 +35,7 @@ GLANCE = 0.2  # between looks at the bridge's signs of life [s]
 # Events after which the robot will not finish its episode.
 ENDINGS = ("robot_lost", "robot_left", "episode_cut", "begin_expired", STOPPED)
 REFUSALS = ("robot_unknown", "begin_refused")
-REASON = 1000  # characters of a text put together here
+REASON = 1000  # characters of why a robot is stopped; the bridge passes on no more
 
 
 class OperatorClient:
@@ -50,6 +52,9 @@ class OperatorClient:
         self._stop = 0
         self._latches: dict[str, int] = {}
         self._number = 0  # of the latest request
+        self._given: Stop | None = None  # our latest stop, and what the bridge's number was then
+        self._given_after = 0
+        self._asked = ""  # whose release was asked for last
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]. Raises BridgeLost when nobody answers."""
@@ -72,9 +77,7 @@ class OperatorClient:
                     f"{f'robot {name!r}' if name else 'no robot'} connected within {timeout:g} s; "
                     f"connected: {', '.join(sorted(self._robots)) or 'none'}"
                 )
-            event = self._event(min(GLANCE, deadline - time.monotonic()))
-            if event is not None and event.name == "robot_connected":
-                self._robots.add(event.robot)
+            self._event(min(GLANCE, deadline - time.monotonic()))
 
     def run(self, begin: Begin, timeout: float) -> EpisodeRecord:
         """Run one episode and wait for its record, at most timeout [s].
@@ -114,37 +117,60 @@ class OperatorClient:
         """Stop the robot whose episode nobody waits for any more."""
         why = f"nobody waits for task {begin.task}, episode {begin.episode} any more: {error!r}"
         try:
-            self.stop(why[:REASON], begin.robot)
+            self.stop(why, begin.robot)
         except BridgeError:
             # The bridge is gone; its robots stop by themselves.
             return
 
     def stop(self, reason: str, robot: str = "") -> None:
-        """Stop the robot of that name, or every robot on this bridge, until released."""
-        self._link.send(Stop(reason, robot=robot))
+        """Stop the robot of that name, or every robot on this bridge, until released. The reason
+        may be any text; the robots hear what a frame can carry of it. Raises BridgeLost, and
+        BridgeError for a name that no robot can have."""
+        self._given = Stop(clipped(reason, REASON), robot=_nameable(robot))
+        self._given_after = self._stop
+        self._link.send(self._given)
 
     def release(self, robot: str) -> None:
-        """Let a stopped robot move again: the caller has looked, and it is safe.
+        """Let a stopped robot move again: the caller has looked, and it is safe. An empty name
+        means the only one connected. Raises BridgeError where it is not clear which that is.
 
         Answers the stops that this operator has heard of; one that latched since stays.
         """
-        known = self._latches
-        latch = known.get(robot, 0) if robot else max(known.values(), default=0)
-        self._link.send(Release(robot, self._stop, latch))
+        # Every robot counts its own stops: the number of another would answer those to come.
+        self._asked = robot = _nameable(robot) or self._only()
+        self._link.send(Release(robot, self._stop, self._latches.get(robot, 0)))
+
+    def _only(self) -> str:
+        """The one connected robot, as far as has been heard."""
+        if len(self._robots) != 1:
+            raise BridgeError(
+                "which robot is not said; expected the name of one that is connected: "
+                f"{', '.join(sorted(self._robots)) or 'none is known of'}"
+            )
+        return min(self._robots)
 
     def wait_stopped(self, timeout: float = ANSWER) -> str:
         """After `stop`: what the bridge has done. Raises RobotLost when it does not say so within
-        timeout [s]."""
+        timeout [s]; what it says of another's stop, or of one before, is no answer."""
+        given = self._given
+        if given is None:
+            raise BridgeError("wait_stopped before stop: there is none of our own to wait for")
+        # As the bridge tells it: who gave it, and in which words.
+        words = f"{self._name!r}: {given.reason}"
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             event = self._event(min(GLANCE, left))
-            if event is not None and event.name == STOP_GIVEN:
+            if event is None or event.name != STOP_GIVEN or event.robot != given.robot:
+                continue
+            if event.number > self._given_after and words in event.text:
                 return f"stop {event.number}, {event.robot or 'every robot'}: {event.text}"
         raise RobotLost(f"the bridge does not say within {timeout:g} s that it has passed it on")
 
     def wait_released(self, robot: str, timeout: float = ANSWER) -> str:
-        """After `release`: what the robot says. Raises BridgeError with the reason when bridge or
-        robot refuse, RobotLost when nothing is heard within timeout [s]."""
+        """After `release`: what the robot says; an empty name means the one that was asked for.
+        Raises BridgeError with the reason when bridge or robot refuse, RobotLost when nothing is
+        heard within timeout [s]."""
+        robot = robot or self._asked
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             event = self._event(min(GLANCE, left))
@@ -243,10 +269,7 @@ class OperatorClient:
         if frame.kind is not Kind.EVENT:
             self._heed(frame)
             return None
-        event = self._learn(frame)
-        if event.name in ("robot_lost", "robot_left"):
-            self._robots.discard(event.robot)
-        return event
+        return self._learn(frame)
 
     def _heed(self, frame: Frame) -> None:
         if frame.kind is Kind.HEARTBEAT:
@@ -254,7 +277,11 @@ class OperatorClient:
 
     def _learn(self, frame: Frame) -> Event:
         event = decode_message(frame, Event)
-        if event.name == STOP_GIVEN:
+        if event.name == "robot_connected":
+            self._robots.add(event.robot)
+        elif event.name in ("robot_lost", "robot_left"):
+            self._robots.discard(event.robot)
+        elif event.name == STOP_GIVEN:
             self._stop = max(self._stop, event.number)
         elif event.name == STOPPED:
             latest = max(self._latches.get(event.robot, 0), event.number)
@@ -271,6 +298,13 @@ class OperatorClient:
                 else ""
             )
             raise RobotLost(f"robot {event.robot!r}: {event.name}: {event.text}{advice}")
+
+
+def _nameable(robot: str) -> str:
+    """The name, if a frame can carry it. Raises BridgeError."""
+    if speakable(robot) != robot:
+        raise BridgeError(f"no robot is named {speakable(robot)!r}; expected UTF-8")
+    return robot
 
 
 def _ends(event: Event, robot: str) -> bool:

@@ -22,6 +22,7 @@ from robot_bridge.handshake import check_served
 from robot_bridge.journal import Log
 from robot_bridge.messages import (
     RELEASED,
+    STOP_GIVEN,
     STOPPED,
     Event,
     Heartbeat,
@@ -52,7 +53,8 @@ class Peers:
     is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
     every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
     first was. stages: how long each stage of the work takes. together: answer observations that are
-    there at once by one run of the policy; `flush` has to follow then."""
+    there at once by one run of the policy; `flush` has to follow then. stopped: begin with a stop
+    of every robot."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Peers:
         open_bundle: Callable[[Path], PolicyBundle] = PolicyBundle.load,
         stages: Callable[[], Sequence[StageStatus]] = tuple,
         together: bool = False,
+        stopped: bool = False,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -95,6 +98,8 @@ class Peers:
             roster, gate or OpenGate(), models, self._stops, self._recollection, make, shadow
         )
         self._desk = Desk(roster, models, self._stops, stages, shadow)
+        if stopped:
+            self._desk.give_stop("", "the bridge begins stopped")
         self._answering = Answering(roster, self._taps, self._desk.give_stop, self.faulty, together)
         self.flush, self.teach = self._answering.flush, self._answering.teach
         self._heartbeat_due = 0.0
@@ -223,12 +228,17 @@ class Peers:
 
     def _robot_event(self, peer: Peer, robot: Robot, frame: Frame) -> None:
         event = decode_message(frame, Event)
+        if event.name == STOP_GIVEN:
+            # Operators answer the stops that they have heard of: nobody else may count them.
+            self._roster.refuse(peer.address, [f"{STOP_GIVEN} is for the bridge alone to say"])
+            return
+        number = 0
+        if event.name in (STOPPED, RELEASED):
+            number = event.number
+            self._stops.heard(peer.name, number, stopped=event.name == STOPPED)
         if event.name == STOPPED:
             robot.refused()
-            self._stops.heard(peer.name, event.number, stopped=True)
-        elif event.name == RELEASED:
-            self._stops.heard(peer.name, event.number, stopped=False)
-        self._roster.tell(event.name, peer.name, event.text, number=event.number)
+        self._roster.tell(event.name, peer.name, event.text, number=number)
 
     def _robot_heartbeat(self, peer: Peer, robot: Robot, frame: Frame) -> None:
         heartbeat = decode_message(frame, Heartbeat)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client import start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -13,6 +19,7 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -21,6 +28,9 @@ from robot_bridge.messages import Mode
 from robot_bridge.metrics import STAGES, Metrics, Reading
 
 ADDRESS = "127.0.0.1"  # the metrics name robots and what happens to them: not for every neighbour
+# Each connection has a thread and a descriptor, and the robots' need descriptors, too.
+CONNECTIONS = 8
+PATIENCE = 5.0  # with one of them, whatever it does [s]; a scrape takes some 10 ms
 PREFIX = "acclimate_bridge_"
 # Finest where a control loop lives, 20 µs to 20 ms [ns].
 EDGES_NS = tuple(
@@ -44,19 +54,71 @@ class Exporter:
         registry.register(_Bridge(metrics, bundle, digest))
         ProcessCollector(registry=registry)
         try:
-            self._server, self._thread = start_http_server(port, address, registry)
+            self._server = _Server(address, port)
         except OSError as error:
             raise BridgeError(
                 f"metrics at {address}:{port}: {error.strerror}; choose another port, or "
                 "metrics=0 for none"
             ) from None
+        self._server.set_app(make_wsgi_app(registry))
         self.port = int(self._server.server_port)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="metrics", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
         """Free the port."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5.0)
+
+
+class _Server(ThreadingWSGIServer):
+    """Answers at most CONNECTIONS at a time, each on a thread of its own, and none for longer than
+    PATIENCE. Raises OSError when the port cannot be had."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._begun: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        kinds = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family = kinds[0][0]
+        super().__init__((address, port), _Silent)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for one more; it is closed at once where there is none."""
+        with self._lock:
+            room = len(self._begun) < CONNECTIONS
+            if room:
+                self._begun[request] = time.monotonic()
+        return room
+
+    def service_actions(self) -> None:
+        """Twice a second: cut off who is here for too long. A socket's own timeout would begin anew
+        with every byte that a client sends."""
+        with self._lock:
+            for request, begun in self._begun.items():
+                if time.monotonic() - begun > PATIENCE:
+                    with contextlib.suppress(OSError):  # it has left by itself
+                        request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        """An answer is over, or was refused."""
+        # Before it is closed: its number may be another's then, who must not be cut off for it.
+        with self._lock:
+            self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A fault of ours goes to stderr; that a client leaves early is none."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Silent(WSGIRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None: ...
 
 
 class _Bridge(Collector):

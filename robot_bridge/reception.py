@@ -16,7 +16,7 @@ from robot_bridge.peer import Peer
 from robot_bridge.recollection import Recollection
 from robot_bridge.robot import Robot
 from robot_bridge.roster import Roster
-from robot_bridge.stops import Stops
+from robot_bridge.stops import NAMES, Stops
 
 SILENCE = 3.0  # of a robot before its operators are told [s]
 
@@ -41,6 +41,7 @@ class Reception:
         self._recollection = recollection
         self._make = make
         self._shadow = shadow
+        self._met: set[str] = set()  # robots' names, whose stops are remembered
 
     def greet(self, address: bytes, hello: Hello, version: int, now_ns: int) -> None:
         """Welcome a peer, or refuse it with every reason. now_ns: when its frame was in."""
@@ -79,8 +80,12 @@ class Reception:
         peer.heard_ns = now_ns
         roster.add(peer)
         roster.post(address, words)
-        if robot is not None and self._stops.standing(peer.name):
-            robot.halt(f"stop {self._stops.concerning(peer.name)} stands")
+        if robot is not None and self._stops.stopped(peer.name):
+            standing = self._stops.standing(peer.name)
+            number = self._stops.concerning(peer.name)
+            robot.halt(f"stop {number} stands" if standing else "it had stopped when it went")
+        if robot is not None:
+            self._met.add(peer.name)
         roster.log("connected", **{hello.role: hello.name})
         if robot is not None:
             roster.tell("robot_connected", hello.name, "ready for episodes")
@@ -101,6 +106,11 @@ class Reception:
             problems.append("this connection has shaken hands already")
         elif hello.role == "robot" and hello.name in self._roster.robots():
             problems.append(f"a robot named {hello.name!r} is connected already")
+        elif hello.role == "robot" and hello.name not in self._met and len(self._met) >= NAMES:
+            problems.append(
+                f"this bridge has met {NAMES} robots, and remembers each one's stops; use one of "
+                "their names, or start it anew"
+            )
         return problems
 
     def _welcome(self, hello: Hello, session: int, version: int) -> Welcome:
@@ -113,7 +123,7 @@ class Reception:
             version=version,
             shadow=self._shadow,
             stop=stops.concerning(hello.name) if of_robot else stops.number,
-            latches=stops.latches,
+            latches=stops.latches(hello.name if of_robot else ""),
             stopped=of_robot and stops.stopped(hello.name),
         )
 
@@ -172,4 +182,7 @@ class Reception:
             return
         peer.robot.close()
         self._recollection.save(peer.robot)
+        if name == "robot_lost":
+            self._stops.lost(peer.name)
+            text += "; it starts stopped when it is back"
         self._roster.tell(name, peer.name, text)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from adapt.adapter import Transition
 from adapt.manifest import Field, Manifest
+from robot_bridge.journal import speakable
 from robot_bridge.recording import (
     MALFORMED,
     AdaptationRow,
@@ -82,7 +83,7 @@ class Rows:
                 waited_ns=record.waited_ns,
                 took_ns=record.took_ns,
                 belief_version=record.belief_version,
-                problem=record.problem,
+                problem=speakable(record.problem),
                 transition=b"" if transition is None else _packed(transition),
                 reward=0.0 if transition is None else transition.reward,
                 terminal=transition is not None and transition.terminal,
@@ -123,7 +124,7 @@ class Rows:
 
     def event(self, record: EventRecord) -> bytes:
         return self._encoder.encode(
-            EventRow(record.time_ns, record.name, record.robot, record.text)
+            EventRow(record.time_ns, record.name, record.robot, speakable(record.text))
         )
 
     def log(self, record: EventRecord, wall_ns: int) -> bytes:
@@ -131,7 +132,7 @@ class Rows:
         stamp = _Time(*divmod(wall_ns, 1_000_000_000))
         warning = 3
         return self._encoder.encode(
-            _Log(stamp, warning, f"{record.name}: {record.text}", record.robot)
+            _Log(stamp, warning, f"{record.name}: {speakable(record.text)}", record.robot)
         )
 
 

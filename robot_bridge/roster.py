@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from robot_bridge.codec import encode_message
-from robot_bridge.journal import Log
+from robot_bridge.journal import Log, speakable
 from robot_bridge.messages import PROTOCOL, Event, Message, Refused
 from robot_bridge.peer import Peer
 from robot_bridge.tap import EventRecord
@@ -76,7 +76,7 @@ class Roster:
 
     def refuse(self, address: bytes, reasons: Sequence[str], version: int = PROTOCOL) -> None:
         """version: of the frame refused, so that its sender can read the answer."""
-        kept = [reason[:REASON] for reason in reasons[:REASONS]]
+        kept = [speakable(reason)[:REASON] for reason in reasons[:REASONS]]
         if len(reasons) > len(kept):
             kept.append(f"and {len(reasons) - len(kept)} more")
         self.post(address, encode_message(Refused(tuple(kept)), version=version))
@@ -85,6 +85,8 @@ class Roster:
         self, name: str, robot: str, text: str, peer: Peer | None = None, number: int = 0
     ) -> None:
         """An event, to the journal, to every operator and, where given, to the peer concerned."""
+        # Texts name files, and a name that cannot be sent must not end the loop that sends it.
+        text = speakable(text)
         event = Event(name, robot, text[:TEXT], number)
         self._recent.append(event)
         self.log(name, text, robot=robot)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from robot_bridge import safety
-from robot_bridge.errors import BridgeLost, HandshakeError
+from robot_bridge.errors import BridgeError
+from robot_bridge.journal import speakable
 from robot_bridge.link import Link
 from robot_bridge.messages import (
     RELEASE_REFUSED,
@@ -15,6 +16,7 @@ from robot_bridge.messages import (
 )
 
 COUNTED = 2**62  # the largest number of a stop that a frame holds; a bridge may welcome us with it
+TEXT = 4096  # characters of a text that a frame holds
 
 
 class Standing:
@@ -69,10 +71,16 @@ class Standing:
 
     def _say(self, name: str, text: str) -> None:
         try:
-            self._link.send(Event(name, self._robot, text, self.latch))
-        except (BridgeLost, HandshakeError):
-            # Nobody to tell; the stop stands all the same.
+            self._link.send(Event(name, self._robot, clipped(text, TEXT), self.latch))
+        except BridgeError:
+            # Nobody to tell, or nothing that could be told; the stop stands all the same.
             return
+
+
+def clipped(text: str, most: int) -> str:
+    """The first `most` characters, as a frame can carry them: the reason of a stop must never be
+    why there is no stop."""
+    return speakable(text[:most])[:most]
 
 
 def _numbers(stops: safety.State | safety.Release) -> str:

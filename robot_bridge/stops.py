@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from robot_bridge.messages import Release
 
+# Robots' names that the bridge tells apart for as long as it lives. Together they fit a welcome.
+NAMES = 500
+
 
 class Stops:
     """Stops are numbered from 1, rising for as long as the bridge lives.
 
     A stop without a robot's name concerns every robot, also one that connects later. It stands for
     a robot until a release for that robot names its number or a higher one. What a robot says of
-    its own latch is kept by name, so that a driver that dies stopped comes back stopped.
+    its own latch is kept by name, so that a driver that dies stopped comes back stopped; and so
+    does one that is lost, for what it could say of itself nobody heard.
     """
 
     def __init__(self) -> None:
@@ -20,6 +24,10 @@ class Stops:
         self._released: dict[str, int] = {}
         self._latches: dict[str, int] = {}
         self._latched: set[str] = set()
+
+    def room(self, robot: str) -> bool:
+        """Whether a stop for the robot of that name can be told from one for all."""
+        return robot in self._for or len(self._for) < NAMES
 
     def give(self, robot: str) -> int:
         """A stop for the robot of that name, or for all where it is empty; its number."""
@@ -42,6 +50,10 @@ class Stops:
         """Whether a robot has to start stopped: by the bridge, or by its own latch when it left."""
         return self.standing(robot) or robot in self._latched
 
+    def lost(self, robot: str) -> None:
+        """A robot went without a goodbye: it starts stopped when it is back."""
+        self._latched.add(robot)
+
     def heard(self, robot: str, latch: int, stopped: bool) -> bool:
         """What a robot says of its own latch; True where its number is new."""
         new = latch > self._latches.get(robot, 0)
@@ -53,10 +65,11 @@ class Stops:
             self._latched.discard(robot)
         return new
 
-    @property
-    def latches(self) -> dict[str, int]:
-        """Of each robot that ever stopped by itself, the number of its latest stop."""
-        return dict(self._latches)
+    def latches(self, robot: str = "") -> dict[str, int]:
+        """The number of its latest stop of its own, of a robot that had one; "" for all of them."""
+        if not robot:
+            return dict(self._latches)
+        return {robot: self._latches[robot]} if robot in self._latches else {}
 
     def release(self, robot: str, release: Release) -> str:
         """Open what stands for a robot; why not, or ""."""

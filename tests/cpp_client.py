@@ -74,9 +74,11 @@ class Driver:
     def __init__(self, program: Path, endpoint: str, *words: object) -> None:
         self.process = subprocess.Popen(
             [program, endpoint, *map(str, words)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="surrogateescape",
         )
         self.said: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -87,6 +89,12 @@ class Driver:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._lines.put(line.rstrip("\n"))
+
+    def tell(self, line: str) -> None:
+        """A line for its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def wait_line(self, words: str) -> str:
         """The next line with these words, of those not looked at yet."""
@@ -110,7 +118,9 @@ class Driver:
         self.process.kill()
         self.process.wait()
         self._reader.join()
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.process.stdin.close()
         self.process.stdout.close()
 
 

@@ -90,7 +90,8 @@ HOSTILE = {
     "constant": ([[1.0] * 3] * EPISODES, "returned 3"),
     "zero": ([[0.0] * 3] * EPISODES, "returned 0"),
     "one step": ([[1.0], [0.0, 1.0], [0.0, 0.0], [0.0, 2.0]], "1 transitions"),
-    "too long": ([[1.0] * (HORIZON + 1), [0.0] * 2, [1.0] * 2, [2.0] * 2], "at most 6"),
+    "too long": ([[1.0] * (HORIZON + 1), [0.0] * 2, [1.0] * 2, [2.0] * 2], "step takes, 6"),
+    "endless": ([[1.0] * 1000, [0.0] * 2, [1.0] * 2, [2.0] * 2], "step takes, 6"),
     "empty": ([[], [0.0] * 2, [1.0] * 2, [2.0] * 2], "0 transitions"),
 }
 

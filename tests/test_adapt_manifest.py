@@ -10,7 +10,7 @@ from tiny_bundle import edit_manifest
 
 from adapt.bundle import PolicyBundle
 from adapt.errors import BundleError
-from adapt.manifest import decode_manifest, encode_manifest
+from adapt.manifest import MANIFEST_BYTES, decode_manifest, encode_manifest
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ MANIFEST_FAULTS: dict[str, tuple[Callable[[dict], object], str]] = {
     "same name twice": (lambda m: m["observation"][1].update(name="tip_position"), "twice"),
     "scale out of range": (lambda m: m["action"][0].update(scale=0.5), "range .* scale = ±0.5"),
     "limit on nothing": (lambda m: m["limits"][0].update(field="elbow"), "no such field"),
+    "limits without end": (lambda m: m["limits"].extend(m["limits"] * 256), "<= 256 .*limits"),
     "limit upside down": (lambda m: m["limits"][0].update(low=1.0), "low 1.0 is not below"),
     "latent without pearl": (lambda m: m.update(algorithm="none"), "algorithm 'none'"),
     "no context": (lambda m: m["context"].update(capacity=0), "capacity is 0"),
@@ -63,7 +64,26 @@ def test_a_faulty_manifest_is_refused_by_name(copy: Path, fault: str) -> None:
 
 
 def test_a_manifest_that_is_no_json(copy: Path) -> None:
-    for data in (b"", b"\xff\xfe", b"[]", b"{"):
+    for data in (b"", b"\xff\xfe", b"[]", b"{", b'{"task_space":' + b"[" * 10_000):
         (copy / "manifest.json").write_bytes(data)
         with pytest.raises(BundleError, match=r"manifest\.json"):
             PolicyBundle.load(copy)
+
+
+def test_a_manifest_without_end_is_refused_before_it_is_decoded(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copy / "manifest.json"
+    data = path.read_bytes()
+    # Blanks after the last bracket are JSON: it is the size alone that is wrong.
+    path.write_bytes(data.ljust(MANIFEST_BYTES))
+    assert PolicyBundle.load(copy).manifest.name == "tiny"
+    path.write_bytes(data.ljust(MANIFEST_BYTES + 1))
+
+    def decode(*arguments: object, **options: object) -> None:
+        raise AssertionError("decoding holds the interpreter")
+
+    monkeypatch.setattr(msgspec.json, "decode", decode)
+    with pytest.raises(BundleError, match=r"has 1048577 bytes; at most 1048576") as caught:
+        PolicyBundle.load(copy)
+    assert str(copy) in str(caught.value)

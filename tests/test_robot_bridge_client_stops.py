@@ -11,7 +11,7 @@ from adapt.manifest import Limit
 from robot_bridge import client as module
 from robot_bridge import codec, hearing
 from robot_bridge.client import RobotClient
-from robot_bridge.errors import BridgeLost
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError
 from robot_bridge.handshake import welcome
 from robot_bridge.messages import (
     RELEASE_REFUSED,
@@ -19,6 +19,7 @@ from robot_bridge.messages import (
     STOPPED,
     Command,
     Event,
+    Flag,
     Heartbeat,
     Kind,
     Mode,
@@ -67,6 +68,11 @@ class Wire:
     def exchange(self, *makes, measured=GOOD, **flags):
         self.replies.append(makes)
         return self.client.exchange(measured, **flags)
+
+    def flags(self):
+        """Of the latest observation."""
+        sent = [frame for frame in self.link.sent if frame.kind is Kind.OBSERVATION]
+        return codec.decode_observation(sent[-1]).flags
 
     def events(self, name):
         found = [codec.decode_message(f, Event) for f in self.link.sent if f.kind is Kind.EVENT]
@@ -211,6 +217,60 @@ def test_a_robot_can_stop_everybody(wire):
     assert wire.client.stopped
 
 
+# What a command line makes of a byte that is no UTF-8, and more words than any frame holds.
+UNSPEAKABLE = "smoke \udcff" + "x" * 5000
+
+
+def test_a_stop_of_everybody_goes_out_first_and_whatever_its_words(wire):
+    wire.client.stop_all(UNSPEAKABLE)
+    said = [frame for frame in wire.link.sent if frame.kind in (Kind.STOP, Kind.EVENT)]
+    assert [frame.kind for frame in said] == [Kind.STOP, Kind.EVENT]
+    stop, event = codec.decode_message(said[0], Stop), codec.decode_message(said[1], Event)
+    assert stop.reason.startswith("smoke \\udcffxxx")
+    assert (event.name, event.text) == (STOPPED, stop.reason)
+    assert wire.client.stopped
+
+
+@pytest.mark.parametrize("error", [BridgeLost("gone"), CodecError("no"), RuntimeError("no")])
+def test_a_robot_stops_even_where_it_cannot_stop_the_others(wire, monkeypatch, error):
+    def send(message):
+        raise error
+
+    monkeypatch.setattr(wire.link, "send", send)
+    with pytest.raises(type(error)):
+        wire.client.stop_all("smoke")
+    assert wire.client.stopped
+    if isinstance(error, BridgeError):
+        # What cannot be told does not come up into the driver's loop.
+        wire.client.halt("again")
+
+
+def test_whatever_a_driver_says_of_its_stop_it_can_be_told_and_quoted(wire):
+    wire.exchange(track(), first=True)
+    wire.client.halt(UNSPEAKABLE)
+    (event,) = wire.events(STOPPED)
+    assert event.text == wire.client.state.reason
+    assert event.text.startswith("smoke \\udcffxxx")
+    wire.client.end_episode(Outcome(False, 1, 0.1, "quoted: \udcff"))
+    ended = [frame for frame in wire.link.sent if frame.kind is Kind.EPISODE_END]
+    assert codec.decode_message(ended[0], Outcome).reason == "quoted: \\udcff"
+
+
+@pytest.mark.parametrize("kind", [Kind.HEARTBEAT, Kind.EVENT, Kind.RELEASE, Kind.RESET])
+def test_what_cannot_be_read_is_dropped_while_a_request_is_waited_for(wire, kind):
+    frames = [codec.encode(kind, b"\xc1", session=5), codec.encode_message(RESET)]
+    looks = []
+
+    def pump():
+        looks.append(kind)
+        # Not among what is there at once, but while the client waits: every second look does.
+        if len(looks) % 2 == 0 and frames:
+            wire.link.inbox.append(frames.pop(0))
+
+    wire.link.pump = pump
+    assert wire.client.wait_reset(60.0) == RESET
+
+
 def test_whoever_is_damped_by_a_force_stays_so_after_the_episode(bundle, monkeypatch):
     limit = Limit("force", "wrench", -5.0, 5.0, "N", "the pins bend")
     wire = Wire(bundle, monkeypatch, [limit])
@@ -249,6 +309,46 @@ def test_the_first_command_and_the_first_after_a_hold_change_from_nothing(bundle
     moved += [wire.exchange(track(mode=Mode.HOLD)), wire.exchange(full)]
     steps = [round(float(command.payload[0]), 6) for command in moved]
     assert steps == [0.0005, 0.001, 0.0, 0.0005]
+
+
+JERK = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")  # 0.0005 m a period
+
+
+@pytest.fixture
+def moving(bundle, monkeypatch):
+    """A robot that follows 0.001 m a period."""
+    wire = Wire(bundle, monkeypatch, [JERK])
+    for first in (True, False):
+        assert wire.exchange(track(0.001, 0, 0), first=first).mode is Mode.TRACK
+    return wire
+
+
+def starts_from_nothing(wire):
+    command = wire.exchange(track(0.001, 0, 0))
+    assert wire.flags() == Flag.UNAPPLIED
+    assert round(float(command.payload[0]), 6) == 0.0005
+    # It was clamped, and after that all is well.
+    for flags in (Flag.UNAPPLIED, Flag(0)):
+        command = wire.exchange(track(0.001, 0, 0))
+        assert (wire.flags(), round(float(command.payload[0]), 6)) == (flags, 0.001)
+
+
+def test_after_a_hold_between_two_periods_commands_change_from_nothing(moving):
+    moving.now_ns += 2 * CALM
+    assert moving.client.check() is Mode.HOLD
+    starts_from_nothing(moving)
+
+
+def test_after_a_stop_and_its_release_between_two_periods_too(moving):
+    moving.bridge(Stop("button", number=1), Release("arm", 1, 0))
+    assert moving.client.check() is Mode.HOLD
+    # The mode is the release's; the first answer after it is followed again.
+    starts_from_nothing(moving)
+
+
+def test_a_look_between_two_periods_changes_nothing_by_itself(moving):
+    assert moving.client.check() is Mode.TRACK
+    assert moving.exchange(track(0.001, 0, 0)).payload[0] == np.float32(0.001)
 
 
 def test_a_shadow_moves_nothing_whatever_it_says(bundle, monkeypatch):

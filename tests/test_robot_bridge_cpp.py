@@ -357,6 +357,18 @@ def test_a_rated_field_whose_range_does_not_hold_zero_is_refused_by_both(probe, 
     assert "does not hold 0" in cpp_client.ask(probe, [words])[0]
 
 
+def test_a_scale_that_float32_does_not_hold_is_refused_by_both(probe, bundle):
+    words = [handshake.welcome(bundle, 1, []), bundle.manifest]
+    for k, one in enumerate(words):
+        large = msgspec.structs.replace(one.action[0], low=-1e300, high=1e300, scale=1e300)
+        words[k] = msgspec.structs.replace(one, action=[large, *one.action[1:]])
+    served, manifest = words
+    with pytest.raises(LimitError, match="'translation' without a bound"):
+        Limits(manifest.observation, manifest.action, [], manifest.control_period)
+    (answer,) = cpp_client.ask(probe, [f"welcome {codec.encode_message(served).hex()}"])
+    assert "'translation' without a bound: scale inf, range -inf to inf" in answer
+
+
 def test_clock_offsets_agree(probe):
     rng = np.random.default_rng(4)
     estimator, lines, expected = OffsetEstimator(), [], []

@@ -7,15 +7,18 @@ import time
 import bridge_keys
 import bridge_process
 import cpp_client
+import msgspec
 import numpy as np
 import pytest
 import tiny_bundle
 
 from adapt.bundle import PolicyBundle
+from adapt.manifest import Limit
 from robot_bridge import codec
 from robot_bridge.errors import BridgeError, RobotLost
 from robot_bridge.messages import (
     Begin,
+    Command,
     Event,
     Flag,
     Heartbeat,
@@ -415,3 +418,60 @@ def test_a_welcome_to_another_robots_bundle_is_no_welcome(hand, tmp_path, driver
     hand.welcome(PolicyBundle.load(other))
     driver.wait_line("observation field 'tip_position': shape: expected (2, ), found (3, )")
     assert driver.exit_code() == 2
+
+
+# A driver that does what a test tells it ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory):
+    return cpp_client.build("check/steered.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+FULL = np.array([0.001, 0, 0], np.float32)
+STILL = "0 0 0 0 0 0"
+
+
+def moved(hand, driver, word="next", validity_ns=10**12):
+    """One period: what was flagged, and what was followed along the first axis."""
+    driver.tell(f"{word} {STILL}")
+    frame = hand.expect(Kind.OBSERVATION)
+    command = Command(frame.sequence, validity_ns, Mode.TRACK, FULL)
+    hand.say(codec.encode_command(command, hand.SESSION))
+    followed = float(driver.wait_line("TRACK ").split()[1])
+    return codec.decode_observation(frame).flags, followed
+
+
+@pytest.fixture
+def rated(steered, hand, bundle):
+    """A robot whose commands change by 0.0005 m a period at most."""
+    limit = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")
+    manifest = msgspec.structs.replace(bundle.manifest, limits=[limit])
+    with cpp_client.driver(steered, hand.endpoint) as made:
+        hand.welcome(PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0))
+        made.wait_line("connected tiny")
+        yield made
+
+
+@pytest.mark.parametrize("cause", ["validity", "stop"])
+def test_what_is_heard_between_two_periods_is_not_forgotten(hand, rated, cause):
+    assert moved(hand, rated, "first") == (Flag.FIRST, 0.0005)
+    last = 1 if cause == "validity" else 10**12
+    assert moved(hand, rated, validity_ns=last) == (Flag.UNAPPLIED, 0.001)
+    if cause == "stop":
+        messages = Stop("button", number=4), Release("steered", 4, 0)
+        hand.say(*(codec.encode_message(one, session=hand.SESSION) for one in messages))
+    rated.tell("until HOLD")
+    rated.wait_line("HOLD")
+    # From nothing again, and said so; the command of the period before was clamped, or not.
+    assert moved(hand, rated) == (Flag.UNAPPLIED, 0.0005)
+    assert moved(hand, rated) == (Flag.UNAPPLIED, 0.001)
+    assert moved(hand, rated) == (0, 0.001)
+
+
+def test_a_stop_of_everybody_goes_out_before_its_own_whatever_its_words(hand, rated):
+    rated.tell("stop_all smoke \udcff" + "x" * 5000)
+    assert codec.decode_message(hand.expect(Kind.STOP), Stop).reason.startswith("smoke ?xxx")
+    told = event(hand, "robot_stopped")
+    assert (told.text[:9], told.number) == ("smoke ?xx", 1)
+    rated.wait_line("STOP")

@@ -195,10 +195,12 @@ def test_noise_harms_nobody(bundle, endpoint):
     with raw(endpoint) as peer:
         for size in (0, 1, HEADER.size, 500):
             peer.send(rng.bytes(size))
-        peer.send_multipart([b"", b"\xff", whole])
         peer.send(whole[:-1])
         peer.send(encode_message(Outcome(True, 1, 1.0, "")))
         assert "does not know this session" in refusal(peer.recv())
+    with raw(endpoint) as peer:
+        peer.send_multipart([b"", b"\xff", whole])
+        assert "several parts" in refusal(peer.recv())
     with raw(endpoint) as peer:
         peer.send(bytes(1_000_000))
     with client(bundle, endpoint) as robot:

@@ -1,5 +1,6 @@
 """What operators ask for: models, beliefs, status. Without sockets."""
 
+import os
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from bridge_post import Post
 
 from adapt.bundle import PolicyBundle
 from robot_bridge import codec
-from robot_bridge.messages import Begin, Flag, Kind, Mode, Outcome, Ready
+from robot_bridge.messages import Begin, Flag, Kind, Mode, Outcome, Ready, Stop
 from robot_bridge.operator_messages import (
     BeliefRequest,
     EpisodeRecord,
@@ -177,6 +178,28 @@ def test_what_cannot_be_is_refused_by_name_and_changes_nothing(post, folder):
     assert "no such bundle" in ask(post, "load", 3, path="/nowhere").text
     assert robot(post).digest == before
     assert post.observe(ARM).mode is Mode.TRACK
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_ends_nothing(post, tmp_path):
+    path = tiny_bundle.write(tmp_path / "stray")
+    (path / os.fsdecode(b"\xff")).write_bytes(b"")
+    answer = ask(post, "load", 1, path=str(path))
+    assert not answer.done
+    assert r"\udcff is not listed in the manifest" in answer.text
+    (event,) = post.events(BOSS, "model_refused")
+    assert event.text == answer.text
+    # As the door tells of clients/\xff.toml.
+    post.peers.announce("key_unreadable", os.fsdecode(b"clients/\xff.toml: nonsense"))
+    (event,) = post.events(BOSS, "key_unreadable")
+    assert event.text == r"clients/\udcff.toml: nonsense"
+    assert status(post).events[-1] == event
+    assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.TRACK
+
+
+def test_a_stop_goes_out_whatever_its_reason_names(post):
+    post.peers._desk.give_stop("arm", os.fsdecode(b"state/\xff"))
+    (frame,) = post.frames(ARM, Kind.STOP)
+    assert codec.decode_message(frame, Stop).reason == r"state/\udcff"
 
 
 def test_a_driver_made_for_one_digest_keeps_it(post, folder):

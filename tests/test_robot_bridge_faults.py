@@ -16,6 +16,7 @@ from bridge_process import PATIENCE
 from faults import (
     HOLDS,
     STOPS,
+    Moving,
     belief,
     driver,
     entries,
@@ -102,8 +103,13 @@ def test_the_driver_is_killed(bundle, house, matrix):
         event = told(house, "robot_lost", "killed")
     matrix("SIGKILL of the driver", "gone", 0, 0, event.name)
     lossless(house, bundle, "killed")
-    with moving(bundle, f"ipc://{house}/b", "killed"):
-        pass
+    # Nobody heard whether it had stopped: the next one begins stopped, and waits for an operator.
+    with closing(robot(bundle, f"ipc://{house}/b", "killed")) as client:
+        client.connect(PATIENCE)
+        arm = Moving(client, f"ipc://{house}/b", (-1.0, 1.0))
+        assert [arm.step() for _ in range(3)] == [Mode.STOP] * 3
+        arm.release()
+        arm.steady()
 
 
 def test_the_driver_is_stopped_and_goes_on(bundle, house, matrix):

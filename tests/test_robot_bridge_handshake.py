@@ -1,6 +1,7 @@
 """What is too much for a welcome is refused by name, before anybody waits for it."""
 
 import msgspec
+import numpy as np
 import pytest
 import tiny_bundle
 from bridge_post import Post
@@ -10,7 +11,7 @@ from adapt.manifest import Limit
 from robot_bridge import codec
 from robot_bridge.errors import CodecError
 from robot_bridge.handshake import check_served, welcome
-from robot_bridge.messages import Kind, Refused
+from robot_bridge.messages import Command, Kind, Mode, Observation, Refused
 
 
 def wordy(bundle, size):
@@ -36,6 +37,24 @@ def test_a_bundle_with_more_to_say_than_a_welcome_holds_is_not_served(bundle):
     manifest = msgspec.structs.replace(bundle.manifest, latent=latent)
     with pytest.raises(CodecError, match="latent of 5000 numbers; records hold at most 4096"):
         check_served(PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0))
+
+
+def sized(bundle, group, size):
+    field = msgspec.structs.replace(getattr(bundle.manifest, group)[0], shape=(size,))
+    manifest = msgspec.structs.replace(bundle.manifest, **{group: [field]})
+    return PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0)
+
+
+def test_a_bundle_whose_numbers_fit_no_frame_is_not_served(bundle):
+    numbers = np.zeros(16_382, np.float32)
+    check_served(sized(bundle, "observation", 16_382))
+    codec.encode_observation(Observation(1, 0, numbers, 0.0), 1)
+    with pytest.raises(CodecError, match=r"observation of 16383 numbers; .* at most 16382"):
+        check_served(sized(bundle, "observation", 16_383))
+    check_served(sized(bundle, "action", 16_376))
+    codec.encode_command(Command(1, 0, Mode.TRACK, numbers[:16_376]), 1)
+    with pytest.raises(CodecError, match=r"action of 16377 numbers; .* at most 16376"):
+        check_served(sized(bundle, "action", 16_377))
 
 
 def test_a_robot_too_many_for_the_welcome_is_refused_and_not_half_let_in(bundle):

@@ -128,6 +128,39 @@ def test_a_damaged_certificate_is_refused_by_name(folder, change, words):
     assert "arm.key" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = " + "1" * 5000, "5004 bytes; a key file has at most 4096"),
+        ("x = " + "[" * 4000, "recursion"),
+        (".".join("a" * 20_000) + " = 1", "40003 bytes; a key file has at most 4096"),
+        ('format = "acclimate client 1"\npublic = "' + "#" * 40 + '"', "`name`"),
+    ],
+)
+def test_whatever_a_record_holds_the_others_count(folder, text, words):
+    path = folder / "clients/leg.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    known, (problem,) = read_clients(folder)
+    assert len(known) == 2
+    assert problem.startswith(f"{path}: ")
+    assert words in problem
+
+
+@pytest.mark.parametrize("word", ["public", "secret", "server"])
+def test_letters_of_z85_that_are_no_key_are_refused(folder, word):
+    for path in (folder / "clients/arm.toml", folder / "certificates/arm.key"):
+        # Five of them are more than four bytes.
+        text = re.sub(rf'{word} = ".*"', f'{word} = "{"#" * 40}"', path.read_text())
+        path.write_text(text)
+    if word == "public":
+        known, (problem,) = read_clients(folder)
+        assert [identity.role for identity in known.values()] == ["operator"]
+        assert "arm.toml: `public` is no key; expected 32 bytes in Z85" in problem
+    with pytest.raises(KeyFileError, match=rf"arm\.key: `{word}` is no key; expected 32 bytes"):
+        read_certificate(folder, "robot", "arm")
+
+
 def test_halves_that_do_not_belong_together_are_refused(folder, tmp_path):
     other = read_server(bridge_keys.make(tmp_path / "other"))
     path = folder / "server.key"

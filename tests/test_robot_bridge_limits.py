@@ -134,6 +134,13 @@ def test_limits_that_cannot_be_kept_are_refused():
     ):
         with pytest.raises(LimitError, match=word):
             make(limit)
+    # Larger than float32: infinite there, and whatever is commanded would be within.
+    boundless = [ActionField("step", (2,), "m", -1e300, 1e300, 1e300)]
+    with pytest.raises(LimitError, match=r"'step' without a bound: scale inf, .* at most 3\.4"):
+        Limits(SEEN, boundless, [], PERIOD)
+    tightened = Limit("position", "step", -1.0, 1.0, "m", "")
+    with pytest.raises(LimitError, match="'step' without a bound"):
+        Limits(SEEN, boundless, [tightened], PERIOD)
     # A rate counts from 0, so that the first command could be none at all.
     with pytest.raises(LimitError, match="'step' no room: its rate counts from 0"):
         make(RATE, Limit("position", "step", 0.0005, 0.001, "m", ""))

@@ -99,6 +99,18 @@ def test_another_scale_or_an_impossible_limit_is_refused(models, tmp_path):
         assert words in why
 
 
+def test_what_fits_no_frame_is_compared_with_nothing(models, tmp_path):
+    manifest, graphs, golden = tiny_bundle.build()
+    # Impossible, too; but to find that out takes the loop's time.
+    limit = Limit("rate", "translation", 0.1, 1.0, "m/s", "never still" * 10_000)
+    other = msgspec.structs.replace(manifest, limits=[limit])
+    write_bundle(tmp_path / "large", other, graphs, golden)
+    models.load(tmp_path / "large")
+    fits, why = ended(models)
+    assert not fits
+    assert why.startswith("WELCOME: payload of ")
+
+
 def test_loading_has_a_lower_priority_and_comes_one_at_a_time(folder):
     served = PolicyBundle.load(folder / "one")
     go, found = threading.Event(), []

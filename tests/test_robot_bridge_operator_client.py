@@ -16,6 +16,9 @@ class FakeLink:
         self._error = error
         self.sent = []
 
+    def hear(self, event):
+        self._frames.append(codec.decode(codec.encode_message(event)))
+
     def send(self, message):
         self.sent.append(message)
 
@@ -77,15 +80,87 @@ def test_a_robot_that_has_no_episode_of_ours_is_not_stopped(linked, name):
     assert [type(message) for message in link.sent] == [Begin]
 
 
+def given(robot, number, giver="operator", reason="button"):
+    """What a bridge tells of a stop."""
+    return Event(STOP_GIVEN, robot, f"operator {giver!r}: {reason}", number)
+
+
 def test_a_release_answers_what_has_been_heard_and_nothing_else(linked):
     operator, link = linked(
-        Event(STOP_GIVEN, "", "button", 4),
+        given("", 4),
         Event(STOPPED, "arm", "silence", 2),
         Event(STOPPED, "leg", "silence", 9),
         Event(RELEASED, "arm", "released", 2),
     )
-    assert operator.wait_stopped(1.0) == "stop 4, every robot: button"
+    operator.stop("button")
+    assert operator.wait_stopped(1.0) == "stop 4, every robot: operator 'operator': button"
     operator.release("arm")
     assert operator.wait_released("arm", 1.0) == "released"
     operator.release("arm")
-    assert link.sent == [Release("arm", 4, 0), Release("arm", 4, 2)]
+    assert link.sent[1:] == [Release("arm", 4, 0), Release("arm", 4, 2)]
+
+
+def heard(operator, count):
+    for _ in range(count):
+        operator._event(0.0)
+
+
+def test_a_release_without_a_name_is_for_the_only_robot_and_its_own_stops(linked):
+    told = (
+        Event("robot_connected", "leg", "ready"),
+        Event("robot_connected", "arm", "ready"),
+        Event(STOPPED, "leg", "silence", 9),
+        Event(STOPPED, "arm", "silence", 2),
+    )
+    gone = Event("robot_left", "leg", "goodbye")
+    freed = [Event(RELEASED, name, f"{name} is released", 2) for name in ("leg", "arm")]
+    operator, link = linked(*told, gone, *freed)
+    with pytest.raises(BridgeError, match=r"which robot is not said; .* none is known of"):
+        operator.release("")
+    heard(operator, len(told))
+    with pytest.raises(BridgeError, match=r"which robot is not said; expected .* arm, leg"):
+        operator.release("")
+    heard(operator, 1)
+    operator.release("")
+    assert link.sent == [Release("arm", 0, 2)]
+    # What another says is not what was asked for.
+    assert operator.wait_released("", 1.0) == "arm is released"
+
+
+def test_the_stop_of_another_is_not_taken_for_ours(linked):
+    others = (
+        given("leg", 5),
+        given("", 6),
+        given("arm", 7, giver="somebody"),
+        given("arm", 8, reason="smoke"),
+        Event(STOP_GIVEN, "arm", "operator 'operator': button", 3),
+    )
+    operator, link = linked(given("", 4, giver="earlier"), *others)
+    with pytest.raises(BridgeError, match="wait_stopped before stop"):
+        operator.wait_stopped(0.05)
+    heard(operator, 1)
+    operator.stop("button", "arm")
+    with pytest.raises(RobotLost, match="does not say"):
+        operator.wait_stopped(0.05)
+    link.hear(given("arm", 9))
+    assert operator.wait_stopped(1.0) == "stop 9, arm: operator 'operator': button"
+
+
+@pytest.mark.parametrize("reason", ["x" * 5000, "caf\udce9", "\udcff" * 5000, "\U0001f525" * 5000])
+def test_no_reason_is_why_there_is_no_stop(linked, reason):
+    operator, link = linked()
+    operator.stop(reason, "arm")
+    frame = codec.decode(codec.encode_message(link.sent[0]))
+    stop = codec.decode_message(frame, Stop)
+    assert stop.robot == "arm"
+    # It comes back as it was sent, so that it is known for ours.
+    link.hear(given("arm", 1, reason=stop.reason))
+    assert operator.wait_stopped(1.0).startswith("stop 1, arm: ")
+
+
+def test_a_name_that_no_robot_can_have_is_said_to_be_one(linked):
+    operator, link = linked()
+    for ask in (lambda: operator.stop("button", "\udce4rm"), lambda: operator.release("\udce4rm")):
+        with pytest.raises(BridgeError, match=r"no robot is named '.*udce4rm'; expected UTF-8"):
+            ask()
+    assert link.sent == []

@@ -1,12 +1,18 @@
 """The metrics endpoint, scraped over HTTP and read by Prometheus's own parser."""
 
 import socket
+import struct
+import threading
+import time
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from recorded import wait_for
 from test_robot_bridge_metrics import PERIOD, PERIOD_NS, step
 
+from robot_bridge import prometheus
 from robot_bridge.errors import BridgeError
 from robot_bridge.messages import Mode
 from robot_bridge.metrics import Metrics
@@ -99,6 +105,65 @@ def test_a_port_in_use_is_named_and_a_closed_one_is_free_again():
     second = Exporter(metrics, first.port, bundle="tiny", digest="")
     assert scrape(second.port)
     second.close()
+
+
+def idle(stack, exporter):
+    return stack.enter_context(socket.create_connection(("127.0.0.1", exporter.port), 30))
+
+
+def answering():
+    return sum("process_request" in thread.name for thread in threading.enumerate())
+
+
+def test_idle_connections_stay_few_and_do_not_stay(served, monkeypatch):
+    _, exporter = served
+    before = answering()
+    with ExitStack() as stack:
+        first = [idle(stack, exporter) for _ in range(prometheus.CONNECTIONS)]
+        for _ in range(20):
+            # Closed at once, while the first have all the time there is.
+            assert idle(stack, exporter).recv(1) == b""
+        assert answering() - before == prometheus.CONNECTIONS
+        monkeypatch.setattr(prometheus, "PATIENCE", 0.1)
+        for one in first:
+            assert one.recv(1) == b""
+        # They are still open at their own ends, and in nobody's way.
+        wait_for(lambda: answering() == before)
+        assert value(scrape(exporter.port), "robots") == 0
+
+
+@pytest.mark.parametrize("word", [b"G", b"GET / HTTP/1.0\r\nx: "])
+def test_who_says_a_word_now_and_then_has_no_longer(served, monkeypatch, capfd, word):
+    _, exporter = served
+    monkeypatch.setattr(prometheus, "PATIENCE", 1.0)
+    with ExitStack() as stack:
+        slow = idle(stack, exporter)
+        slow.sendall(word)
+        slow.settimeout(0.1)
+        deadline, open_ = time.monotonic() + 30, True
+        while open_:
+            assert time.monotonic() < deadline
+            try:
+                slow.sendall(b"x")
+                open_ = bool(slow.recv(4096))
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                open_ = False
+    # Nor does it fill the log.
+    assert capfd.readouterr().err == ""
+
+
+def test_who_hangs_up_in_the_midst_of_a_word_fills_no_log(served, capfd):
+    _, exporter = served
+    before = answering()
+    with socket.create_connection(("127.0.0.1", exporter.port)) as rude:
+        rude.sendall(b"G")
+        wait_for(lambda: answering() > before)
+        # No goodbye: the bridge's next read fails.
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_for(lambda: answering() == before)
+    assert capfd.readouterr().err == ""
 
 
 def test_it_listens_on_the_loopback_alone(served):

@@ -22,7 +22,7 @@ from robot_bridge import (
     operator_messages,
     router,
 )
-from robot_bridge.handshake import PERIOD_TOLERANCE
+from robot_bridge.handshake import ACTION_MOST, OBSERVATION_MOST, PERIOD_TOLERANCE
 from robot_bridge.link import LIVENESS
 from robot_bridge.messages import (
     FieldSpec,
@@ -180,6 +180,8 @@ def test_the_bounds_are_those_of_the_code():
     assert numbers["payload of any other kind"] == [str(codec.CONTROL_BYTES)]
     assert numbers["payload of EPISODE_RECORD and STATUS"] == [str(codec.RECORD_BYTES)]
     assert numbers["bridge's ZMTP ping"] == [str(router.HEARTBEAT_MS), str(router.SILENCE_MS)]
+    most = numbers["numbers of an observation and of an action"]
+    assert most == [str(OBSERVATION_MOST), str(ACTION_MOST)]
     assert float(numbers["HEARTBEAT from the bridge"][0]) == HEARTBEAT
     assert float(numbers["HEARTBEAT from a robot"][0]) == client.HEARTBEAT
     assert float(numbers["client gives the bridge up"][0]) == LIVENESS

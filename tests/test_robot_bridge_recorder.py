@@ -22,7 +22,7 @@ from robot_bridge.errors import RecordingError
 from robot_bridge.recorder import McapRecorder
 from robot_bridge.recording_parts import FLUSH, Rotation
 from robot_bridge.recording_schema import schemas
-from robot_bridge.tap import Recorder
+from robot_bridge.tap import AdaptationRecord, Recorder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -298,6 +298,24 @@ def test_a_fault_of_the_writer_ends_the_recording_alone(bundle, recorder, monkey
     motion.episode(3)
     assert not recorder._queue
     recorder.close()
+
+
+def test_a_name_that_is_no_text_ends_no_recording(bundle, tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    recorder = McapRecorder(folder, bundle)
+    motion = Motion(bundle, recorder)
+    # What it says itself once the disk fails.
+    motion.event("recording_failed", f"{recorder.path}: No space left on device")
+    recorder.adapted(AdaptationRecord("arm", 0, 10, 20, 1, f"{folder}: cannot be read"))
+    motion.event("after", "all")
+    recorder.close()
+    assert recorder.troubles() == []
+    failed, after = rows(recorder.path, "/events")
+    assert r"/\udcff/" in failed[1]["text"]
+    assert after[1]["name"] == "after"
+    assert r"/\udcff/" in rows(recorder.path, "/log")[0][1]["message"]
+    ((_, lesson),) = rows(recorder.path, "/arm/adaptation")
+    assert lesson["problem"].endswith(r"/\udcff: cannot be read")
 
 
 CHILD = """

@@ -150,6 +150,11 @@ public:
             last_.reset();
             unapplied_ = false;
             measured_.reset();
+        } else if (state_.mode != Mode::TRACK) {
+            // Between two periods the mode only ever gets stricter, or a release opens a stop:
+            // whatever it is now, the robot has stood still since.
+            last_.reset();
+            unapplied_ = true;
         }
         // Once for each new fault: whoever releases the robot has to know of it.
         if ((note.faults & ~faults_) != 0 || (note.faults != 0 && !stopped())) {
@@ -195,13 +200,18 @@ public:
     // Latch the stop from the driver's side.
     void halt(const std::string& reason) { occur(safety::Halt{clipped(reason, REASON)}); }
 
-    // Stop this robot, and every robot of the bridge. Throws BridgeLost, stopped, when only this one
-    // could be.
+    // Stop every robot of the bridge, and this one whatever becomes of the others. Throws BridgeLost
+    // or HandshakeError, stopped, when only this one could be.
     void stop_all(const std::string& reason) {
-        halt(reason);
         Stop stop;
         stop.reason = clipped(reason, REASON);
-        link_.send(encode(stop, link_.session(), monotonic_ns()));
+        try {
+            link_.send(encode(stop, link_.session(), monotonic_ns()));
+        } catch (...) {
+            halt(reason);
+            throw;
+        }
+        halt(reason);
     }
 
     // Say how the episode ended. Throws CodecError for what no bridge would take, BridgeLost.

@@ -222,6 +222,15 @@ private:
     void check_room() const {
         for (std::size_t k = 0; k < action_.size(); ++k) {
             const std::string name = "the limits leave action field '" + action_[k].field.name;
+            // A manifest's numbers are float64. One that float32 does not hold becomes infinite,
+            // and is no bound.
+            if (!(std::isfinite(scale_[k]) && std::isfinite(range_[k].low) &&
+                  std::isfinite(range_[k].high))) {
+                throw LimitError(name + "' without a bound: scale " + general(scale_[k]) +
+                                 ", range " + general(range_[k].low) + " to " +
+                                 general(range_[k].high) + "; expected what float32 holds, at most " +
+                                 general(std::numeric_limits<float>::max()));
+            }
             // Written so that NaN leaves no room either.
             if (!(range_[k].low < range_[k].high)) {
                 throw LimitError(name + "' no room: its ranges must overlap");
