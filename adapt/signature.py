@@ -127,7 +127,7 @@ def sign(files: Mapping[str, bytes], key_file: Path, where: str) -> bytes:
     """
     try:
         key = msgspec.toml.decode(read_private(key_file), type=SignerFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SignerError(f"{key_file}: not a signer's secret file: {error}") from None
     secret = SigningKey(bytes.fromhex(key.secret))
     public = secret.verify_key.encode().hex()
@@ -150,7 +150,7 @@ def _read_public(path: Path) -> SignerPublic:
             return msgspec.toml.decode(stream.read(FILE_BYTES), type=SignerPublic)
     except OSError as error:
         raise SignerError(f"signer {str(path)!r}: {error.strerror}; {wrong}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SignerError(f"signer {str(path)!r}: {error}; {wrong}") from None
 
 

@@ -91,10 +91,13 @@ class KeyFolder:
 
         Raises KeyFileError for a name that has no key.
         """
-        known = {identity.name: identity for identity in self.clients()}
+        # A record that cannot be read is no reason to leave another's key in force.
+        found, problems = read_clients(self.path) if (self.path / CLIENTS).exists() else ({}, [])
+        known = {identity.name: identity for identity in found.values()}
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise KeyFileError(f"{self.path}: no key is named {name!r}; there are {names}")
+            words = [f"{self.path}: no key is named {name!r}; there are {names}", *problems]
+            raise KeyFileError("; ".join(words))
         identity = known[name]
         make_folder(self.path / REVOKED)
         kept = self.path / REVOKED / f"{name}-{fingerprint(identity.public)}.toml"

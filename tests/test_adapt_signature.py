@@ -174,6 +174,14 @@ def test_signers_that_are_neither_a_key_nor_a_file(entry):
         Signers.read([entry])
 
 
+@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 5000])
+def test_a_signers_file_of_nonsense_is_named(tmp_path, text):
+    path = tmp_path / "lab.signer.pub"
+    path.write_text(text)
+    with pytest.raises(SignerError, match=r"lab\.signer\.pub.*expected 64 hexadecimal digits"):
+        Signers.read([str(path)])
+
+
 def test_a_secret_given_as_a_public_key_is_refused(keys):
     with pytest.raises(SignerError, match=r"expected 64 hexadecimal digits or a NAME\.signer\.pub"):
         Signers.read([str(keys / "lab.signer")])

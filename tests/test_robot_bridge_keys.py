@@ -208,6 +208,15 @@ def test_revoking_keeps_the_record_and_frees_the_name(folder):
     assert read_certificate(folder, "robot", "arm").public != old.public
 
 
+def test_a_record_that_cannot_be_read_keeps_no_other_key_in_force(folder):
+    (folder / "clients/broken.toml").write_text("x = " + "9" * 3000)
+    (folder / "clients/broken.toml").chmod(0o600)
+    keys = KeyFolder(folder)
+    with pytest.raises(KeyFileError, match=r"no key is named 'leg'; .*broken\.toml"):
+        keys.revoke("leg")
+    assert keys.revoke("arm").name == "arm"
+
+
 def test_the_command_makes_lists_and_revokes(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("ACCLIMATE_KEYS", str(tmp_path / "deep" / "keys"))
     assert default_folder() == tmp_path / "deep" / "keys"
