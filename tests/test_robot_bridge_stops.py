@@ -145,7 +145,11 @@ def test_a_driver_that_died_stopped_comes_back_stopped_and_counts_on(post):
     post.peers.take(b"arm", codec.encode(Kind.BYE, session=post._sessions[b"arm"]))
     welcome = joined(post, b"arm")
     assert (welcome.stopped, welcome.latches) == (True, {"arm": 2})
-    # No stop of the bridge's stands, so it answers; the client's own latch holds.
+    # Twice over: the client's own latch holds, and the bridge answers nothing but stop.
+    assert answer(post, b"arm") is Mode.STOP
+    post.say(b"person", Release("arm", 0, 1))
+    assert answer(post, b"arm") is Mode.STOP
+    post.say(b"person", Release("arm", 0, 2))
     assert answer(post, b"arm") is Mode.TRACK
     post.say(b"arm", Event(RELEASED, "arm", "", 2))
     post.peers.take(b"arm", codec.encode(Kind.BYE, session=post._sessions[b"arm"]))
