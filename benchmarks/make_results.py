@@ -56,8 +56,8 @@ def _section(path: Path) -> Iterator[str]:
 
 
 def _tables(names: tuple[str, ...], records: list[Record]) -> Iterator[str]:
-    """One table with a column per metric or, where two parameters vary, one table per metric
-    with the last parameter's values across."""
+    """One table with a column per metric or, where two parameters vary each for itself, one table
+    per metric with the last parameter's values across."""
     values = {name: _ordered(record.parameters[name] for record in records) for name in names}
     metrics = list(dict.fromkeys(record.metric for record in records))
     records = sorted(
@@ -67,7 +67,7 @@ def _tables(names: tuple[str, ...], records: list[Record]) -> Iterator[str]:
     fixed = [f"{name} {_text(values[name][0])}" for name in names if name not in varying]
     if fixed:
         yield f"With {', '.join(fixed)}:\n"
-    if len(varying) > 1 and len(values[varying[-1]]) <= WIDEST:
+    if len(varying) > 1 and len(values[varying[-1]]) <= WIDEST and _spread(records, varying):
         *down, across = varying
         for metric in metrics:
             chosen = [record for record in records if record.metric == metric]
@@ -79,6 +79,15 @@ def _tables(names: tuple[str, ...], records: list[Record]) -> Iterator[str]:
         labels = {m: _label([r for r in records if r.metric == m]) for m in metrics}
         keyed = [(_key(record, varying), labels[record.metric], record) for record in records]
         yield _markdown(varying, list(labels.values()), keyed)
+
+
+def _spread(records: list[Record], varying: Sequence[str]) -> bool:
+    """Whether some line would have more than one cell, with the last parameter's values across."""
+    *down, across = varying
+    lines: dict[tuple[str, Key], set[Scalar]] = {}
+    for r in records:
+        lines.setdefault((r.metric, _key(r, down)), set()).add(r.parameters[across])
+    return any(len(found) > 1 for found in lines.values())
 
 
 def _ordered(values: Iterable[Scalar]) -> list[Scalar]:

@@ -83,6 +83,16 @@ def test_two_varying_parameters_put_the_last_across(tmp_path: Path):
     ) in page
 
 
+def test_a_parameter_that_only_goes_with_another_is_a_column_of_its_own(tmp_path: Path):
+    for policy, episodes in (("ours", 3), ("spiral", 7)):
+        record(tmp_path, 0.5, policy=policy, episodes=episodes)
+    page = make_results.render(tmp_path)
+    assert (
+        "| policy | episodes | success |\n| --- | --- | ---: |\n"
+        "| ours | 3 | 0.5 |\n| spiral | 7 | 0.5 |\n"
+    ) in page
+
+
 def test_one_varying_parameter_puts_the_metrics_across_and_seeds_into_a_cell(tmp_path: Path):
     for threads, rates in ((1, (1000.0, 3000.0)), (2, (5000.0,))):
         for seed, rate in enumerate(rates):
