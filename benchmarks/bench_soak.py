@@ -1,8 +1,9 @@
 """Half an hour at 500 Hz, with adaptation and recording: missed periods, memory, the recording.
 
-    python -m benchmarks.bench_soak [--minutes 30] [--rate 500] [--quick]
+    python -m benchmarks.bench_soak [--minutes 30] [--rate 500] [--priority P] [--quick]
 
-A bridge and a robot, each a process of its own, over ipc; for a quiet machine.
+A bridge, a robot and a floor (bare pyzmq and onnxruntime), each a process of its own, over ipc. For
+a quiet machine, or with `--beside "two training runs"` or the like, which is kept with the results.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Plan:
-    """rate [Hz]. settings: further ones of the bridge's."""
+    """rate [Hz]. settings: further ones of the bridge's. priority: of all processes under
+    SCHED_FIFO; 0 for ordinary ones. beside: what else the machine does meanwhile."""
 
     minutes: float = 30.0
     rate: int = 500
     folder: Path = FOLDER
     settings: tuple[str, ...] = ()
+    priority: int = 0
+    beside: str = "nothing"
 
 
 class Memory:
@@ -73,7 +77,7 @@ class Memory:
 
 def soak(plan: Plan, scratch: Path) -> bool:
     """One run, recorded; whether every promise was kept."""
-    bundle, endpoint = scratch / "bundle", f"ipc://{scratch}/b"
+    bundle, endpoint, floor = scratch / "bundle", f"ipc://{scratch}/b", f"ipc://{scratch}/f"
     at_rate(BUNDLE, bundle, 1 / plan.rate)
     words = [
         "-m",
@@ -86,23 +90,32 @@ def soak(plan: Plan, scratch: Path) -> bool:
         # Late answers shall be counted here, not end the measurement.
         "pace.slipping=1",
         "pace.lost=1",
+        f"priority={plan.priority}",
         *plan.settings,
     ]
+    idle = ["-m", "benchmarks.servers", "floor", str(bundle), floor]
     before = steal()
-    with started(words) as bridge:
+    with started(idle), started(words) as bridge:
         memory = Memory(bridge.pid)
         try:
-            account = drive(plan, endpoint, bundle, bridge.pid)
+            account = drive(plan, endpoint, floor, bundle, bridge.pid)
         finally:
             memory.close()
     stolen = steal() - before
     settings = " ".join(plan.settings) or "none"
-    said = {"rate": plan.rate, "minutes": plan.minutes, "settings": settings}
+    said = {
+        "rate": plan.rate,
+        "minutes": plan.minutes,
+        "priority": plan.priority,
+        "settings": settings,
+        "beside": plan.beside,
+    }
     missed = ["missed_first_second", "missed_system", "missed_unclear", "missed_ours"]
-    for metric in (*missed, "periods", "stops"):
+    for metric in (*missed, "periods", "floor_missed", "floor_periods", "stops"):
         record(NAME, metric.replace("_", " "), account[metric], "1", said, 0, folder=plan.folder)
     tell = {
         "worst answer": (account["worst"] * 1e3, "ms"),
+        "floor's worst answer": (account["floor_worst"] * 1e3, "ms"),
         "stolen by the hypervisor": (stolen, "s"),
         "memory at the end": (memory.samples[-1][1] / 2**20, "MiB"),
         "memory grows by": (memory.slope() * 3600 / 2**20, "MiB/h"),
@@ -118,11 +131,11 @@ def soak(plan: Plan, scratch: Path) -> bool:
     return whole and not account["missed_ours"] and not account["stops"]
 
 
-def drive(plan: Plan, endpoint: str, bundle: Path, bridge: int) -> dict[str, Any]:
+def drive(plan: Plan, endpoint: str, floor: str, bundle: Path, bridge: int) -> dict[str, Any]:
     """Run the robot; its account. Raises RuntimeError when it ends otherwise."""
     seconds = 60.0 * plan.minutes
     command = [sys.executable, "-m", "benchmarks.soak_robot"]
-    words = [*command, endpoint, str(bundle), str(bridge), str(seconds)]
+    words = [*command, endpoint, floor, str(bundle), str(bridge), str(seconds)]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, timeout=120 + 2 * seconds
     )
@@ -162,16 +175,24 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=Plan.minutes)
     parser.add_argument("--rate", type=int, default=Plan.rate, help="[Hz]")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for the results")
+    parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO for all of it")
+    parser.add_argument("--beside", default=Plan.beside, help="what else the machine does")
     parser.add_argument("--quick", action="store_true", help="ten seconds; records nothing")
     parser.add_argument("settings", nargs="*", help="of the bridge's, e.g. loop=polling core=1")
     options = parser.parse_args()
+    if options.priority:
+        # Inherited: what is compared is not who gets the processor.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.priority))
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
-        settings = tuple(options.settings)
-        if options.quick:
-            plan = Plan(1 / 6, options.rate, where / "results", settings)
-        else:
-            plan = Plan(options.minutes, options.rate, options.folder, settings)
+        plan = Plan(
+            1 / 6 if options.quick else options.minutes,
+            options.rate,
+            where / "results" if options.quick else options.folder,
+            tuple(options.settings),
+            options.priority,
+            options.beside,
+        )
         return 0 if soak(plan, where) else 1
 
 

@@ -1,8 +1,10 @@
 """The robot of the soak: a driver at a fixed rate that knows why a period was missed.
 
-    python -m benchmarks.soak_robot ENDPOINT BUNDLE PID SECONDS
+    python -m benchmarks.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
 
 PID is the bridge's. Prints `moving` once it follows commands, then one line of JSON at the end.
+Between two episodes it drives the floor at FLOOR for a second, at the same rate: what a program
+misses on this machine that does nothing but answer.
 
 A period is missed when it ended without its command, or when a whole one was skipped. Whose fault
 that was is taken from what the kernel counts: for how long the threads between an observation and
@@ -19,22 +21,31 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from adapt.bundle import read_manifest
+from adapt.bundle import PolicyBundle, read_manifest
 from adapt.manifest import Manifest
-from benchmarks.clients import middle
+from benchmarks.clients import Floor, middle
+from benchmarks.servers import Policy
 from robot_bridge.client import RobotClient
 from robot_bridge.clock import Rate
 from robot_bridge.messages import Mode, Outcome
+
+T = TypeVar("T")
 
 CONNECT = 30.0  # [s]
 # Long enough that a late answer is waited for and its lateness known [s].
 PATIENCE = 0.1
 LAST = 20  # misses that are described, of those that are not the system's
+EPISODE = 10.0  # [s]
+FLOOR = 1.0  # after each episode [s]
+FLOOR_WARM = 0.3  # of the floor before it counts: it has slept for an episode [s]
 STEAL_EVERY = 25  # periods between looks at it: what was stolen longer ago explains no miss
 
 
@@ -70,6 +81,9 @@ class Account:
     missed_ours: int = 0
     stops: int = 0
     worst: float = 0.0
+    floor_periods: int = 0
+    floor_missed: int = 0
+    floor_worst: float = 0.0
     misses: list[Miss] = field(default_factory=list)
 
     def note(self, miss: Miss, period: float) -> None:
@@ -148,34 +162,56 @@ class Steal:
         return int(os.pread(self._file, 256, 0).split(b"\n", 1)[0].split()[8])
 
 
-def drive(client: RobotClient, manifest: Manifest, bridge: int, seconds: float) -> Account:
-    """One episode after another, ten seconds each."""
+class Pace:
+    """One exchange per period, and whether a period was missed."""
+
+    def __init__(self, period: float) -> None:
+        self._rate = Rate(period)
+        self._period = period
+        self._skipped = 0
+
+    def step(self, exchange: Callable[[], T]) -> tuple[T, float, float, bool]:
+        """The next one: its answer, how late it began [s], how long it took [s], whether missed."""
+        woken = self._rate.wait()
+        start = time.perf_counter()
+        answer = exchange()
+        took = time.perf_counter() - start
+        skipped, self._skipped = self._rate.missed - self._skipped, self._rate.missed
+        return answer, woken, took, took > self._period or skipped > 0
+
+    def restart(self) -> None:
+        """After a pause."""
+        self._rate.restart()
+
+
+def drive(
+    client: RobotClient, floor: Floor, manifest: Manifest, bridge: int, seconds: float
+) -> Account:
+    """One episode after another, and the floor after each."""
     period = manifest.control_period
     rng = np.random.default_rng(0)
     rest = middle(manifest)
     noise = 1e-4 * rng.normal(size=(1024, rest.size)).astype(np.float32)
     account, waiting, steal = Account(), Waiting([os.getpid(), bridge]), Steal()
     count = round(seconds / period)
-    episode = round(10.0 / period)
+    episode = round(EPISODE / period)
     print("moving", flush=True)
     gc.collect()
     gc.freeze()
     gc.disable()
-    rate = Rate(period)
-    began, skipped = time.monotonic(), 0
+    pace = Pace(period)
+    began = time.monotonic()
     waiting.refresh()
     for step in range(count):
-        woken = rate.wait()
+        last = step % episode == episode - 1
         at = time.monotonic() - began
         seen = rest + noise[step % 1024]
-        first, last = step % episode == 0, step % episode == episode - 1
-        start = time.perf_counter()
-        command = client.exchange(seen, 0.1, first=first, last=last)
-        took = time.perf_counter() - start
+        command, woken, took, missed = pace.step(
+            partial(client.exchange, seen, 0.1, first=step % episode == 0, last=last)
+        )
         waited, beside = waiting.since()
         account.worst = max(account.worst, took)
-        missed, skipped = rate.missed - skipped, rate.missed
-        if took > period or missed:
+        if missed:
             waited += steal.since()
             account.note(Miss(at, took, woken, waited / 1e9, beside / 1e9), period)
         elif step % STEAL_EVERY == 0:
@@ -184,17 +220,31 @@ def drive(client: RobotClient, manifest: Manifest, bridge: int, seconds: float) 
             account.stops += 1
             break
         if last:
-            client.end_episode(Outcome(True, episode, 10.0, "done"))
+            client.end_episode(Outcome(True, episode, EPISODE, "done"))
             # Between two episodes, as a driver would.
             gc.collect()
+            drive_floor(floor, account, period)
             waiting.refresh()
-            rate.restart()
+            steal.since()
+            pace.restart()
         account.periods += 1
     return account
 
 
+def drive_floor(floor: Floor, account: Account, period: float) -> None:
+    """The floor for its second, by the same rule of what is missed."""
+    pace = Pace(period)
+    for _ in range(round(FLOOR_WARM / period)):
+        pace.step(floor.exchange)
+    for _ in range(round(FLOOR / period)):
+        _, _, took, missed = pace.step(floor.exchange)
+        account.floor_periods += 1
+        account.floor_missed += missed
+        account.floor_worst = max(account.floor_worst, took)
+
+
 def main(argv: list[str]) -> int:
-    endpoint, bundle, bridge, seconds = argv
+    endpoint, address, bundle, bridge, seconds = argv
     manifest, digest = read_manifest(Path(bundle))
     client = RobotClient(
         endpoint,
@@ -207,7 +257,8 @@ def main(argv: list[str]) -> int:
     )
     try:
         client.connect(CONNECT)
-        account = drive(client, manifest, int(bridge), float(seconds))
+        with Floor(address, Policy(PolicyBundle.load(Path(bundle))), "") as floor:
+            account = drive(client, floor, manifest, int(bridge), float(seconds))
     finally:
         client.close()
     print(json.dumps(asdict(account) | {"reason": client.state.reason}), flush=True)
