@@ -136,9 +136,16 @@ def decode(data: bytes) -> Frame:
 def encode_message(
     message: Message | Lasting, *, session: int = 0, version: int = PROTOCOL
 ) -> bytes:
-    """One frame around a struct of `messages`."""
-    payload = _ENCODER.encode(message)
-    return encode(_KIND_OF[type(message)], payload, session=session, version=version)
+    """One frame around a struct of `messages`. Raises CodecError for text that UTF-8 cannot carry:
+    a file's name may hold bytes that are no text, which Python keeps as lone surrogates."""
+    kind = _KIND_OF[type(message)]
+    try:
+        payload = _ENCODER.encode(message)
+    except UnicodeEncodeError as error:
+        raise CodecError(
+            f"{kind.name}: {error.object!a} is not text that UTF-8 can carry"
+        ) from None
+    return encode(kind, payload, session=session, version=version)
 
 
 def decode_message(frame: Frame, expected: type[M]) -> M:

@@ -194,3 +194,8 @@ def test_a_command_of_no_mode_is_refused():
         frame = codec.decode(codec.encode(Kind.COMMAND, head))
         with pytest.raises(CodecError, match=word):
             codec.decode_command(frame)
+
+
+def test_text_that_no_frame_can_carry_is_named():
+    with pytest.raises(CodecError, match=r"EPISODE_END: .*plug-\\udcff"):
+        codec.encode_message(Outcome(True, 1, 0.1, "plug-\udcff"))
