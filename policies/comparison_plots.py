@@ -40,9 +40,11 @@ def draw(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         for family in dict.fromkeys(c.family for c in comparisons):
             groups = [c for c in comparisons if c.family == family]
-            drawn.append(folder / f"{family}-adaptation.png")
+            # "module:NAME" of a family from elsewhere: some file systems take no colon.
+            plain = family.replace(":", "-")
+            drawn.append(folder / f"{plain}-adaptation.png")
             _adaptation(groups, drawn[-1])
-            drawn.append(folder / f"{family}-learning.png")
+            drawn.append(folder / f"{plain}-learning.png")
             _learning(groups[0], drawn[-1])
     return drawn
 

@@ -20,7 +20,7 @@ class TrainSettings:
 
     name: of the run; its folder is `out`.
     seed: of everything: tasks, weights, noise, batches.
-    family: of tasks.
+    family: of tasks: a name of ours, or package.module:NAME (docs/families.md).
     device: "auto" takes CUDA where there is one.
     precision: "auto" takes bfloat16 where the processor multiplies it natively.
     threads: of the physics and of torch; they take turns.

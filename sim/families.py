@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -88,6 +89,33 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(name: str) -> Family:
+    """A family of ours by its name, or anybody's by `package.module:NAME` (docs/families.md).
+
+    Raises AcclimateError when there is none.
+    """
+    if ":" in name:
+        return _elsewhere(name)
     if name not in FAMILIES:
-        raise AcclimateError(f"no task family {name!r}; there are {sorted(FAMILIES)}")
+        raise AcclimateError(
+            f"no task family {name!r}; there are {sorted(FAMILIES)}, and package.module:NAME for "
+            "one of your own"
+        )
     return FAMILIES[name]
+
+
+def _elsewhere(name: str) -> Family:
+    """The `Family` that a module holds under a name."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    # An empty or a relative name has errors of its own.
+    except (ModuleNotFoundError, TypeError, ValueError) as error:
+        raise AcclimateError(
+            f"task family {name!r}: {error}; install its package, or name its folder in PYTHONPATH"
+        ) from error
+    if not isinstance(found, Family):
+        what = "nothing" if found is None else f"a {type(found).__name__}"
+        raise AcclimateError(
+            f"task family {name!r}: {module} holds {what} under {attribute!r}; expected a Family"
+        )
+    return found

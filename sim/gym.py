@@ -70,7 +70,7 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
     needs; `reset` gives every world a new one.
 
     Args:
-        family: name in `sim.families.FAMILIES`.
+        family: name in `sim.families.FAMILIES`, or `package.module:NAME`.
         num_envs: worlds B.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
@@ -158,7 +158,7 @@ class FamilyEnv(gymnasium.Env[Float32, Float32]):
     """One world of a family. Every reset meets a new task unless its options say otherwise.
 
     Args:
-        family: name in `sim.families.FAMILIES`.
+        family: name in `sim.families.FAMILIES`, or `package.module:NAME`.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
     """

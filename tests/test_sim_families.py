@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sim.families import FAMILIES, UniformActions
+from adapt.errors import AcclimateError
+from sim.families import FAMILIES, UniformActions, family
 from sim.worlds import Step
 
 WORLDS = 3
@@ -187,3 +188,20 @@ def test_worlds_factors_are_their_tasks(made, name):
     tasks = FAMILIES[name].space.sample(WORLDS, np.random.default_rng(7), "all")
     expected = [FAMILIES[name].factors(t) for t in tasks]
     assert np.allclose(worlds.factors(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hovering", r"no task family 'hovering'; there are .* package\.module:NAME"),
+        ("no_such_module:FAMILY", r"'no_such_module:FAMILY': No module named .* PYTHONPATH"),
+        (":FAMILY", r"':FAMILY': "),
+        (".point:FAMILY", r"'.point:FAMILY': "),
+        ("sim.families:Family", r"sim\.families holds a type under 'Family'; expected a Family"),
+        ("sim.families:FAMILY", r"sim\.families holds nothing under 'FAMILY'"),
+        ("sim.families:", r"sim\.families holds nothing under ''"),
+    ],
+)
+def test_a_family_that_is_not_there_is_named(name, text):
+    with pytest.raises(AcclimateError, match=text):
+        family(name)
