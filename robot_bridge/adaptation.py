@@ -15,6 +15,10 @@ from robot_bridge.tap import AdaptationRecord
 
 # 12 s at 20 Hz; a worker so far behind will not catch up.
 CAPACITY = 256
+# Lessons that usually take longer than a quarter of a period at 1 kHz are the worker's in any case,
+# by the average over some 16 of them [ns].
+SHORT_NS = 250_000
+REMEMBERED = 16
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class _Lesson:
 
 
 class Adaptation:
-    """Feeds transitions to an adapter, and the ends of episodes. threaded: on a worker; otherwise
-    within `learn` and `conclude`.
+    """Feeds transitions to an adapter, and the ends of episodes. threaded: on a worker, unless
+    `learn` is told otherwise; without one within `learn` and `conclude`.
 
     Neither waits. `settled` says that everything handed over has been learnt from. robot,
     told: in whose name, and who hears of every transition, on the thread that learnt from it.
@@ -50,16 +54,18 @@ class Adaptation:
         self._waiting: queue.Queue[_Lesson | None] = queue.Queue()
         self._dropped = False  # whether the present episode has lost a transition
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._usual_ns = 0.0  # what a transition takes
         self._worker: threading.Thread | None = None
         if threaded:
             # A daemon thread: a hanging encoder must not keep the process from ending.
             self._worker = threading.Thread(target=self._work, name="adaptation", daemon=True)
             self._worker.start()
 
-    def learn(self, adapter: Adapter, transition: Transition) -> None:
-        """Hand one transition over; one that finds no room is lost, and reported."""
+    def learn(self, adapter: Adapter, transition: Transition, here: bool = False) -> None:
+        """Hand one transition over; one that finds no room is lost, and reported. here: learn from
+        it within this call, where nothing waits before it and that is usually short."""
         lesson = _Lesson(adapter, transition, True, time.monotonic_ns())
-        if self._worker is None:
+        if self._worker is None or (here and self.settled and self._usual_ns < SHORT_NS):
             self._take(lesson)
         elif self._waiting.qsize() < self._capacity:
             self._waiting.put(lesson)
@@ -130,11 +136,13 @@ class Adaptation:
         # Whatever it is, the control path goes on without adaptation and says so.
         except Exception as error:
             text = f"adaptation failed: {error!r}"
+        now_ns = time.monotonic_ns()
+        waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
+        if transition is not None:
+            self._usual_ns += (took_ns - self._usual_ns) / REMEMBERED
         if text:
             self._problems.put(text)
         if self._told is not None:
-            now_ns = time.monotonic_ns()
-            waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
             self._told(
                 AdaptationRecord(
                     self._robot,

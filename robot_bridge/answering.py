@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -40,7 +41,8 @@ class Answering:
         self._faulty = faulty
         self._together = together
         self._gathering = Gathering(self._apart)
-        self._taught: list[Robot] = []  # robots with something to learn from
+        self._taught: deque[Robot] = deque()  # robots with something to learn from
+        self._gap = False  # whether the taps have not heard of the last one
 
     @property
     def waits(self) -> bool:
@@ -69,15 +71,22 @@ class Answering:
             except Exception as error:
                 self._faulty(peer.address, error)
 
-    def teach(self) -> None:
+    def teach(self, here: bool = False) -> None:
         """Hand over to the robots' workers what the last answers left to learn from. To be called
-        when the answers are out: before, a worker would compete with them for the interpreter."""
-        if not self._taught:
-            return
-        for robot in self._taught:
-            robot.answered()
-        self._taught.clear()
-        self._taps.gap()
+        when the answers are out: before, a worker would compete with them for the interpreter.
+        here: let one of them learn from it on this thread instead, where that is short."""
+        while self._taught:
+            self._taught.popleft().answered(here)
+            self._gap = not self._taught
+            if here:
+                # Who speaks next waits for one lesson at most.
+                return
+
+    def rest(self) -> None:
+        """Tell the taps of the gap that the last answers have left."""
+        if self._gap:
+            self._gap = False
+            self._taps.gap()
 
     def news(self, peer: Peer, robot: Robot) -> None:
         """Tell what has happened to a robot since the last call."""

@@ -216,9 +216,10 @@ class Course:
         self._adapter.end_episode()
         self._episode = self._last = None
 
-    def answered(self) -> None:
+    def answered(self, here: bool = False) -> None:
         """The answer is on its way: from here on a worker may have the processor. Handed over any
-        earlier, a lesson would compete with the answer for the interpreter."""
+        earlier, a lesson would compete with the answer for the interpreter. here: see
+        `Adaptation.learn`."""
         if self._lesson is None:
             return
         (adapter, before, command, observation), self._lesson = self._lesson, None
@@ -228,6 +229,7 @@ class Course:
         self._adaptation.learn(
             adapter,
             Transition(before.payload, action, observation.reward, observation.payload, terminal),
+            here,
         )
 
     def end(self, outcome: Outcome) -> None:

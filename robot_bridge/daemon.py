@@ -143,8 +143,13 @@ class Daemon:
                         peers.faulty(sender, error)
                 # The socket is empty: whoever is not here by now is not waited for.
                 peers.flush()
-                if beat.quiet(heard):
-                    peers.teach()
+                quiet = beat.quiet(heard)
+                if beat.spins or quiet:
+                    # A worker could have the interpreter of a loop that spins only by force, which
+                    # costs both of them more than the lesson does.
+                    peers.teach(here=beat.spins)
+                if quiet:
+                    peers.rest()
                 if beat.turn(heard):
                     for name, text in router.news():
                         peers.announce(name, text)

@@ -181,6 +181,16 @@ def _realtime() -> Iterator[Finding]:
     else:
         remedy = "a PREEMPT_RT kernel shortens the worst case, which counts from some 200 Hz up"
         yield Finding(area, "kernel", f"{platform.release()}, not PREEMPT_RT", "advice", remedy)
+    share = machine.realtime_share()
+    if share >= 1.0:
+        yield Finding(area, "SCHED_FIFO's share", "whole cores")
+    else:
+        remedy = (
+            "for loop=polling with a priority, whose core other programs would else get for "
+            f"{1e3 * (1.0 - share):.0f} ms of every second: isolcpus=CORE, and sysctl -w "
+            "kernel.sched_rt_runtime_us=-1"
+        )
+        yield Finding(area, "SCHED_FIFO's share", f"{share:.0%} of a core", "advice", remedy)
     governor = machine.frequency_governor()
     if governor in ("", "performance"):
         yield Finding(area, "frequency governor", governor or "none")

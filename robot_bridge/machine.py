@@ -69,11 +69,21 @@ def realtime_kernel() -> bool:
     return _read(Path("/sys/kernel/realtime")) == "1" or "PREEMPT_RT" in platform.version()
 
 
+def realtime_share() -> float:
+    """Share of every second that the kernel leaves to threads under SCHED_FIFO which never sleep,
+    while ordinary ones wait for their core (sched(7)); 1 where it leaves them all."""
+    runtime, period = (_read(_KERNEL / f"sched_rt_{name}_us") for name in ("runtime", "period"))
+    if not runtime or not period or int(runtime) < 0:
+        return 1.0
+    return int(runtime) / int(period)
+
+
 def frequency_governor() -> str:
     """The first core's frequency governor; empty where the kernel controls no frequency."""
     return _read(_CPU / "cpu0/cpufreq/scaling_governor")
 
 
+_KERNEL = Path("/proc/sys/kernel")
 _CAP_IPC_LOCK = 1 << 14  # linux/capability.h
 
 

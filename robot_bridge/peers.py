@@ -101,7 +101,8 @@ class Peers:
         if stopped:
             self._desk.give_stop("", "the bridge begins stopped")
         self._answering = Answering(roster, self._taps, self._desk.give_stop, self.faulty, together)
-        self.flush, self.teach = self._answering.flush, self._answering.teach
+        answering = self._answering
+        self.flush, self.teach, self.rest = answering.flush, answering.teach, answering.rest
         self._heartbeat_due = 0.0
         self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
             Kind.OBSERVATION: self._answering.observation,

@@ -17,8 +17,8 @@ SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody wai
 # sleeps as others do, so that a bridge without robots leaves its core alone [s].
 SPIN = 0.25
 TEND = 0.001  # between two looks at the other duties while it spins [s]
-# A spinning loop leaves its workers fewer cores, on which an answer still has to pass libzmq's
-# threads and wake its robot: by then it has, and the workers may begin [s].
+# A spinning loop leaves other threads fewer cores, on which an answer still has to pass libzmq's
+# threads and wake its robot: by then it has, and the others may begin [s].
 QUIET = 0.0003
 
 
@@ -32,7 +32,7 @@ class Rhythm:
         service: Service | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spins = spins
+        self.spins = spins
         self._service = service
         self._now = now
         self._collector = Collector()
@@ -55,15 +55,16 @@ class Rhythm:
 
     def wait_ms(self, settling: bool) -> int:
         """How long to wait for the next frame; 0 while it spins [ms]."""
-        if self._spins:
+        if self.spins:
             self._spinning = self._now() < self._spin_until
             if self._spinning:
                 return 0
         return SETTLING_MS if settling else IDLE_MS
 
     def quiet(self, heard: bool) -> bool:
-        """Whether workers may begin with what the last frames left them. heard: as in `turn`."""
-        if not self._spins:
+        """Whether threads beside the loop may begin with what the last frames left them. heard: as
+        in `turn`."""
+        if not self.spins:
             return True
         now = self._now()
         if heard:
@@ -72,7 +73,7 @@ class Rhythm:
 
     def turn(self, heard: bool) -> bool:
         """Whether other duties are due, once frames have been answered. heard: there were any."""
-        if self._spins:
+        if self.spins:
             now = self._now()
             if heard:
                 self._spin_until = now + SPIN

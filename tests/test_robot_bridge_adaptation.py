@@ -11,6 +11,7 @@ from adapt.errors import ContextError
 from robot_bridge.adaptation import Adaptation
 
 TRANSITION: Any = object()
+SLOW: Any = object()
 
 
 def learner(observe=lambda transition: None) -> Any:
@@ -78,3 +79,52 @@ def test_one_that_hangs_keeps_nobody_waiting():
     go.set()
     adaptation.join(30)
     assert adaptation.settled
+
+
+def test_a_lesson_is_learnt_here_where_nothing_waits_and_lessons_are_short():
+    threads, release = [], threading.Event()
+
+    def observe(transition):
+        threads.append(threading.current_thread())
+        if transition is SLOW:
+            release.wait(30)
+
+    adaptation, adapter = Adaptation(threaded=True), learner(observe)
+    main = threading.current_thread()
+    adaptation.learn(adapter, TRANSITION, here=True)
+    assert threads == [main]
+    # In their order: what comes after one that the worker still has is the worker's, too.
+    adaptation.learn(adapter, SLOW)
+    adaptation.learn(adapter, TRANSITION, here=True)
+    release.set()
+    settle(adaptation)
+    assert main not in threads[1:] and len(threads) == 3
+    adaptation.close()
+    adaptation.join(30)
+
+
+def test_lessons_that_are_usually_long_are_the_workers_until_they_are_short_again():
+    threads, pause = [], [2e-3]
+
+    def observe(transition):
+        threads.append(threading.current_thread())
+        time.sleep(pause[0])
+
+    adaptation, adapter = Adaptation(threaded=True), learner(observe)
+    main = threading.current_thread()
+
+    def learn(times):
+        threads.clear()
+        for _ in range(times):
+            adaptation.learn(adapter, TRANSITION, here=True)
+            settle(adaptation)
+
+    learn(1)
+    assert threads == [main]  # one alone may have been put aside for another program
+    learn(40)
+    assert main not in threads[20:]
+    pause[0] = 0.0
+    learn(200)
+    assert main in threads[100:]
+    adaptation.close()
+    adaptation.join(30)

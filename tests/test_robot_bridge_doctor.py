@@ -138,6 +138,7 @@ def test_a_cpu_provider_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch)
         ("realtime_priority", False, "SCHED_FIFO"),
         ("lockable_memory", 65536, "locked memory"),
         ("realtime_kernel", False, "kernel"),
+        ("realtime_share", 0.95, "SCHED_FIFO's share"),
         ("frequency_governor", "powersave", "frequency governor"),
         ("cores", 1, "cores"),
     ],
@@ -156,6 +157,7 @@ def test_rights_that_are_there_are_no_advice(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(machine, "realtime_priority", lambda: True)
     monkeypatch.setattr(machine, "lockable_memory", lambda: None)
     monkeypatch.setattr(machine, "realtime_kernel", lambda: True)
+    monkeypatch.setattr(machine, "realtime_share", lambda: 1.0)
     monkeypatch.setattr(machine, "frequency_governor", lambda: "performance")
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert {each.state for each in doctor._realtime()} == {"ok"}
@@ -164,3 +166,15 @@ def test_rights_that_are_there_are_no_advice(monkeypatch: pytest.MonkeyPatch):
 def test_trying_real_time_priority_leaves_this_thread_as_it_was():
     machine.realtime_priority()
     assert os.sched_getscheduler(0) == SCHEDULER
+
+
+@pytest.mark.parametrize(
+    ("runtime", "period", "share"),
+    [("950000", "1000000", 0.95), ("-1", "1000000", 1.0), ("1000000", "1000000", 1.0), ("", "", 1)],
+)
+def test_what_the_kernel_leaves_to_real_time_is_read(runtime, period, share, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_KERNEL", tmp_path)
+    if runtime:
+        (tmp_path / "sched_rt_runtime_us").write_text(runtime + "\n")
+        (tmp_path / "sched_rt_period_us").write_text(period + "\n")
+    assert machine.realtime_share() == pytest.approx(share)

@@ -68,10 +68,12 @@ def test_metrics_are_taken_in_a_few_at_a_time(bundle):
     for step in range(STRIDE - 1):
         robot.observe(0.1, Flag.FIRST if not step else Flag(0))
         robot.peers.teach()
+        robot.peers.rest()
     time.sleep(0.05)
     assert not metrics.read().stages["answer"].count
     robot.observe(0.1)
     robot.peers.teach()
+    robot.peers.rest()
     wait_for(lambda: metrics.read().stages["answer"].count == STRIDE)
     metrics.close()
     assert metrics.read().stages["answer"].count == STRIDE
@@ -103,12 +105,16 @@ def test_the_gap_begins_once_the_answers_are_out_and_the_lessons_handed_over(bun
     tap = Listening()
     robot = Connected(bundle, tap)
     robot.peers.teach()
+    robot.peers.rest()
     assert tap.calls == []
     robot.observe(0.1, Flag.FIRST)
+    robot.peers.rest()
     assert tap.calls == ["step"]
     robot.peers.teach()
+    assert tap.calls == ["step"]
+    robot.peers.rest()
     assert tap.calls == ["step", "gap"]
-    robot.peers.teach()
+    robot.peers.rest()
     assert tap.calls == ["step", "gap"]
 
 
@@ -122,6 +128,7 @@ def test_a_tap_that_fails_in_a_gap_is_told_nothing_more(bundle):
     for _ in range(2):
         robot.observe(float(np.float32(0.1)), Flag.FIRST)
         robot.peers.teach()
+        robot.peers.rest()
     assert broken.calls == ["step"]
     assert sound.calls.count("gap") == 2
     assert any("Broken is no longer told" in text for text in robot.taps.problems())
