@@ -15,10 +15,11 @@ from robot_bridge.tap import AdaptationRecord
 
 # 12 s at 20 Hz; a worker so far behind will not catch up.
 CAPACITY = 256
-# Lessons that usually take longer than a quarter of a period at 1 kHz are the worker's in any case,
-# by the average over some 16 of them [ns].
-SHORT_NS = 250_000
-REMEMBERED = 16
+# A lesson leaves a loop at 1 kHz in time for the next answer if it is no longer than this [ns].
+SHORT_NS = 400_000
+# Of some REMEMBERED lessons more than half longer than that: the next AWAY are the worker's.
+REMEMBERED = 64
+AWAY = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Adaptation:
         self._waiting: queue.Queue[_Lesson | None] = queue.Queue()
         self._dropped = False  # whether the present episode has lost a transition
         self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._usual_ns = 0.0  # what a transition takes
+        self._long = 0.0  # share of the lessons within `learn` that were not short
+        self._away = 0  # lessons that are the worker's before the next within `learn`
         self._worker: threading.Thread | None = None
         if threaded:
             # A daemon thread: a hanging encoder must not keep the process from ending.
@@ -65,8 +67,11 @@ class Adaptation:
         """Hand one transition over; one that finds no room is lost, and reported. here: learn from
         it within this call, where nothing waits before it and that is usually short."""
         lesson = _Lesson(adapter, transition, True, time.monotonic_ns())
-        if self._worker is None or (here and self.settled and self._usual_ns < SHORT_NS):
+        if self._worker is None:
             self._take(lesson)
+        elif here and self._may_stay():
+            self._take(lesson)
+            self._judge(time.monotonic_ns() - lesson.handed_ns)
         elif self._waiting.qsize() < self._capacity:
             self._waiting.put(lesson)
         else:
@@ -120,6 +125,19 @@ class Adaptation:
         if self._worker is not None:
             self._worker.join(timeout)
 
+    def _may_stay(self) -> bool:
+        if self._away:
+            self._away -= 1
+            return False
+        # After what the worker still has.
+        return self.settled
+
+    def _judge(self, took_ns: int) -> None:
+        # By how many were long, not by how long: one may have been put aside for another program.
+        self._long += ((took_ns > SHORT_NS) - self._long) / REMEMBERED
+        if self._long > 0.5:
+            self._long, self._away = 0.0, AWAY
+
     def _take(self, lesson: _Lesson) -> None:
         begun_ns = time.monotonic_ns()
         adapter, transition = lesson.adapter, lesson.transition
@@ -136,13 +154,11 @@ class Adaptation:
         # Whatever it is, the control path goes on without adaptation and says so.
         except Exception as error:
             text = f"adaptation failed: {error!r}"
-        now_ns = time.monotonic_ns()
-        waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
-        if transition is not None:
-            self._usual_ns += (took_ns - self._usual_ns) / REMEMBERED
         if text:
             self._problems.put(text)
         if self._told is not None:
+            now_ns = time.monotonic_ns()
+            waited_ns, took_ns = begun_ns - lesson.handed_ns, now_ns - begun_ns
             self._told(
                 AdaptationRecord(
                     self._robot,
