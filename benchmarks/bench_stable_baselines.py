@@ -43,7 +43,7 @@ JOBS = (
     Job("PPO", "point-sparse", {"angle": 1.0}, 30_000),
     Job("SAC", "point-sparse", {"angle": 1.0}, 3_000),
     Job("PPO", "cheetah-dir", {"direction": "forward"}, 40_000),
-    Job("SAC", "cheetah-vel", {"velocity": 1.0}, 4_000),
+    Job("SAC", "cheetah-vel", {"velocity": 1.0}, 12_000),
 )
 LEARNERS: dict[str, type[PPO] | type[SAC]] = {"PPO": PPO, "SAC": SAC}
 
