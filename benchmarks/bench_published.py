@@ -3,7 +3,7 @@
     python -m benchmarks.bench_published [family ...]
 
 Needs the runs that `acclimate train experiment=FAMILY seed=N` (with underscores there) left in
-runs/FAMILY-N; every seed that is there counts. Held-out tasks, or the training tasks where a family
+runs/FAMILY-N; every seed whose run has ended counts. Held-out tasks, or the training tasks where a family
 holds none out; the policy acts by its mean; the latent of the first episode is drawn from the
 prior.
 
@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
             raise SystemExit(f"{word!r}: expected {', '.join(FAMILIES)}")
     for family in words or FAMILIES:
         runs = sorted(Path("runs").glob(f"{family}-[0-9]"))
-        finished = [run for run in runs if (run / "best.pt").exists()]
+        finished = [run for run in runs if ended(run)]
         if words and not finished:
             raise AcclimateError(
                 f"runs/{family}-0: no finished run; "
@@ -50,6 +50,14 @@ def main(words: list[str]) -> int:
         for run in finished:
             judge(family, run)
     return 0
+
+
+def ended(run: Path) -> bool:
+    """Whether a run has done what its settings ask for."""
+    if not (run / "best.pt").exists():
+        return False
+    trainer, _ = load_best_pearl(run)
+    return read_log(run)[-1]["iteration"] >= trainer.settings.iterations
 
 
 def judge(family: str, run: Path) -> None:
