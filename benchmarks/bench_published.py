@@ -3,9 +3,9 @@
     python -m benchmarks.bench_published [family ...]
 
 Needs the runs that `acclimate train experiment=FAMILY seed=N` (with underscores there) left in
-runs/FAMILY-N; every seed whose run has ended counts. Held-out tasks, or the training tasks where a family
-holds none out; the policy acts by its mean; the latent of the first episode is drawn from the
-prior.
+runs/FAMILY-N; every seed whose run has ended counts. Held-out tasks, or the training tasks where a
+family holds none out; the policy acts by its mean; the latent of the first episode is drawn from
+the prior.
 
 told: the same networks with the task's true factors as their latent, which no robot could know.
 gap closed: (k = 2 - prior) / (told - prior), each a mean over the tasks.
