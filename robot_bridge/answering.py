@@ -129,7 +129,9 @@ class Answering:
             )
             self._roster.post(peer.address, encode_command(command, peer.session))
             sent_ns = time.monotonic_ns()
-            self._taught.append(robot)
+            # Once: a loop that never comes to its lessons must not gather them.
+            if robot not in self._taught:
+                self._taught.append(robot)
             if self._taps:
                 self._taps.step(
                     answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)

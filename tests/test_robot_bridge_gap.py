@@ -118,6 +118,16 @@ def test_the_gap_begins_once_the_answers_are_out_and_the_lessons_handed_over(bun
     assert tap.calls == ["step", "gap"]
 
 
+def test_a_robot_that_was_answered_often_waits_once_to_be_taught(bundle):
+    tap = Listening()
+    robot = Connected(bundle, tap)
+    for step in range(5):
+        robot.observe(0.1, Flag(0) if step else Flag.FIRST)
+    robot.peers.teach(here=True)
+    robot.peers.rest()
+    assert tap.calls.count("gap") == 1
+
+
 def test_a_tap_that_fails_in_a_gap_is_told_nothing_more(bundle):
     class Broken(Listening):
         def gap(self):
