@@ -124,8 +124,9 @@ class ClockRecord:
 
 
 class Tap(Protocol):
-    """Listens to a bridge. Called on the loop's thread (`adapted` on a worker's): each call must
-    return within microseconds, must not raise, and must not keep the loop waiting for a disk."""
+    """Listens to a bridge. Called on the loop's thread (`adapted` on that which learnt, a robot's
+    worker or the loop's): each call must return within microseconds, must not raise, and must not
+    keep the loop waiting for a disk."""
 
     def step(self, record: StepRecord) -> None: ...
 

@@ -1,6 +1,6 @@
 """The taps of one bridge, kept apart from its loop: what one of them does wrong costs it its place.
 
-`step` and `event` are called by the loop, `adapted` by workers.
+`step` and `event` are called by the loop, `adapted` by whoever learnt: a worker, or the loop.
 """
 
 from __future__ import annotations

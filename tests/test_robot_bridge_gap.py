@@ -84,12 +84,14 @@ class Listening:
 
     def __init__(self):
         self.calls = []
+        self.learnt_on = []
 
     def step(self, record):
         self.calls.append("step")
 
     def adapted(self, record):
         self.calls.append("adapted")
+        self.learnt_on.append(threading.current_thread())
 
     def event(self, record):
         pass
@@ -126,6 +128,18 @@ def test_a_robot_that_was_answered_often_waits_once_to_be_taught(bundle):
     robot.peers.teach(here=True)
     robot.peers.rest()
     assert tap.calls.count("gap") == 1
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_a_lesson_is_learnt_on_the_thread_that_was_asked_for(bundle, here):
+    tap = Listening()
+    robot = Connected(bundle, tap, simulated_time=False)
+    for flag in (Flag.FIRST, Flag(0)):
+        robot.observe(0.1, flag)
+    robot.peers.teach(here)
+    wait_for(lambda: tap.learnt_on)
+    assert [thread is threading.current_thread() for thread in tap.learnt_on] == [here]
+    robot.peers.dismiss("done")
 
 
 def test_a_tap_that_fails_in_a_gap_is_told_nothing_more(bundle):

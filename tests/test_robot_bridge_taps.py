@@ -46,9 +46,9 @@ class Broken(Kept):
 
 
 class Connected:
-    """One simulated robot behind a Peers with these taps."""
+    """One robot, simulated unless told otherwise, behind a Peers with these taps."""
 
-    def __init__(self, bundle, *taps):
+    def __init__(self, bundle, *taps, simulated_time=True):
         self.sent = []
         self.taps = Taps(taps)
         self.peers = Peers(bundle, self._send, 0, 1, Journal(io.StringIO()), self.taps)
@@ -57,7 +57,14 @@ class Connected:
         self.session = 0
         self.say(
             codec.encode_message(
-                Hello("robot", "arm", "", *fields, manifest.control_period, simulated_time=True)
+                Hello(
+                    "robot",
+                    "arm",
+                    "",
+                    *fields,
+                    manifest.control_period,
+                    simulated_time=simulated_time,
+                )
             )
         )
         welcome = codec.decode_message(self.sent[0], Welcome)
