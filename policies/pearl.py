@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -48,6 +49,8 @@ class PearlConfig:
     reward_in_context, next_in_context: what a transition holds besides observation and action.
     actor_hidden, encoder_hidden: widths.
     discount, target_rate: γ, and τ of the target network (SAC).
+    n_step: rewards summed before a target takes the following value from the critic. More than one
+        carry values back faster, and judge an action by what an older policy did after it.
     learning_rate: Adam's, of actor, critic and temperature; encoder_learning_rate: of the encoder.
         All fall linearly to a tenth.
     kl_weight: β of the objective "critic".
@@ -79,6 +82,7 @@ class PearlConfig:
     encoder_hidden: tuple[int, ...] = (128, 128)
     discount: float = 0.98
     target_rate: float = 0.005
+    n_step: Annotated[int, Meta(ge=1)] = 1
     learning_rate: float = 3e-4
     encoder_learning_rate: float = 5e-4
     kl_weight: float = 0.1

@@ -30,7 +30,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Rows:
-    """Training rows: (N, ·) each."""
+    """Training rows: (N, ·) each.
+
+    reward: of the row's step and of those that follow it, up to n_step in all, discounted.
+    next_observation: after the last of them. discount: of the value there, less one γ, as for a
+        single step; 0 after a fall.
+    """
 
     observation: Tensor
     action: Tensor
@@ -49,6 +54,8 @@ class RunReplay:
         n_o, n_a: sizes.
         tasks: number of training tasks.
         reward_in_context, next_in_context: what makes a transition row besides o and a.
+        n_step: steps whose rewards a training row sums, where its episode has as many left.
+        gamma: γ between them.
     """
 
     capacity: int
@@ -58,6 +65,8 @@ class RunReplay:
     tasks: int
     reward_in_context: bool = True
     next_in_context: bool = True
+    n_step: int = 1
+    gamma: float = 1.0
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     count: int = 0
 
@@ -125,14 +134,15 @@ class RunReplay:
         pick = start[tasks][:, None] + rng.integers(size[tasks][:, None], size=(len(runs), n))
         run = order[pick].ravel()
         step = self._valid_first[run, rng.integers(self._valid_count[run])]
-        take = lambda name: torch.from_numpy(a[name][run, step])  # noqa: E731
-        return Rows(
-            take("observation"),
-            take("action"),
-            take("reward"),
-            take("next_observation"),
-            take("discount"),
+        reward, discount, last = self._look_ahead(run, step)
+        found = (
+            a["observation"][run, step],
+            a["action"][run, step],
+            reward,
+            a["next_observation"][run, last],
+            discount,
         )
+        return Rows(*map(torch.from_numpy, found))
 
     def _index(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Runs sorted by task, and each task's first place and count in that order."""
@@ -153,6 +163,29 @@ class RunReplay:
         for name, array in self.arrays.items():
             array[: self.filled] = state["arrays"][name].numpy()
         self._note_valid(np.arange(self.filled))
+
+    def _look_ahead(
+        self, run: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """From steps (N,) of runs (N,): the sum of n_step rewards, what it multiplies the value
+        after them by, and the last step of them.
+
+        An episode's end ends the sum, also where time alone ended it: the next step then begins
+        where this one did not lead.
+        """
+        a = self.arrays
+        last = step.copy()
+        total, product = a["reward"][run, step], a["discount"][run, step]
+        for ahead in range(1, self.n_step):
+            following = np.minimum(last + 1, self.steps - 1)
+            came, began = a["next_observation"][run, last], a["observation"][run, following]
+            on = (last + 1 == step + ahead) & (following > last)
+            on &= (came == began).all(-1) & (a["valid"][run, following] > 0)
+            factor = np.float32(self.gamma) * product
+            total = np.where(on, total + factor * a["reward"][run, following], total)
+            product = np.where(on, factor * a["discount"][run, following], product)
+            last = np.where(on, following, last)
+        return total, product, last
 
     def _note_valid(self, slots: np.ndarray) -> None:
         valid = self.arrays["valid"][slots]

@@ -82,6 +82,8 @@ class Trainer:
             s.train_tasks,
             c.reward_in_context,
             c.next_in_context,
+            c.n_step,
+            c.discount,
         )
         self.iteration = 0
         self.best = -np.inf

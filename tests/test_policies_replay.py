@@ -174,3 +174,64 @@ def test_a_run_without_a_valid_step_is_left_out():
     assert store.filled == 2
     assert list(store.arrays["task"][:2]) == [0, 2]
     assert set(origin(store.rows(np.array([0, 1]), 200, rng()).reward)[0]) == {0, 2}
+
+
+def line(valid, ends=(), falls=()) -> Run:
+    """A run whose steps lead from one observation to the next, but for where an episode ends."""
+    run = runs(0, 1, 0)
+    run.reward[0] = 10.0 ** np.arange(STEPS)
+    run.discount[:] = 1
+    run.discount[0, list(falls)] = 0
+    run.valid[0] = valid
+    run.observation[0] = np.arange(STEPS)[:, None]
+    run.next_observation[0] = run.observation[0] + 1
+    run.next_observation[0, [*ends, *falls]] += 100
+    return run
+
+
+def drawn_by_step(n_step: int, gamma: float, run: Run) -> dict[int, tuple[float, float, float]]:
+    """Of every step that is drawn: reward, discount, next observation."""
+    store = replay(n_step=n_step, gamma=gamma)
+    store.add(run)
+    rows = store.rows(np.zeros(1, int), 300, rng())
+    numbers = np.stack([rows.reward, rows.discount, rows.next_observation[:, 0]], -1)
+    return {
+        int(step): tuple(map(float, row))
+        for step, row in zip(rows.observation[:, 0], numbers, strict=True)
+    }
+
+
+def test_a_row_sums_the_rewards_of_n_steps_and_bootstraps_after_the_last():
+    found = drawn_by_step(3, 0.5, line(valid=1))
+    assert set(found) == set(range(STEPS))
+    for step in range(STEPS - 2):
+        total = 10.0**step + 0.5 * 10.0 ** (step + 1) + 0.25 * 10.0 ** (step + 2)
+        assert found[step] == (pytest.approx(total), 0.25, step + 3)
+    # The run is over: fewer steps, and the value after those.
+    assert found[STEPS - 2] == (pytest.approx(1e5 + 0.5e6), 0.5, STEPS)
+    assert found[STEPS - 1] == (pytest.approx(1e6), 1, STEPS)
+
+
+def test_no_sum_crosses_the_end_of_an_episode():
+    # In time after step 1, by a fall after step 4.
+    found = drawn_by_step(3, 0.5, line(valid=1, ends=[1], falls=[4]))
+    assert found[0] == (pytest.approx(1 + 5), 0.5, 102)
+    assert found[1] == (pytest.approx(10), 1, 102)
+    assert found[2] == (pytest.approx(100 + 500 + 2500), 0, 105)
+    assert found[3] == (pytest.approx(1e3 + 5e3), 0, 105)
+    assert found[4] == (pytest.approx(1e4), 0, 105)
+    assert found[5] == (pytest.approx(1e5 + 5e5), 0.5, STEPS)
+
+
+def test_no_sum_takes_in_an_invalid_step():
+    found = drawn_by_step(4, 1.0, line(valid=[1, 1, 1, 0, 1, 1, 1]))
+    assert set(found) == {0, 1, 2, 4, 5, 6}
+    assert found[0] == (pytest.approx(111), 1, 3) and found[2] == (pytest.approx(100), 1, 3)
+
+
+def test_one_step_is_the_step_itself():
+    run = line(valid=1, ends=[1], falls=[4])
+    found = drawn_by_step(1, 0.5, run)
+    for step in range(STEPS):
+        expected = run.reward[0, step], run.discount[0, step], run.next_observation[0, step, 0]
+        assert found[step] == expected
