@@ -144,6 +144,8 @@ def changes(base: TrainSettings) -> dict[str, list[str]]:
         "double_rows": learner(rows_per_task=2 * rows),
         precision: [f"precision={precision}"],
         objective: learner(objective=objective),
+        "n_step": learner(n_step=3),
+        "less_noise": learner(target_entropy_per_action=c.target_entropy_per_action - 1),
         "third_rate": rates(1 / 3),
         "triple_rate": rates(3),
     }
