@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import mujoco
@@ -17,7 +18,7 @@ from adapt.manifest import ActionField, Factor, Field
 from sim.fixed_sets import FixedSets
 from sim.runners import ANYWHERE, HORIZON, JOINT_BOUND, SPEED_BOUND, RunnerWorlds, load_model
 from sim.tasks import Parameter, Task, TaskSpace
-from sim.worlds import WorldSpec
+from sim.worlds import Step, WorldSpec
 
 SUBSTEPS, TIMESTEP = 5, 0.01
 TORQUE = 150.0
@@ -30,6 +31,8 @@ HEALTHY_LOW, HEALTHY_HIGH = 0.2, 1.0
 """Heights of the torso [m] outside which ant-dir ends the episode."""
 RADIUS = 3.0
 """Of the disc of goals [m]."""
+SHAPING_DISCOUNT = 0.99
+"""γ of the potential that critics' rewards of ant-goal are shaped with."""
 
 PROVENANCE = {"ranges": "Rakelly et al. 2019 (arXiv 1903.08254), code katerakelly/oyster"}
 GOAL_SPACE = TaskSpace(
@@ -115,7 +118,13 @@ class _AntWorlds(RunnerWorlds):
 
 
 class AntGoalWorlds(_AntWorlds):
-    """Walk to the task's goal; no episode ends before its horizon."""
+    """Walk to the task's goal; no episode ends before its horizon.
+
+    Measured is the published reward, −distance less the control's cost. Critics get it shaped by
+    the potential Φ = −distance / (1 − γ), what standing there for good is worth (Ng, Harada and
+    Russell 1999): what is best stays best, but a step is paid for the way it makes, where else it
+    changes a value of some −250 by less than 1.
+    """
 
     spec = GOAL_SPEC
 
@@ -128,9 +137,19 @@ class AntGoalWorlds(_AntWorlds):
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.sim.qpos, self.sim.qvel], axis=1)
 
+    def step(self, action: np.ndarray) -> Step:
+        before = self._distance()
+        step = super().step(action)
+        gamma = SHAPING_DISCOUNT
+        shaping = (before - gamma * self._distance()) / (1 - gamma)
+        return replace(step, reward=step.reward + shaping.astype(np.float32))
+
+    def _distance(self) -> np.ndarray:
+        """(B,) to the goal, summed over the axes [m]."""
+        return np.abs(self.sim.qpos[:, :2] - self._goal).sum(axis=1)
+
     def _reward(self, before: np.ndarray, action: np.ndarray) -> np.ndarray:
-        distance = np.abs(self.sim.qpos[:, :2] - self._goal).sum(axis=1)
-        return -distance - GOAL_CONTROL_COST * (action**2).sum(axis=1)
+        return -self._distance() - GOAL_CONTROL_COST * (action**2).sum(axis=1)
 
 
 class AntDirWorlds(_AntWorlds):
