@@ -38,7 +38,7 @@ from sim.families import family
 
 NAME = "ablation"
 SEEDS = (0, 1)
-LEVEL = -60.0
+LEVEL = -100.0
 """The return to reach, on the validation tasks in the episode after two of adaptation."""
 RETURN = "validate/measured_2"
 FINAL = 3
