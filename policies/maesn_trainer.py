@@ -51,10 +51,10 @@ class MaesnSettings:
     family: str = "point-sparse"
     threads: Count = 2
     start: Path | None = None
-    train_tasks: Count = 100
-    iterations: Count = 300
+    train_tasks: Count = 80
+    iterations: Count = 240
     validation_tasks: Count = 40
-    validation_steps: Count = 2
+    validation_steps: Count = 3
     validation_every: Count = 20
     checkpoint_every: Count = 10
     learner: MaesnConfig = field(default_factory=MaesnConfig)

@@ -71,9 +71,9 @@ class PearlConfig:
 
     objective: Literal["critic", "posterior", "none", "privileged"] = "posterior"
     latent: int = 5
-    capacity: int = 240
-    hold: int = 0
-    exploration: float = 1.0
+    capacity: int = 160
+    hold: int = 8
+    exploration: float = 1.25
     reward_in_context: bool = True
     next_in_context: bool = True
     actor_hidden: tuple[int, ...] = (256, 256)

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from adapt.errors import AcclimateError
+from adapt.settings import compose
+from policies.algorithms import SETTINGS, settings_type
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.pearl import PearlConfig
 from policies.runs import RunFolder, load_best_pearl, read_log
@@ -149,3 +151,10 @@ def test_normalisers_ignore_invalid_steps(tmp_path: Path) -> None:
     rows = a["observation"][:n][a["valid"][:n] > 0]
     mean = trainer.learner.actor.normaliser.mean.numpy()
     np.testing.assert_allclose(mean, rows.mean(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", SETTINGS)
+def test_a_setting_left_out_is_the_same_in_python_as_on_the_command_line(algorithm: str) -> None:
+    words = [f"algorithm={algorithm}", "name=any", "out=any"]
+    composed = compose("policies/train", settings_type, words, "")
+    assert composed == SETTINGS[algorithm](name="any", out=composed.out)
