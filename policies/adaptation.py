@@ -13,7 +13,8 @@ class BatchAdapter:
     """Belief, latent and action for B worlds.
 
     Args:
-        actor, encoder: networks. Without an encoder there is no latent, or it is what `tell` says.
+        actor, encoder: networks. Without an encoder there is no latent, or it is what `tell` says,
+            as in the worlds of `told`.
         worlds, n_z: sizes.
         capacity: transitions whose factors count; the oldest is dropped.
         hold: control periods for which a drawn latent is kept, 0 for the whole episode.
@@ -37,6 +38,9 @@ class BatchAdapter:
         self.generator = generator
         self.exploration = exploration
         self.adapting = np.ones(worlds, bool)
+        # Without a belief to draw from, every latent is told.
+        self.told = np.full(worlds, encoder is None and n_z > 0)
+        self._truth = torch.zeros(worlds, n_z)
         self._ring = torch.zeros(2, worlds, capacity, n_z)
         self._next = np.zeros(worlds, int)
         self.latent = torch.zeros(worlds, n_z)
@@ -56,12 +60,12 @@ class BatchAdapter:
 
     @property
     def wants_truth(self) -> bool:
-        """Whether latents are told rather than drawn from a belief."""
-        return self.encoder is None and self.n_z > 0
+        """Whether some worlds' latents are told rather than drawn from a belief."""
+        return bool(self.told.any())
 
     def tell(self, factors: np.ndarray) -> None:
-        """Each world's true standardised factors (B, n_f), which are its latent from now on."""
-        self.latent = torch.from_numpy(factors)
+        """Each world's true standardised factors (B, n_f), its latent where it is told."""
+        self._truth = torch.from_numpy(factors)
 
     def belief(self) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, n_z)."""
@@ -83,6 +87,10 @@ class BatchAdapter:
             noise = torch.randn(self.worlds, self.n_z, generator=self.generator)
             drawn = mean + self.exploration * variance.sqrt() * noise
             self.latent = torch.where(torch.from_numpy(due)[:, None], drawn, self.latent)
+        if self.wants_truth:
+            self.latent = torch.where(
+                torch.from_numpy(self.told)[:, None], self._truth, self.latent
+            )
         self._held += 1
         mean, log_std = self.actor(torch.from_numpy(observation), self.latent)
         noise = torch.randn(mean.shape, generator=self.generator)

@@ -56,6 +56,7 @@ class CollectJob:
         script. No two jobs of a run may share it.
     task: (W,) indices among the training tasks. values: (W, n_p) of those tasks, in their units.
     adapting: (W,) whose belief follows the context; the others stay at the prior.
+    told: (W,) whose latent is the truth.
     stochastic: (W,) where actions are drawn; the others act by the policy's mean.
     scripted: act by the family's script instead of the policy.
     """
@@ -64,6 +65,7 @@ class CollectJob:
     task: np.ndarray
     values: np.ndarray
     adapting: np.ndarray
+    told: np.ndarray
     stochastic: np.ndarray
     scripted: bool
 
@@ -75,6 +77,7 @@ class CollectJob:
                 self.task[part],
                 self.values[part],
                 self.adapting[part],
+                self.told[part],
                 self.stochastic[part],
                 self.scripted,
             )
@@ -128,6 +131,7 @@ class JobRunner:
             plan.exploration,
         )
         adapter.adapting = job.adapting
+        adapter.told = adapter.told | job.told
         act = begin = None
         if job.scripted:
             script = self._family.script(worlds, np.random.default_rng(script_noise))

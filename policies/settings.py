@@ -36,6 +36,8 @@ class TrainSettings:
         validates over validation_episodes episodes; every checkpoint_every a checkpoint is written.
     script_iterations: at the start, collected with the family's script instead of the policy.
     prior_fraction: share of worlds whose belief stays at the prior while collecting.
+    told_fraction: share of worlds that act on the truth while collecting ("posterior" alone).
+        Where updates know the task (learner.told_rows), critics else guess what comes of that.
     deterministic_fraction: share of worlds that act without noise while collecting.
     validation_tasks: fresh draws from the *training* split that choose the checkpoint to keep.
     """
@@ -60,6 +62,7 @@ class TrainSettings:
     script_iterations: Annotated[int, Meta(ge=0)] = 4
     updates_per_iteration: Annotated[int, Meta(ge=0)] = 250
     prior_fraction: Fraction = 0.25
+    told_fraction: Fraction = 0.0
     deterministic_fraction: Fraction = 0.25
     validation_tasks: Count = 96
     validation_episodes: Count = 4

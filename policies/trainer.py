@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapt.errors import AcclimateError
 from policies.adaptation import BatchAdapter
 from policies.checkpoint import CheckpointError, generator_state, restore_generator
 from policies.collect_job import CollectJob, Networks
@@ -23,6 +24,22 @@ from sim.families import family
 Metrics = dict[str, float]
 FORMAT = 2
 """Of the checkpoints. The first held the state of worlds that lived as long as their run."""
+
+
+def _check_fractions(settings: TrainSettings) -> None:
+    """Raises AcclimateError for worlds that would be counted twice, or told what is no latent."""
+    prior, told = settings.prior_fraction, settings.told_fraction
+    if prior + told > 1:
+        raise AcclimateError(
+            f"prior_fraction={prior} and told_fraction={told} are shares of the same worlds; "
+            "together they may be at most 1"
+        )
+    objective = settings.learner.objective
+    if told and objective != "posterior":
+        raise AcclimateError(
+            f"told_fraction={told}: only with learner.objective=posterior is a latent the truth "
+            f"that some worlds could be told; here it is {objective}"
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,9 @@ class Trainer:
         self.rng = seeds.loop
         self.tasks = self.family.space.sample(s.train_tasks, seeds.tasks, "train")
         self.validation_tasks = self.family.space.sample(s.validation_tasks, seeds.tasks, "train")
-        worlds_per_job(s)  # refuses what does not fit before anything is made
+        # These refuse what does not fit before anything is made.
+        worlds_per_job(s)
+        _check_fractions(s)
         self._job_seed = seeds.worlds
         self._collector: Collector | None = None
         self.validation_seed = seeds.validation
@@ -122,11 +141,12 @@ class Trainer:
         s = self.settings
         index = np.array([self._next_task() for _ in range(s.worlds)])
         values = np.stack([self.tasks[i].values for i in index])
-        adapting = self.rng.random(s.worlds) >= s.prior_fraction
+        kind = self.rng.random(s.worlds)
+        adapting, told = kind >= s.prior_fraction, kind >= 1 - s.told_fraction
         stochastic = self.rng.random(s.worlds) >= s.deterministic_fraction
         seed = self._job_seed, self.iteration
         whole = CollectJob(
-            seed, index, values, adapting, stochastic, self.iteration < s.script_iterations
+            seed, index, values, adapting, told, stochastic, self.iteration < s.script_iterations
         )
         networks = Networks(self.learner.actor, self.learner.encoder).on_cpu()
         found = self.collector.collect(whole.cut(s.shards), networks)

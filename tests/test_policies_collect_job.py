@@ -11,6 +11,7 @@ import torch
 from policies.collect_job import Collected, CollectJob, CollectPlan, JobRunner, Networks
 from policies.networks import Actor, FactorEncoder
 from sim.families import FAMILIES, family
+from sim.tasks import Task
 
 WORLDS, STEPS, LATENT = 3, 8, 4
 
@@ -33,7 +34,8 @@ def job(name: str, seed: int = 1, scripted: bool = False, worlds: int = WORLDS) 
     tasks = family(name).space.sample(worlds, np.random.default_rng(seed), "train")
     mixed = np.arange(worlds) != 1
     values = np.stack([t.values for t in tasks])
-    return CollectJob((seed, 0), np.arange(worlds), values, mixed, ~mixed, scripted)
+    nobody = np.zeros(worlds, bool)
+    return CollectJob((seed, 0), np.arange(worlds), values, mixed, nobody, ~mixed, scripted)
 
 
 def same(one: Collected, other: Collected) -> bool:
@@ -101,9 +103,31 @@ def test_no_two_worlds_or_shards_meet_the_same_noise(name: str, scripted: bool) 
 
 
 def test_a_cut_keeps_every_world_once_and_in_order() -> None:
-    whole = job("point-sparse", worlds=12)
+    whole = replace(job("point-sparse", worlds=12), told=np.arange(12) % 5 == 0)
     parts = whole.cut(4)
     assert [part.seed for part in parts] == [(1, 0, shard) for shard in range(4)]
-    for name in ("task", "values", "adapting", "stochastic"):
+    for name in ("task", "values", "adapting", "told", "stochastic"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(whole, name))
+
+
+def test_who_is_told_acts_on_the_truth_and_nobody_else_notices() -> None:
+    told = np.arange(WORLDS) == 2
+    acting = Networks(Actor(2, 2, 2, (8,)), FactorEncoder(4 + 2 + 1, 2, (8,)))
+    runner = JobRunner(replace(plan("point-sparse"), n_z=2), 1)
+    # Two tasks whose truths differ, the rest alike.
+    plain = replace(job("point-sparse"), told=told, stochastic=np.zeros(WORLDS, bool))
+    other = replace(plain, values=plain.values + told[:, None] * 0.5)
+    untold = [runner.run(replace(j, told=~told & told), acting)[0] for j in (plain, other)]
+    one, two = (runner.run(j, acting)[0] for j in (plain, other))
+    assert (one.action[2, 0] != two.action[2, 0]).any(), "its first action knows the task"
+    assert (untold[0].action[2, 0] == untold[1].action[2, 0]).all()
+    assert (one.action[~told] == untold[0].action[~told]).all()
+    # By the policy's mean for that latent, in every period.
+    truth = torch.tensor(
+        family("point-sparse").factors(Task(family("point-sparse").space, plain.values[2]))
+    )
+    observation = torch.from_numpy(one.observation[2])
+    with torch.no_grad():
+        mean, _ = acting.actor(observation, truth.float().expand(len(observation), -1))
+    assert one.action[2] == pytest.approx(np.tanh(mean.numpy()), abs=1e-6)

@@ -50,7 +50,8 @@ def settings(out: Path, **changes: Any) -> TrainSettings:
 
 def jobs(n: int) -> list[CollectJob]:
     one, everyone = np.zeros(1, int), np.ones(1, bool)
-    return [CollectJob((i,), one, np.zeros((1, 1)), everyone, everyone, True) for i in range(n)]
+    values = np.zeros((1, 1))
+    return [CollectJob((i,), one, values, everyone, ~everyone, everyone, True) for i in range(n)]
 
 
 # The layout -----------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ SMALL = {
 
 def settings(out: Path, **changes: object) -> TrainSettings:
     learner = PearlConfig(capacity=12, tasks_per_batch=2, rows_per_task=4)
-    return TrainSettings(name="small", out=out, learner=learner, **{**SMALL, **changes})
+    return TrainSettings(name="small", out=out, **{"learner": learner, **SMALL, **changes})
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
@@ -158,3 +158,40 @@ def test_a_setting_left_out_is_the_same_in_python_as_on_the_command_line(algorit
     words = [f"algorithm={algorithm}", "name=any", "out=any"]
     composed = compose("policies/train", settings_type, words, "")
     assert composed == SETTINGS[algorithm](name="any", out=composed.out)
+
+
+def test_every_world_collects_at_the_prior_adapting_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(settings(tmp_path, worlds=400, prior_fraction=0.5, told_fraction=0.2))
+    jobs = []
+
+    class Noting:
+        def collect(self, asked: list, networks: object) -> list:
+            jobs.extend(asked)
+            return []
+
+    monkeypatch.setattr(trainer, "_collector", Noting())
+    monkeypatch.setattr("policies.trainer.total", lambda found: {})
+    trainer._collect()
+    (job,) = jobs
+    assert (job.adapting | ~job.told).all()
+    assert (~job.adapting).mean() == pytest.approx(0.5, abs=0.08)
+    assert job.told.mean() == pytest.approx(0.2, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"prior_fraction": 0.9, "told_fraction": 0.2}, "prior_fraction=0.9 and told_fraction=0.2"),
+        (
+            {"told_fraction": 0.2, "learner": PearlConfig(objective="critic")},
+            "told_fraction=0.2: only with learner.objective=posterior .* here it is critic",
+        ),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(
+    tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    with pytest.raises(AcclimateError, match=named):
+        Trainer(settings(tmp_path, **changes))
