@@ -189,7 +189,7 @@ def line(valid, ends=(), falls=()) -> Run:
     return run
 
 
-def drawn_by_step(n_step: int, gamma: float, run: Run) -> dict[int, tuple[float, float, float]]:
+def drawn_by_step(n_step: int, gamma: float, run: Run) -> dict[int, tuple[float, ...]]:
     """Of every step that is drawn: reward, discount, next observation."""
     store = replay(n_step=n_step, gamma=gamma)
     store.add(run)
