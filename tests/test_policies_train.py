@@ -59,8 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_run_goes_on_to_the_same_numbers(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     words = [f"{k}={v}" for k, v in SMALL.items()]
-    words += ["name=small", f"out={out}", "learner.capacity=12", "learner.hold=0"]
-    words += ["learner.exploration=1.0"]
+    words += ["name=small", f"out={out}", "learner.capacity=12"]
     words += ["learner.tasks_per_batch=2", "learner.rows_per_task=4"]
     command = [sys.executable, "-m", "acclimate", "train", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
