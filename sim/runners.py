@@ -51,7 +51,8 @@ def load_model(name: str, total_mass: float | None = None) -> mujoco.MjModel:
 class RunnerWorlds(ABC):
     """B bodies on a floor, each on a task of its own. See `sim.worlds.Worlds`.
 
-    The measured reward is the reward itself: these families give it to the context, as published.
+    The measured reward is the reward itself, but for ant-goal's critics (`sim.ant.AntGoalWorlds`):
+    these families give it to the context, as published.
     There is no success; `sim.families.Family.judged_by` says that returns count.
 
     Args:
