@@ -14,7 +14,7 @@ LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
 
 
 class Normaliser(nn.Module):
-    """Per-feature standardisation, fitted once and then part of the exported graph."""
+    """Per-feature standardisation, fitted to data and not learnt; part of the exported graph."""
 
     mean: Tensor
     std: Tensor

@@ -156,7 +156,7 @@ class PearlLearner:
         self.updates = 0
 
     def fit_normalisers(self, observation: Tensor, context: Tensor) -> None:
-        """Fix the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
+        """Fit the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
         self.actor.normaliser.fit(observation)
         self.critic.normaliser.fit(observation)
         if self.target is not None:

@@ -35,6 +35,9 @@ class TrainSettings:
     iterations: each collects, makes updates_per_iteration updates and, every validation_every,
         validates over validation_episodes episodes; every checkpoint_every a checkpoint is written.
     script_iterations: at the start, collected with the family's script instead of the policy.
+    refit_normalisers: whether what networks are fed is standardised by all that was met so far,
+        fitted anew before each iteration's updates; else by what the script met, for good. Beyond 8
+        standard deviations all looks alike: fast runners are unknown to random actions.
     prior_fraction: share of worlds whose belief stays at the prior while collecting.
     told_fraction: share of worlds that act on the truth while collecting ("posterior" alone).
         Where updates know the task (learner.told_rows), critics else guess what comes of that.
@@ -61,6 +64,7 @@ class TrainSettings:
     iterations: Count = 40
     script_iterations: Annotated[int, Meta(ge=0)] = 4
     updates_per_iteration: Annotated[int, Meta(ge=0)] = 250
+    refit_normalisers: bool = False
     prior_fraction: Fraction = 0.25
     told_fraction: Fraction = 0.0
     deterministic_fraction: Fraction = 0.25

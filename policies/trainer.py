@@ -22,6 +22,8 @@ from policies.settings import TrainSettings
 from sim.families import family
 
 Metrics = dict[str, float]
+NORMALISER_RUNS = 1024
+"""That normalisers are fitted to, at most."""
 FORMAT = 2
 """Of the checkpoints. The first held the state of worlds that lived as long as their run."""
 
@@ -119,9 +121,12 @@ class Trainer:
         statistics = self._collect()
         metrics |= {f"collect/{k}": v for k, v in statistics.items()}
         collected = time.perf_counter()
-        if self.iteration + 1 == max(s.script_iterations, 1):
+        learning = self.iteration + 1 - max(s.script_iterations, 1)
+        if learning == 0:
+            self._fit_rewards()
+        if learning == 0 or (learning > 0 and s.refit_normalisers):
             self._fit_normalisers()
-        if self.iteration + 1 >= s.script_iterations:
+        if learning >= 0:
             metrics |= self._update()
         learned = time.perf_counter()
         self.iteration += 1
@@ -240,12 +245,18 @@ class Trainer:
         return np.stack([self.family.factors(t) for t in self.tasks]).astype(np.float32)
 
     def _fit_normalisers(self) -> None:
-        a, n = self.replay.arrays, self.replay.filled
-        context, valid = self.replay.context(np.arange(n))
+        n = self.replay.filled
+        # Of every age alike; more of them say no more.
+        runs = np.linspace(0, n - 1, min(n, NORMALISER_RUNS)).astype(np.int64)
+        context, valid = self.replay.context(runs)
         keep = valid.bool()
-        observation = torch.from_numpy(a["observation"][:n])
+        observation = torch.from_numpy(self.replay.arrays["observation"][runs])
         self.learner.fit_normalisers(observation[keep], context[keep])
-        reward, going_on = (torch.from_numpy(a[name][:n])[keep] for name in ("reward", "discount"))
+
+    def _fit_rewards(self) -> None:
+        a, n = self.replay.arrays, self.replay.filled
+        keep = a["valid"][:n] > 0
+        reward, going_on = (torch.from_numpy(a[name][:n][keep]) for name in ("reward", "discount"))
         self.learner.fit_rewards(reward, going_on)
 
     def _next_task(self) -> int:

@@ -152,6 +152,34 @@ def test_normalisers_ignore_invalid_steps(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean, rows.mean(0), atol=1e-4)
 
 
+@pytest.mark.parametrize("refit", [True, False])
+def test_normalisers_follow_what_is_met_where_they_are_told_to(tmp_path: Path, refit: bool) -> None:
+    trainer = Trainer(settings(tmp_path, refit_normalisers=refit))
+    means = []
+    for _ in range(2):
+        trainer.iterate()
+        a, n = trainer.replay.arrays, trainer.replay.filled
+        means.append(a["observation"][:n][a["valid"][:n] > 0].mean(0))
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+    learner = trainer.learner
+    for network in (learner.actor, learner.critic, learner.target):
+        assert network is not None
+        np.testing.assert_allclose(network.normaliser.mean.numpy(), means[refit], atol=1e-4)
+
+
+def test_normalisers_are_fitted_to_runs_of_every_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("policies.trainer.NORMALISER_RUNS", 3)
+    trainer = Trainer(settings(tmp_path, worlds=5, script_iterations=1))
+    trainer.iterate()
+    a = trainer.replay.arrays
+    of = [0, 2, 4]
+    expected = a["observation"][of][a["valid"][of] > 0].mean(0)
+    mean = trainer.learner.actor.normaliser.mean.numpy()
+    np.testing.assert_allclose(mean, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("algorithm", SETTINGS)
 def test_a_setting_left_out_is_the_same_in_python_as_on_the_command_line(algorithm: str) -> None:
     words = [f"algorithm={algorithm}", "name=any", "out=any"]
