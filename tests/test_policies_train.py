@@ -30,6 +30,7 @@ SMALL = {
     "iterations": 4,
     "script_iterations": 1,
     "updates_per_iteration": 3,
+    "refit_normalisers": True,
     "validation_tasks": 2,
     "validation_episodes": 1,
     "validation_every": 2,

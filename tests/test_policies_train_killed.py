@@ -29,6 +29,7 @@ WORDS = [
     f"iterations={ITERATIONS}",
     "script_iterations=1",
     "updates_per_iteration=4",
+    "refit_normalisers=true",
     "validation_tasks=2",
     "validation_episodes=2",
     "validation_every=5",
