@@ -70,8 +70,8 @@ def load(name: str) -> Callable[[list[str]], int]:
         if missing in OURS or not missing:
             raise
         raise AcclimateError(
-            f"{missing} is not installed; pip install acclimate brings what a robot needs, "
-            "pip install 'acclimate[train]' everything"
+            f"{missing} is not installed; in Acclimate's repository pip install . brings what a "
+            "robot needs, pip install '.[train]' everything"
         ) from error
 
 

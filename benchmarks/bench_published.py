@@ -4,15 +4,18 @@
 
 Needs the runs that `acclimate train experiment=FAMILY seed=N` (with underscores there) left in
 runs/FAMILY-N; every seed whose run has ended counts. Held-out tasks, or the training tasks where a
-family holds none out; the policy acts by its mean; the latent of the first episode is drawn from
-the prior.
+family holds none out; the policy acts by its mean. The first latent is drawn from the prior, and
+held for the episode unless the family's settings draw anew within one (learner.hold).
 
 told: the same networks with the task's true factors as their latent, which no robot could know.
 gap closed: (k = 2 - prior) / (told - prior), each a mean over the tasks.
 
 Two runs more are told of where they have ended: runs/FAMILY-oracle, a policy trained for nothing
 but the truth (learner.objective=privileged), and runs/FAMILY-critic, whose belief is trained
-through the critic as PEARL was published (learner.objective=critic). Both need told_fraction=0.
+through the critic as PEARL was published (learner.objective=critic):
+
+    acclimate train experiment=FAMILY learner.objective=privileged told_fraction=0 \\
+        out=runs/FAMILY-oracle
 """
 
 from __future__ import annotations
@@ -48,8 +51,8 @@ def main(words: list[str]) -> int:
         if word not in FAMILIES:
             raise SystemExit(f"{word!r}: expected {', '.join(FAMILIES)}")
     for family in words or FAMILIES:
-        runs = sorted(Path("runs").glob(f"{family}-[0-9]"))
-        finished = [run for run in runs if ended(run)]
+        runs = Path("runs").glob(f"{family}-*")
+        finished = [r for r in sorted(runs) if r.name[len(family) + 1 :].isdigit() and ended(r)]
         if words and not finished:
             raise AcclimateError(
                 f"runs/{family}-0: no finished run; "
@@ -59,7 +62,7 @@ def main(words: list[str]) -> int:
             judge(family, run)
         published = Path("runs") / f"{family}-critic"
         if ended(published):
-            judge(family, published)
+            judge(family, published, "critic")
         oracle = Path("runs") / f"{family}-oracle"
         if ended(oracle):
             judge_oracle(family, oracle)
@@ -74,14 +77,14 @@ def ended(run: Path) -> bool:
     return read_log(run)[-1]["iteration"] >= trainer.settings.iterations
 
 
-def judge(family: str, run: Path) -> None:
+def judge(family: str, run: Path, objective: str = "posterior") -> None:
     """One run on its family's held-out tasks."""
-    trainer, tasks, tell = _prepare(family, run)
+    trainer, tasks, tell = _prepare(family, run, objective)
     adapting = run_curve(trainer, tasks, EPISODES, SEED).measured
     for k in range(EPISODES):
         tell(f"return, k = {k}", adapting[:, k].mean())
     tell("worst 5 %, k = 2", worst(adapting)[-1])
-    if trainer.settings.learner.objective == "posterior":
+    if objective == "posterior":
         prior = run_curve(trainer, tasks, EPISODES, SEED, adapting=False).measured.mean(1)
         told = run_curve(trainer, tasks, EPISODES, SEED, told=True).measured.mean(1)
         tell("told", told.mean())
@@ -97,7 +100,7 @@ def judge(family: str, run: Path) -> None:
 
 def judge_oracle(family: str, run: Path) -> None:
     """What a policy that was trained on the truth alone gets from it, on the same tasks."""
-    trainer, tasks, tell = _prepare(family, run)
+    trainer, tasks, tell = _prepare(family, run, "privileged")
     tell("oracle", run_curve(trainer, tasks, EPISODES, SEED, told=True).measured.mean())
 
 
@@ -107,13 +110,22 @@ class Tell(Protocol):
     def __call__(self, metric: str, value: float, unit: str = "1") -> None: ...
 
 
-def _prepare(family: str, run: Path) -> tuple[Trainer, list[Task], Tell]:
-    """A run's best networks, the tasks it is judged on, and where to record what it does."""
+def _prepare(family: str, run: Path, objective: str) -> tuple[Trainer, list[Task], Tell]:
+    """A run's best networks, the tasks it is judged on, and where to record what it does.
+
+    Raises AcclimateError for a run with another objective than its folder's name says.
+    """
     trainer, _ = load_best_pearl(run)
+    found = trainer.settings.learner.objective
+    if found != objective:
+        raise AcclimateError(
+            f"{run}: trained with learner.objective={found}; a folder of this name is for "
+            f"learner.objective={objective}"
+        )
     group: Split = "held_out" if trainer.family.space.holds_out("held_out") else "train"
     tasks = held_out_tasks(trainer, group, TASKS, SEED)
     parameters = {"family": family, "tasks": f"{len(tasks)} {group.replace('_', ' ')}"}
-    if trainer.settings.learner.objective == "critic":
+    if objective == "critic":
         parameters["family"] += ", published objective"
 
     def tell(metric: str, value: float, unit: str = "1") -> None:

@@ -15,7 +15,8 @@ HEAD = f"""\
 
 Best networks of each run on the tasks named below, acting by the policy's mean. In the first
 episode (k = 0) a latent is drawn from the prior, afterwards from the belief after k episodes of
-adaptation. What adapts by steps of several episodes is shown by the mean over a step's episodes.
+adaptation; runs with learner.hold draw anew within an episode, from the belief by then. What
+adapts by steps of several episodes is shown by the mean over a step's episodes.
 A cell is the mean over seeds, with the smallest and the largest where there are several.
 
 - *at the prior*: the belief never adapts.

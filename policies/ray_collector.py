@@ -134,8 +134,8 @@ def _ray() -> Any:
         return import_module("ray")
     except ImportError as error:
         raise AcclimateError(
-            "collectors=ray needs Ray, which is not installed: pip install 'acclimate[train,ray]', "
-            "or set collectors=local"
+            "collectors=ray needs Ray, which is not installed: pip install '.[train,ray]' in "
+            "Acclimate's repository, or set collectors=local"
         ) from error
 
 

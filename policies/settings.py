@@ -27,7 +27,7 @@ class TrainSettings:
     worlds: in an iteration. run_steps: control periods on one task before the next.
     shards: jobs that an iteration's worlds are divided into, each in lock-step. Another layout
         gives other numbers; who runs the jobs does not.
-    collectors: who runs them: this process, or Ray's workers (`pip install acclimate[ray]`).
+    collectors: who runs them: this process, or Ray's workers (`pip install '.[train,ray]'`).
     workers, worker_threads: how many of Ray's, and threads of the physics of each.
     ray_address: of a running cluster, such as "auto" or "10.0.0.1:6379"; null starts Ray on this
         machine, for this run alone.

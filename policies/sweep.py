@@ -102,7 +102,9 @@ def _settings(config_name: str, config: DictConfig, swept: Sequence[Override]) -
 
 def _with_advice(error: Exception) -> Exception:
     if isinstance(error, SettingsError) and "hydra/sweeper/optuna" in str(error):
-        return SettingsError(f"{error}\nOptuna comes with: pip install 'acclimate[sweep]'")
+        return SettingsError(
+            f"{error}\nOptuna comes with: pip install '.[sweep]' in Acclimate's repository"
+        )
     return error
 
 

@@ -55,7 +55,7 @@ def _packages() -> Iterator[Finding]:
         version = importlib.metadata.version("acclimate")
         texts = importlib.metadata.requires("acclimate") or []
     except importlib.metadata.PackageNotFoundError:
-        remedy = "install it: pip install . in its repository"
+        remedy = "install it: pip install . in Acclimate's repository"
         yield Finding("runtime", "acclimate", "not installed", "problem", remedy)
         return
     yield Finding("runtime", "acclimate", version)
@@ -73,7 +73,7 @@ def _packages() -> Iterator[Finding]:
 def _package(requirement: Requirement, extra: str) -> Finding:
     """Compare what is installed with the range that the project asks for."""
     area = extra or "runtime"
-    wish = "pip install " + (f"'acclimate[{extra}]'" if extra else "acclimate")
+    wish = "pip install " + (f"'.[{extra}]'" if extra else ".") + " in Acclimate's repository"
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
@@ -93,7 +93,7 @@ def _inference() -> Iterator[Finding]:
             "onnxruntime",
             "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other",
             "problem",
-            "pip uninstall both, then pip install acclimate",
+            "pip uninstall both, then pip install . in Acclimate's repository",
         )
     try:
         import onnxruntime

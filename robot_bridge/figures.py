@@ -65,7 +65,7 @@ class Figures:
             from matplotlib.figure import Figure
         except ModuleNotFoundError as error:
             raise TrialError(
-                "a report needs matplotlib; install it with: pip install 'acclimate[report]'"
+                "a report needs matplotlib: pip install '.[report]' in Acclimate's repository"
             ) from error
         self._figure = Figure
         self._style = matplotlib.rc_context(_STYLE)

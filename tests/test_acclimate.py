@@ -93,7 +93,7 @@ def test_a_missing_extra_is_named_with_what_brings_it(monkeypatch: pytest.Monkey
     assert acclimate.main(["probe"]) == 2
     message = capsys.readouterr().err
     assert "torch_that_is_not_here" in message
-    assert "acclimate[train]" in message
+    assert "pip install '.[train]'" in message
 
 
 def test_a_missing_module_of_our_own_is_a_fault(monkeypatch: pytest.MonkeyPatch):

@@ -250,5 +250,5 @@ print(np.isfinite(adapter.act(np.zeros(size, np.float32)).physical).all())
 def test_training_there_says_what_is_missing(robot: Path):
     answer = execute(robot / "acclimate", "train", check=False)
     assert answer.returncode == 2
-    assert "pip install 'acclimate[train]'" in answer.stderr
+    assert "pip install '.[train]'" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -211,5 +211,5 @@ def test_without_ray_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(AcclimateError, match=r"pip install 'acclimate\[train,ray\]'"):
+    with pytest.raises(AcclimateError, match=r"pip install '\.\[train,ray\]'"):
         make_collector(settings(tmp_path, collectors="ray", shards=2), 1)

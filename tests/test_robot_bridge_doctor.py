@@ -71,7 +71,7 @@ def test_a_missing_runtime_package_is_a_problem_with_its_remedy(versions, capsys
     versions(pyzmq=None)
     assert doctor.main([]) == 1
     shown = capsys.readouterr().out
-    assert "pyzmq: not installed; pip install acclimate" in shown
+    assert "pyzmq: not installed; pip install ." in shown
     assert "not usable" in shown
 
 
@@ -80,7 +80,7 @@ def test_a_missing_extra_is_a_choice(versions, capsys):
     code, answer = report(capsys)
     torch = next(each for each in answer["findings"] if each["name"] == "torch")
     assert (code, torch["state"], torch["found"]) == (0, "absent", "not installed")
-    assert "acclimate[train]" in torch["remedy"]
+    assert "pip install '.[train]'" in torch["remedy"]
 
 
 def test_a_version_outside_the_range_is_named(versions):

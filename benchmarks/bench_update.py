@@ -1,0 +1,136 @@
+"""Where the time of PEARL's update goes, and what an iteration's other parts take beside it.
+
+    python -m benchmarks.bench_update [family ...] [--quick]
+
+Trains a published family with its experiment's settings for a few iterations, with a clock around
+each part of an update. The medians' differences are small beside another process's; run it alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see policies/__init__.py
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+os.environ.setdefault("MUJOCO_GL", "disable")
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from adapt.errors import AcclimateError
+from adapt.settings import compose
+from benchmarks.results import FOLDER, record
+from policies.algorithms import settings_type
+from policies.settings import TrainSettings
+from policies.trainer import Trainer
+
+NAME = "update"
+FAMILIES = ("cheetah-vel", "walker-params", "ant-dir")
+MEASURED = 2
+"""Iterations with updates, after those that the script fills."""
+WHOLE, REST = "the whole update", "actor's backward pass, its step, temperature, targets"
+PARTS = {
+    "rows": "gathering rows",
+    "context": "gathering contexts",
+    "_latents": "encoder and belief, forward",
+    "_critic_loss": "critics and their targets, forward",
+    "_step_critic": "critics and encoder, backward and step",
+    "_actor_loss": "actor and critics, forward",
+}
+
+
+class Clock:
+    """Seconds of each part in every update; a part within another is not counted twice."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[float]] = {}
+        self._inner = 0.0
+
+    def around(self, owner: Any, method: str, part: str) -> None:
+        """Have `owner.method` timed as `part`."""
+        inside: Callable[..., Any] = getattr(owner, method)
+
+        def timed(*arguments: Any) -> Any:
+            outer, self._inner = self._inner, 0.0
+            start = time.perf_counter()
+            try:
+                return inside(*arguments)
+            finally:
+                seconds = time.perf_counter() - start
+                self.parts.setdefault(part, []).append(seconds - self._inner)
+                self._inner = outer + seconds
+
+        setattr(owner, method, timed)
+
+
+def measured(settings: TrainSettings) -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds of an update's parts, and seconds of the last iteration's."""
+    trainer, clock = Trainer(settings), Clock()
+    for name, part in PARTS.items():
+        clock.around(trainer.replay if name in ("rows", "context") else trainer.learner, name, part)
+    clock.around(trainer.learner, "update", REST)
+    metrics: dict[str, float] = {}
+    try:
+        for _ in range(settings.iterations - 1):
+            metrics = trainer.iterate()
+    finally:
+        trainer.close()
+    found = {part: float(np.median(clock.parts[part])) for part in (*PARTS.values(), REST)}
+    return found, metrics
+
+
+def composed(family: str, quick: bool) -> TrainSettings:
+    """The experiment's settings, for as few iterations as are measured."""
+    words = [f"experiment={family.replace('-', '_')}", "out=unused"]
+    settings = compose("policies/train", settings_type, words, "")
+    if not isinstance(settings, TrainSettings):
+        raise AcclimateError(f"{family}: expected pearl's settings")
+    # The last iteration validates whatever the settings say: it is never reached.
+    iterations = max(settings.script_iterations, 1) + MEASURED
+    settings = replace(settings, iterations=iterations, validation_every=iterations)
+    return replace(settings, worlds=4, updates_per_iteration=2) if quick else settings
+
+
+def tell(family: str, parts: dict[str, float], metrics: dict[str, float], folder: Path) -> None:
+    whole = sum(parts.values())
+    for part, seconds in {**parts, WHOLE: whole}.items():
+        parameters = {"part": part, "family": family}
+        record(NAME, "median [ms]", 1e3 * seconds, "ms", parameters, 0, folder=folder)
+    share = metrics["time/collect"] / metrics["time/learn"]
+    record(NAME, "collecting / learning", share, "1", {"family": family}, 0, folder=folder)
+
+
+@contextmanager
+def _records(quick: bool) -> Iterator[Path]:
+    """Where records go: a smoke test's nowhere."""
+    if not quick:
+        yield FOLDER
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_update", description=__doc__)
+    parser.add_argument("family", nargs="*", help=f"some of {', '.join(FAMILIES)}")
+    parser.add_argument("--quick", action="store_true", help="a smoke test that records nothing")
+    chosen = parser.parse_args(words)
+    unknown = sorted(set(chosen.family) - set(FAMILIES))
+    if unknown:
+        parser.error(f"{unknown[0]!r}: expected {', '.join(FAMILIES)}")
+    with _records(chosen.quick) as folder:
+        for family in chosen.family or FAMILIES:
+            tell(family, *measured(composed(family, chosen.quick)), folder)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
