@@ -103,7 +103,7 @@ def tell(family: str, parts: dict[str, float], metrics: dict[str, float], folder
     whole = sum(parts.values())
     for part, seconds in {**parts, WHOLE: whole}.items():
         parameters = {"part": part, "family": family}
-        record(NAME, "median [ms]", 1e3 * seconds, "ms", parameters, 0, folder=folder)
+        record(NAME, "median", 1e3 * seconds, "ms", parameters, 0, folder=folder)
     share = metrics["time/collect"] / metrics["time/learn"]
     record(NAME, "collecting / learning", share, "1", {"family": family}, 0, folder=folder)
 
