@@ -100,7 +100,8 @@ def test_guests_that_are_gone_are_forgotten_though_one_process_made_them_all(few
         (first,) = router._guests
         for _ in range(5 * GUESTS):
             visit().close(0)
-            assert len(router._guests) <= GUESTS + 1
+            # More than one may be on its way out: libzmq's thread closes when it gets to it.
+            assert len(router._guests) <= 2 * GUESTS
         assert first in router._guests
         # Where many stay, all of them are remembered.
         stay = [visit() for _ in range(3 * GUESTS)]
