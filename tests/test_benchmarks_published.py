@@ -63,3 +63,10 @@ def test_a_family_without_a_finished_run_is_refused_with_what_to_run(recorded: P
     with pytest.raises(SystemExit, match="'ant-gaol': expected cheetah-vel"):
         published.main(["ant-gaol"])
     assert not recorded.exists()
+
+
+def test_a_run_under_another_objective_s_name_is_refused(recorded: Path) -> None:
+    trained("cheetah-vel-0", "learner.objective=critic", "learner.told_rows=0")
+    with pytest.raises(AcclimateError, match=r"cheetah-vel-0: trained with .*objective=critic"):
+        published.main(["cheetah-vel"])
+    assert not recorded.exists()
