@@ -14,31 +14,31 @@ from adapt.errors import AcclimateError
 # the command's name and returns an exit code.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("sim.demo:main", "watch a policy meet unknown plugs on a simulated robot"),
-    "train": ("policies.train:main", "meta-train a policy in simulation"),
-    "evaluate": ("policies.evaluate:main", "measure a policy on held-out tasks"),
-    "export": ("policies.export:main", "write a checkpoint as a bundle for the robot"),
-    "bundle": ("adapt.bundle_command:main", "show, verify, pack or sign a bundle"),
+    "train": ("policies.training.cli:main", "meta-train a policy in simulation"),
+    "evaluate": ("policies.evaluation.cli:main", "measure a policy on held-out tasks"),
+    "export": ("policies.export.cli:main", "write a checkpoint as a bundle for the robot"),
+    "bundle": ("adapt.bundle.cli:main", "show, verify, pack or sign a bundle"),
     "keys": (
-        "robot_bridge.keys_command:main",
+        "robot_bridge.cli.keys:main",
         "make, list and revoke the keys of bridge and peers",
     ),
-    "bridge": ("robot_bridge.daemon:main", "serve a bundle to robots"),
+    "bridge": ("robot_bridge.server.server:main", "serve a bundle to robots"),
     "model": (
-        "robot_bridge.operator_command:model",
+        "robot_bridge.cli.operator:model",
         "load, swap and roll back a bridge's model, or say how it fares",
     ),
     "belief": (
-        "robot_bridge.operator_command:belief",
+        "robot_bridge.cli.operator:belief",
         "keep, restore and forget a robot's belief",
     ),
-    "stop": ("robot_bridge.stop_command:stop", "stop the robots of a bridge, now"),
-    "release": ("robot_bridge.stop_command:release", "let a stopped robot move again"),
-    "status": ("robot_bridge.status_command:main", "say how a bridge fares"),
-    "twin": ("sim.twin:main", "connect a simulated robot to a bridge"),
-    "trial": ("robot_bridge.trial:main", "run adaptation trials on a connected robot"),
-    "replay": ("robot_bridge.replay_command:main", "play a recording again, bit by bit"),
-    "report": ("robot_bridge.report:main", "draw a trial as one HTML page"),
-    "doctor": ("robot_bridge.doctor:main", "report what this machine has and lacks"),
+    "stop": ("robot_bridge.cli.stop:stop", "stop the robots of a bridge, now"),
+    "release": ("robot_bridge.cli.stop:release", "let a stopped robot move again"),
+    "status": ("robot_bridge.cli.status:main", "say how a bridge fares"),
+    "twin": ("sim.twin.cli:main", "connect a simulated robot to a bridge"),
+    "trial": ("robot_bridge.trial.runner:main", "run adaptation trials on a connected robot"),
+    "replay": ("robot_bridge.cli.replay:main", "play a recording again, bit by bit"),
+    "report": ("robot_bridge.trial.report:main", "draw a trial as one HTML page"),
+    "doctor": ("robot_bridge.cli.doctor:main", "report what this machine has and lacks"),
 }
 USAGE = "usage: acclimate COMMAND [...]\n       acclimate COMMAND --help\n"
 OURS = {"adapt", "robot_bridge", "sim", "policies", "calibration", "configs"}

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from adapt.belief import Belief
-from adapt.layout import Layout
-from adapt.manifest import Manifest
+from adapt.belief.gaussian import Belief
+from adapt.bundle.layout import Layout
+from adapt.bundle.manifest import Manifest
 
 # Factors only ever narrow a belief; beyond rounding, a wider one is none of theirs.
 WIDER = 1.0 + 1e-9

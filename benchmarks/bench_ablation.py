@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from benchmarks.results import record
-from policies.algorithms import settings_type
-from policies.critics import CriticKind, make_critic
-from policies.device import choose_bfloat16, choose_device
-from policies.networks import mlp
-from policies.runs import read_log
-from policies.settings import TrainSettings
-from policies.train import train
-from policies.trainer import Metrics
-from sim.families import family
+from policies.algorithms.registry import settings_type
+from policies.networks.critics import CriticKind, make_critic
+from policies.networks.modules import mlp
+from policies.training.cli import train
+from policies.training.device import choose_bfloat16, choose_device
+from policies.training.runs import read_log
+from policies.training.settings import TrainSettings
+from policies.training.trainer import Metrics
+from sim.core.registry import family
 
 NAME = "ablation"
 SEEDS = (0, 1)

@@ -22,15 +22,15 @@ import msgspec
 import numpy as np
 import zmq
 
-from adapt.adapter import Transition, make_adapter
-from adapt.bundle import PolicyBundle, write_bundle
-from adapt.golden import decode_golden
+from adapt.adapters.base import Transition, make_adapter
+from adapt.bundle.golden import decode_golden
+from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from benchmarks import clients
 from benchmarks.paced import Track, take_turns
 from benchmarks.processes import free_port, started
 from benchmarks.results import FOLDER, record
 from benchmarks.servers import Policy
-from robot_bridge.key_folder import KeyFolder
+from robot_bridge.transport.key_store import KeyFolder
 
 NAME = "bridge"
 BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "insertion-pearl"

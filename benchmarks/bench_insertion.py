@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import record
-from policies.evaluate import GROUPS, held_out_tasks, run_curve
-from policies.rollout import Curve
-from policies.runs import load_best_pearl, read_log
-from policies.trainer import Trainer
-from sim.insertion import CONTROL_PERIOD, FACTORS, InsertionWorlds
-from sim.scripted import Privileged, SpiralSearch
-from sim.tasks import Split, Task
+from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
+from policies.rollout.adaptation_curve import Curve
+from policies.training.runs import load_best_pearl, read_log
+from policies.training.trainer import Trainer
+from sim.core.task_space import Split, Task
+from sim.insertion.scripted import Privileged, SpiralSearch
+from sim.insertion.worlds import CONTROL_PERIOD, FACTORS, InsertionWorlds
 
 NAME = "insertion"
 TASKS = 100

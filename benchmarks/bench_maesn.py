@@ -27,22 +27,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from adapt.adapter import make_adapter
-from adapt.bundle import PolicyBundle
+from adapt.adapters.base import make_adapter
+from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
-from adapt.manifest import Signature
-from adapt.runtime import Graph
+from adapt.inference.graph_signature import GraphSignature
+from adapt.inference.session import Graph
 from benchmarks.results import ROOT, record
-from policies.bundle_parts import onnx_graph
-from policies.evaluate import GROUPS, held_out_tasks, run_curve
-from policies.latent_step import LatentStep
-from policies.maesn_trainer import MaesnTrainer, adapt_from_prior
-from policies.measured import worst
-from policies.runs import load_best, load_best_pearl
-from robot_bridge.clock import Rate
-from sim.insertion import SPACE
-from sim.point import CIRCLE, GOAL_RADIUS
-from sim.tasks import Task, TaskSpace
+from policies.algorithms.maesn.latent_step import LatentStep
+from policies.algorithms.maesn.trainer import MaesnTrainer, adapt_from_prior
+from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
+from policies.evaluation.measured import worst
+from policies.export.bundle_parts import onnx_graph
+from policies.training.runs import load_best, load_best_pearl
+from robot_bridge.system.clock import Rate
+from sim.benchmarks.point import CIRCLE, GOAL_RADIUS
+from sim.core.task_space import Task, TaskSpace
+from sim.insertion.worlds import SPACE
 
 NAME = "maesn"
 SEED = 1000
@@ -163,7 +163,7 @@ def device() -> None:
     names = ("new_mean", "new_log_std")
     model = onnx_graph(step, given, names, "latent_step", {})
     widths = {k: v.shape[1] for k, v in given.items()}
-    graph = Graph("latent_step", model, Signature(widths, dict.fromkeys(names, n_z)))
+    graph = Graph("latent_step", model, GraphSignature(widths, dict.fromkeys(names, n_z)))
     off = 0.0
     for seed in range(1, 21):
         other = _episodes(e, t, n_o, n_z, seed)

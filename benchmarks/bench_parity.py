@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.results import ROOT, record
-from policies.parity import closed_loop
-from policies.runs import load_best_pearl
-from sim.arm import ArmBody
-from sim.body import WristBody
-from sim.insertion import InsertionWorlds
+from policies.export.parity import closed_loop
+from policies.training.runs import load_best_pearl
+from sim.insertion.arm import ArmBody
+from sim.insertion.body import WristBody
+from sim.insertion.worlds import InsertionWorlds
 
 TASKS, EPISODES, SEED = 20, 4, 7
 BODIES = {"wrist": WristBody, "arm": ArmBody}

@@ -14,14 +14,14 @@ import mujoco.rollout
 import numpy as np
 
 from benchmarks.results import Scalar, record
-from sim.batch import BatchSim
-from sim.body import WristBody
-from sim.families import FAMILIES, UniformActions
-from sim.insertion import CONTROL_PERIOD, SPACE, SUBSTEPS, InsertionWorlds
-from sim.runners import RunnerWorlds
-from sim.scripted import Privileged, SpiralSearch
-from sim.worlds import Worlds
-from sim.wrist import TIMESTEP
+from sim.benchmarks.running import RunnerWorlds
+from sim.core.batch import BatchSim
+from sim.core.registry import FAMILIES, UniformActions
+from sim.core.worlds import Worlds
+from sim.insertion.body import WristBody
+from sim.insertion.scripted import Privileged, SpiralSearch
+from sim.insertion.worlds import CONTROL_PERIOD, SPACE, SUBSTEPS, InsertionWorlds
+from sim.insertion.wrist import TIMESTEP
 
 Script = Callable[[InsertionWorlds], np.ndarray]
 SCRIPTS: dict[str, Script] = {"spiral": SpiralSearch().act, "privileged": Privileged().act}

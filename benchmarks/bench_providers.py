@@ -16,25 +16,27 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import ProviderError
-from adapt.manifest import Signature
-from adapt.runtime import CPU, CUDA, TENSORRT, Graph
+from adapt.inference.graph_signature import GraphSignature
+from adapt.inference.session import CPU, CUDA, TENSORRT, Graph
 from benchmarks.results import FOLDER, ROOT, record
-from robot_bridge import machine
-from robot_bridge.codec import (
+from robot_bridge.protocol.codec import (
     decode,
     decode_command,
     decode_message,
     encode_message,
     encode_observation,
 )
-from robot_bridge.handshake import specs
-from robot_bridge.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
-from robot_bridge.peers import Peers
+from robot_bridge.protocol.handshake import specs
+from robot_bridge.protocol.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
+from robot_bridge.server.dispatcher import Peers
+from robot_bridge.system import host_info as machine
 
 NAME = "providers"
-SIGNATURE = Signature(inputs={"observation": 48, "latent": 8}, outputs={"mean": 12, "log_std": 12})
+SIGNATURE = GraphSignature(
+    inputs={"observation": 48, "latent": 8}, outputs={"mean": 12, "log_std": 12}
+)
 WIDTHS = (64, 256, 512, 1024, 2048)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # Who runs the network: name, onnxruntime's providers, and whether a captured CUDA graph is used.

@@ -32,12 +32,12 @@ import numpy as np
 
 from adapt.errors import AcclimateError
 from benchmarks.results import record
-from policies.comparison import gap_closed
-from policies.evaluate import held_out_tasks, run_curve
-from policies.measured import worst
-from policies.runs import load_best_pearl, read_log
-from policies.trainer import Trainer
-from sim.tasks import Split, Task
+from policies.evaluation.cli import held_out_tasks, run_curve
+from policies.evaluation.comparison import gap_closed
+from policies.evaluation.measured import worst
+from policies.training.runs import load_best_pearl, read_log
+from policies.training.trainer import Trainer
+from sim.core.task_space import Split, Task
 
 NAME = "published"
 FAMILIES = ("cheetah-vel", "cheetah-dir", "ant-goal", "ant-dir", "walker-params", "point-sparse")

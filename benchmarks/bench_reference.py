@@ -32,11 +32,11 @@ from adapt.settings import compose
 from benchmarks.reference import FAMILY, REVISION, SOURCE, Reference, published
 from benchmarks.results import FOLDER, Scalar, record
 from benchmarks.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
-from policies.algorithms import make_trainer, settings_type
-from policies.runs import load_settings, read_log
-from policies.settings import TrainSettings
-from policies.trainer import Trainer
-from sim.families import UniformActions, family
+from policies.algorithms.registry import make_trainer, settings_type
+from policies.training.runs import load_settings, read_log
+from policies.training.settings import TrainSettings
+from policies.training.trainer import Trainer
+from sim.core.registry import UniformActions, family
 
 NAME = "reference"
 EXPERIMENT = "cheetah_vel"

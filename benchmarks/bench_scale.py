@@ -33,9 +33,9 @@ from adapt.settings import compose
 from benchmarks.bench_physics import Bare, runner
 from benchmarks.products import again, recorded
 from benchmarks.results import FOLDER, Scalar, record
-from policies.algorithms import make_trainer, settings_type
-from policies.settings import TrainSettings
-from policies.trainer import Trainer
+from policies.algorithms.registry import make_trainer, settings_type
+from policies.training.settings import TrainSettings
+from policies.training.trainer import Trainer
 
 NAME = "scale"
 EXPERIMENT = "cheetah_vel"

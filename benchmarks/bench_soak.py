@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.bench_bridge import BUNDLE, at_rate
 from benchmarks.processes import started
 from benchmarks.results import FOLDER, ROOT, record
-from robot_bridge.recording_reader import RecordingReader, parts
-from robot_bridge.replay_command import describe, replay
+from robot_bridge.cli.replay import describe, replay
+from robot_bridge.recording.reader import RecordingReader, parts
 
 NAME = "soak"
 SETTLED = 0.2  # share of the run after which memory is looked at: buffers have grown by then

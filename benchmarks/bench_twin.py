@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.results import record
-from robot_bridge.trial_folder import read_lines
-from sim.children import Signals
+from robot_bridge.trial.folder import read_lines
+from sim.core.task_space import Split
 from sim.demo import DemoSettings, group_rows, perform
-from sim.takes import BodyName
-from sim.tasks import Split
+from sim.twin.child_processes import Signals
+from sim.twin.takes import BodyName
 
 NAME = "twin"
 GROUPS: dict[Split, int] = {"held_out": 24, "unseen_choice": 16}

@@ -28,9 +28,9 @@ import numpy as np
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from benchmarks.results import FOLDER, record
-from policies.algorithms import settings_type
-from policies.settings import TrainSettings
-from policies.trainer import Trainer
+from policies.algorithms.registry import settings_type
+from policies.training.settings import TrainSettings
+from policies.training.trainer import Trainer
 
 NAME = "update"
 FAMILIES = ("cheetah-vel", "walker-params", "ant-dir")

@@ -10,11 +10,11 @@ from typing import Self
 import numpy as np
 import zmq
 
-from adapt.bundle import read_manifest
-from adapt.manifest import Manifest
+from adapt.bundle.manifest import Manifest
+from adapt.bundle.policy_bundle import read_manifest
 from benchmarks.servers import METHOD, Policy, command, request
-from robot_bridge.client import RobotClient
-from robot_bridge.messages import Mode
+from robot_bridge.client.robot_client import RobotClient
+from robot_bridge.protocol.messages import Mode
 
 # Longer than any answer takes: a late one shall be measured, not given up [s].
 PATIENCE = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from robot_bridge.clock import Rate
+from robot_bridge.system.clock import Rate
 
 Float64 = npt.NDArray[np.float64]
 # Until caches are warm and both ends sleep between two exchanges as they will from then on [s].

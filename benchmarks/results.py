@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from robot_bridge import machine
+from robot_bridge.system import host_info as machine
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks" / "results"

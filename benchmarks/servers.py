@@ -27,10 +27,10 @@ import msgspec
 import numpy as np
 import zmq
 
-from adapt.bundle import PolicyBundle
-from robot_bridge import realtime
-from robot_bridge.codec import COMMAND, HEADER, OBSERVATION
-from robot_bridge.rhythm import SPIN
+from adapt.bundle.policy_bundle import PolicyBundle
+from robot_bridge.protocol.codec import COMMAND, HEADER, OBSERVATION
+from robot_bridge.server.loop_timing import SPIN
+from robot_bridge.system import realtime
 
 METHOD = "/policy.Policy/Act"
 HIGH_WATER = 100

@@ -29,13 +29,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from adapt.bundle import PolicyBundle, read_manifest
-from adapt.manifest import Manifest
+from adapt.bundle.manifest import Manifest
+from adapt.bundle.policy_bundle import PolicyBundle, read_manifest
 from benchmarks.clients import Floor, middle
 from benchmarks.servers import Policy
-from robot_bridge.client import RobotClient
-from robot_bridge.clock import Rate
-from robot_bridge.messages import Mode, Outcome
+from robot_bridge.client.robot_client import RobotClient
+from robot_bridge.protocol.messages import Mode, Outcome
+from robot_bridge.system.clock import Rate
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from robot_bridge import codec
+from robot_bridge.protocol import codec
 
 RAW = 0
 PIECE = struct.Struct("<BH")

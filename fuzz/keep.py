@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from fuzz import corpus, targets
 
 OURS = tuple(str(corpus.ROOT / name) for name in ("robot_bridge", "adapt"))

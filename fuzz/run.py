@@ -20,7 +20,7 @@ import atheris
 with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     include=["robot_bridge", "adapt", "fuzz"]
 ):
-    from adapt.bundle import PolicyBundle
+    from adapt.bundle.policy_bundle import PolicyBundle
     from fuzz import corpus, seeds, targets
 
 LONGEST_INPUT = 8192  # bytes; the bounds of longer frames are single comparisons, tested elsewhere

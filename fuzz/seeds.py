@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapt.bundle import PolicyBundle
-from adapt.manifest import Manifest
+from adapt.bundle.manifest import Manifest
+from adapt.bundle.policy_bundle import PolicyBundle
 from fuzz.frames import piece, raw
-from robot_bridge import codec
-from robot_bridge.handshake import specs, welcome
-from robot_bridge.messages import (
+from robot_bridge.protocol import codec
+from robot_bridge.protocol.handshake import specs, welcome
+from robot_bridge.protocol.messages import (
     FLAGS,
     Begin,
     Command,
@@ -27,7 +27,7 @@ from robot_bridge.messages import (
     ResetRequest,
     Stop,
 )
-from robot_bridge.operator_messages import (
+from robot_bridge.protocol.operator_messages import (
     BeliefPoint,
     BeliefRequest,
     EpisodeRecord,

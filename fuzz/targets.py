@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from fuzz import frames
-from robot_bridge import codec
 from robot_bridge.errors import CodecError
-from robot_bridge.handshake import PERIOD_TOLERANCE
-from robot_bridge.messages import (
+from robot_bridge.protocol import codec
+from robot_bridge.protocol.handshake import PERIOD_TOLERANCE
+from robot_bridge.protocol.messages import (
     BODIES,
     FLAGS,
     OLDEST,
@@ -29,8 +29,8 @@ from robot_bridge.messages import (
     Refused,
     Welcome,
 )
-from robot_bridge.operator_messages import OPERATOR_BODIES
-from robot_bridge.peers import Peers
+from robot_bridge.protocol.operator_messages import OPERATOR_BODIES
+from robot_bridge.server.dispatcher import Peers
 
 _BODIES = BODIES | OPERATOR_BODIES
 STRANGER = b"stranger"

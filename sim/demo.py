@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from adapt.bundle import PolicyBundle
+from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from robot_bridge.errors import BridgeError
-from robot_bridge.operator_messages import EpisodeRecord
-from robot_bridge.report import ReportSettings, write_report
-from robot_bridge.trial import TrialSettings, run
-from robot_bridge.trial_folder import EpisodeLine, clear, read_lines
-from robot_bridge.trial_table import Row, table
-from sim.children import Children, Signals
-from sim.takes import BodyName, Take, take_path
-from sim.tasks import Split
+from robot_bridge.protocol.operator_messages import EpisodeRecord
+from robot_bridge.trial.folder import EpisodeLine, clear, read_lines
+from robot_bridge.trial.report import ReportSettings, write_report
+from robot_bridge.trial.runner import TrialSettings, run
+from robot_bridge.trial.statistics import Row, table
+from sim.core.task_space import Split
+from sim.twin.child_processes import Children, Signals
+from sim.twin.takes import BodyName, Take, take_path
 
 HELP = """acclimate demo [bundle=PATH] [out=FOLDER] [seed=N]
 
@@ -176,7 +176,7 @@ def choose(lines: list[EpisodeLine]) -> tuple[int, int, int] | None:
 
 def film(lines: list[EpisodeLine], takes: Path, out: Path, console: Console) -> None:
     """Film one task; without a film, which is said, the page still stands."""
-    from sim.film import frames, save_film
+    from sim.render.film import frames, save_film
 
     chosen = choose(lines)
     if chosen is None:

@@ -1,7 +1,7 @@
 """Every task family as a Gymnasium environment, one world or many.
 
 Importing this module registers `acclimate/Insertion-v0` and its like, one for each entry of
-`sim.families.FAMILIES`, so `gymnasium.make("sim.gym:acclimate/Insertion-v0")` finds it.
+`sim.core.registry.FAMILIES`, so `gymnasium.make("sim.gym:acclimate/Insertion-v0")` finds it.
 Observations are in physical units, actions in [−1, 1].
 
 An episode's task comes from reset's options, or is drawn from a split of the task space:
@@ -33,10 +33,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from adapt.errors import AcclimateError
-from sim import families
-from sim.reset_options import tasks_for_reset
-from sim.tasks import Split, Task, check_split
-from sim.worlds import Step, Worlds, WorldSpec
+from sim.core import registry as families
+from sim.core.reset_options import tasks_for_reset
+from sim.core.task_space import Split, Task, check_split
+from sim.core.worlds import Step, Worlds, WorldSpec
 
 Float32 = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -70,7 +70,7 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
     needs; `reset` gives every world a new one.
 
     Args:
-        family: name in `sim.families.FAMILIES`, or `package.module:NAME`.
+        family: name in `sim.core.registry.FAMILIES`, or `package.module:NAME`.
         num_envs: worlds B.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
@@ -158,7 +158,7 @@ class FamilyEnv(gymnasium.Env[Float32, Float32]):
     """One world of a family. Every reset meets a new task unless its options say otherwise.
 
     Args:
-        family: name in `sim.families.FAMILIES`, or `package.module:NAME`.
+        family: name in `sim.core.registry.FAMILIES`, or `package.module:NAME`.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
     """

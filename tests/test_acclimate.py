@@ -13,7 +13,7 @@ import pytest
 import acclimate
 from adapt.errors import AcclimateError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 # What the robot's runtime leaves out, and which rooms need it.
 EXTRA_OF_ROOM = {"sim": "mujoco", "policies": "torch"}
 

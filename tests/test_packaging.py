@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny_bundle
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ["adapt", "robot_bridge", "sim", "policies", "calibration", "configs"]
 NAMES = [*PACKAGES, "acclimate"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -235,8 +236,8 @@ def test_a_bundle_runs_there(robot: Path, tmp_path: Path):
     script = f"""
 import numpy as np
 from pathlib import Path
-from adapt.adapter import make_adapter
-from adapt.bundle import PolicyBundle
+from adapt.adapters.base import make_adapter
+from adapt.bundle.policy_bundle import PolicyBundle
 adapter = make_adapter(PolicyBundle.load(Path({str(bundle)!r})), 0)
 adapter.reset()
 adapter.begin_episode()

@@ -1,0 +1,1 @@
+"""Adapters: what each algorithm does on the robot."""

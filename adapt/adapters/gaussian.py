@@ -1,0 +1,90 @@
+"""PearlAdapter: posterior sampling with a belief updated at every transition.
+
+Each transition becomes one Gaussian factor by the encoder; the belief is their product with the
+prior; the policy acts on a sample of it (Rakelly et al. 2019, arXiv 1903.08254).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapt.adapters.base import Adapter, Float32, Transition
+from adapt.belief.context import Context, RingState
+from adapt.belief.gaussian import Accumulator, AccumulatorState, Belief
+from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.errors import SnapshotError
+
+
+class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    context: RingState
+    belief: AccumulatorState
+
+
+class PearlAdapter(Adapter):
+    """See Adapter. `observe` costs one row of the encoder and O(n_z), whatever the context."""
+
+    def __init__(self, bundle: PolicyBundle, seed: int) -> None:
+        self._context, self._product = _blank(bundle)
+        super().__init__(bundle, seed)
+        # Buffers apart from the policy's: observe may run while act does.
+        self._encoder = bundle.encoder.bind()
+
+    @property
+    def context(self) -> Float32:
+        """Copy of the transitions (K, n_c) behind the belief, oldest first."""
+        with self._memory_lock:
+            return self._context.array()
+
+    def observe(self, transition: Transition) -> Belief:
+        with self._memory_lock:
+            row = self._encoder.inputs["transition"]
+            self._features(transition, row)
+            if not self.adapting:
+                return self._belief
+            self._encoder.run()
+            # The product may refuse the factor; only then may the context grow.
+            self._product.add(self._encoder.outputs["mean"], self._encoder.outputs["variance"])
+            self._context.append(row)
+            self._belief = self._product.belief(self._belief.version + 1)
+            return self._belief
+
+    def _features(self, transition: Transition, row: Float32) -> None:
+        """Write the encoder's features (n_c,) in the order of ContextSpec."""
+        spec = self.bundle.manifest.context
+        n_o, n_a = self._observation.size, self._action.size
+        observation, action, following = self._check(transition)
+        row[:n_o] = observation
+        row[n_o : n_o + n_a] = action
+        if spec.reward:
+            row[n_o + n_a] = transition.reward
+        if spec.next_observation:
+            row[-n_o:] = following
+
+    def _forget(self, version: int) -> Belief:
+        self._context.clear()
+        self._product.clear()
+        return self._product.belief(version)
+
+    def _remember(self) -> bytes:
+        return msgspec.msgpack.encode(_Memory(self._context.snapshot(), self._product.snapshot()))
+
+    def _recall(self, memory: bytes, version: int) -> Belief:
+        # Into fresh objects: a memory that fails half-way leaves the old ones in place.
+        context, product = _blank(self.bundle)
+        try:
+            saved = msgspec.msgpack.decode(memory, type=_Memory)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SnapshotError(f"not a PEARL memory: {error}") from error
+        context.restore(saved.context)
+        product.restore(saved.belief)
+        self._context, self._product = context, product
+        return product.belief(version)
+
+
+def _blank(bundle: PolicyBundle) -> tuple[Context, Accumulator]:
+    manifest = bundle.manifest
+    capacity, latent = manifest.context.capacity, manifest.latent
+    return (
+        Context(capacity, manifest.transition_size),
+        Accumulator(latent.prior_mean, latent.prior_variance, capacity),
+    )

@@ -1,0 +1,1 @@
+"""The belief over the latent and the context behind it."""

@@ -1,0 +1,132 @@
+"""Belief: a Gaussian over the latent, the product of its prior and one factor per transition.
+
+With a prior N(m0, v0) and factors N(m_n, v_n), independent in each dimension:
+
+    precision = 1/v0 + sum_n 1/v_n        mean = (m0/v0 + sum_n m_n/v_n) / precision
+
+Precisions add, so a new transition costs O(n_z) and needs no gradient; a transition that leaves
+the context is subtracted again (Rakelly et al. 2019, eq. 5, with an explicit prior).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from adapt.belief.context import Ring, RingState
+from adapt.errors import BeliefError, SnapshotError
+
+Float64 = npt.NDArray[np.float64]
+
+# A subtraction keeps 16 digits of what was taken away, not of what is left. Where the part taken
+# away is this many times what is left, the sums are formed anew; up to there 12 digits stay.
+MAX_CANCELLATION = 1e4
+
+
+class Belief(msgspec.Struct, frozen=True, eq=False):
+    """mean, variance: (n_z,), float64, read-only. count: transitions behind it. version: its number
+    with the adapter that made it; no two beliefs of one adapter share one."""
+
+    mean: Float64
+    variance: Float64
+    count: int
+    version: int
+
+    def sample(self, rng: np.random.Generator, exploration: float = 1.0) -> npt.NDArray[np.float32]:
+        """One latent (n_z,), read-only; `exploration` scales the standard deviations."""
+        noise = exploration * rng.standard_normal(self.mean.size)
+        latent = (self.mean + np.sqrt(self.variance) * noise).astype(np.float32)
+        latent.setflags(write=False)
+        return latent
+
+
+class AccumulatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An accumulator at rest: its factors, and both sums (2 n_z,), float64, little-endian."""
+
+    factors: RingState
+    sums: bytes
+
+
+class Accumulator:
+    """The product over the last `capacity` factors, in float64 natural parameters.
+
+    prior_mean, prior_variance: (n_z,).
+    """
+
+    def __init__(
+        self, prior_mean: Sequence[float], prior_variance: Sequence[float], capacity: int
+    ) -> None:
+        mean = np.asarray(prior_mean, np.float64)
+        self._prior = _natural(mean, np.asarray(prior_variance, np.float64))
+        self._size = mean.size
+        # One row per factor and one row of sums: precision, then precision x mean. Held together,
+        # both are updated by one addition.
+        self._factors = Ring(capacity, 2 * self._size, np.float64)
+        self._sums = self._prior.copy()
+
+    def add(self, mean: npt.NDArray[np.floating], variance: npt.NDArray[np.floating]) -> None:
+        """Multiply one factor (n_z,) in, and divide the oldest out if the ring is full.
+
+        Raises BeliefError, unchanged, unless both are finite and the variance positive.
+        """
+        factor = _natural(mean.astype(np.float64), variance.astype(np.float64))
+        dropped = self._factors.oldest()
+        if dropped is None:
+            self._factors.append(factor)
+            self._sums += factor
+            return
+        left = self._sums - dropped
+        precision = left[: self._size]
+        lost = np.abs(dropped).reshape(2, self._size)
+        self._factors.append(factor)
+        # Each time round the ring the sums are formed anew, so that rounding never builds up.
+        if self._factors.next == 0 or (lost > MAX_CANCELLATION * precision).any():
+            self._sums = self._prior + self._factors.filled.sum(axis=0)
+        else:
+            self._sums = left + factor
+
+    def clear(self) -> None:
+        """Back to the prior."""
+        self._factors.clear()
+        self._sums = self._prior.copy()
+
+    def belief(self, version: int) -> Belief:
+        """The belief as it stands, in memory of its own."""
+        precision, information = self._sums.reshape(2, self._size)
+        variance = 1.0 / precision
+        mean = information * variance
+        mean.setflags(write=False)
+        variance.setflags(write=False)
+        return Belief(mean, variance, self._factors.count, version)
+
+    def snapshot(self) -> AccumulatorState:
+        return AccumulatorState(self._factors.snapshot(), self._sums.astype("<f8").tobytes())
+
+    def restore(self, state: AccumulatorState) -> None:
+        """Take over a state. Raises SnapshotError, unchanged, if it does not fit."""
+        # The sums are stored, not formed anew, so that what follows agrees to the last bit.
+        if len(state.sums) != self._sums.nbytes:
+            raise SnapshotError(
+                f"belief of {self._size} dimensions takes {self._sums.nbytes} bytes; found "
+                f"{len(state.sums)}"
+            )
+        sums = np.frombuffer(state.sums, "<f8").astype(np.float64)
+        if not (np.isfinite(sums).all() and (sums[: self._size] > 0).all()):
+            raise SnapshotError("the stored belief is not a Gaussian")
+        self._factors.restore(state.factors)
+        self._sums = sums
+
+
+def _natural(mean: Float64, variance: Float64) -> Float64:
+    """Precision and precision x mean (2 n_z,)."""
+    for index, (m, v) in enumerate(zip(mean.tolist(), variance.tolist(), strict=True)):
+        # A NaN compares false, so this refuses it too.
+        if not (0.0 < v < np.inf and -np.inf < m < np.inf):
+            raise BeliefError(
+                f"factor dimension {index} has mean {m:g} and variance {v:g}; expected finite "
+                "numbers and a positive variance"
+            )
+    return np.concatenate((1.0 / variance, mean / variance))

@@ -1,0 +1,229 @@
+"""PolicyBundle: a folder or zip with a manifest, ONNX graphs and golden vectors.
+
+Loading verifies all of it (digests, schema, graph signatures, golden vectors) and refuses, naming
+what differs. Nothing half-loaded ever serves.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy.typing as npt
+
+from adapt.bundle.archive import digest, read_files
+from adapt.bundle.golden import decode_golden, encode_golden, replay
+from adapt.bundle.manifest import Manifest, decode_manifest, encode_manifest
+from adapt.bundle.signature import NOBODY, SIGNATURES, Signers, sign
+from adapt.errors import BundleError
+from adapt.inference.session import CPU, SHARED_ROWS, Graph
+from adapt.private import sync
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+
+
+@dataclass(frozen=True)
+class PolicyBundle:
+    """A verified bundle, ready to run.
+
+    digest: SHA-256 of manifest.json, which holds that of every other file. graphs: `policy`, and
+    `encoder` for PEARL, `latent_step` for MAESN. worst_error: largest deviation from the golden
+    vectors. signer: who vouches for it, of those that were asked for; "" when none was.
+    """
+
+    manifest: Manifest
+    digest: str
+    graphs: Mapping[str, Graph]
+    worst_error: float
+    signer: str = ""
+
+    @property
+    def policy(self) -> Graph:
+        """observation (batch, n_o), latent (batch, n_z) -> mean, log_std (batch, n_a)."""
+        return self.graphs["policy"]
+
+    @property
+    def encoder(self) -> Graph:
+        """transition (batch, n_c) -> mean, variance (batch, n_z), one factor per transition."""
+        if "encoder" not in self.graphs:
+            raise BundleError(f"algorithm {self.manifest.algorithm!r} has no encoder")
+        return self.graphs["encoder"]
+
+    @property
+    def latent_step(self) -> Graph:
+        """Belief, step sizes and padded episodes -> new_mean, new_log_std (batch, n_z)."""
+        if "latent_step" not in self.graphs:
+            raise BundleError(f"algorithm {self.manifest.algorithm!r} has no latent step")
+        return self.graphs["latent_step"]
+
+    @staticmethod
+    def load(
+        path: Path | str, providers: Sequence[str] = (CPU,), signers: Signers = NOBODY
+    ) -> PolicyBundle:
+        """Read and verify a bundle.
+
+        path: folder or .zip. providers: onnxruntime execution providers, the preferred one first.
+        signers: one of them must have signed it; NOBODY asks for no signature.
+        Raises BundleError for anything that differs, ProviderError for an absent provider.
+        """
+        where = str(path)
+        files = read_files(Path(path))
+        # Before anything in them is believed.
+        signer = signers.check(files, where)
+        manifest = _verify_files(files, where)
+        signatures = manifest.signatures()
+        golden = decode_golden(files[GOLDEN], signatures, f"{where}: {GOLDEN}")
+        graphs: dict[str, Graph] = {}
+        worst = 0.0
+        for name, signature in signatures.items():
+            try:
+                graphs[name] = Graph(
+                    name,
+                    files[f"{name}.onnx"],
+                    signature,
+                    providers,
+                    # The others run for one robot at a time.
+                    least_rows=SHARED_ROWS if name == "policy" else 1,
+                )
+            except BundleError as error:
+                raise BundleError(f"{where}: {error}") from error
+            worst = max(worst, replay(graphs[name], golden, where))
+        return PolicyBundle(manifest, digest(files[MANIFEST]), graphs, worst, signer)
+
+
+def read_manifest(path: Path | str) -> tuple[Manifest, str]:
+    """Manifest and digest of a bundle whose files are all there and intact; no graph is opened."""
+    files = read_files(Path(path))
+    return _verify_files(files, str(path)), digest(files[MANIFEST])
+
+
+def _verify_files(files: Mapping[str, bytes], where: str) -> Manifest:
+    if MANIFEST not in files:
+        raise BundleError(f"{where}: {MANIFEST} is missing; found {sorted(files)}")
+    manifest = decode_manifest(files[MANIFEST], where)
+    for name in sorted(set(manifest.files) - set(files)):
+        raise BundleError(f"{where}: {name} is missing; the manifest lists it")
+    for name in sorted(set(files) - set(manifest.files) - {MANIFEST, SIGNATURES}):
+        raise BundleError(f"{where}: {name} is not listed in the manifest; remove it")
+    for name, expected in manifest.files.items():
+        found = digest(files[name])
+        if found != expected:
+            raise BundleError(
+                f"{where}: {name} was changed: its SHA-256 is {found}; expected {expected}"
+            )
+    return manifest
+
+
+def write_bundle(
+    folder: Path | str,
+    manifest: Manifest,
+    graphs: Mapping[str, bytes],
+    golden: Mapping[str, npt.ArrayLike],
+) -> PolicyBundle:
+    """Write a bundle folder that appears whole or not at all, and return it loaded.
+
+    folder: must not exist; manifest: its `files` are filled in here. graphs: serialised ONNX by
+    name. golden: float32 arrays (rows, width) under `graph/name`, for every input and output.
+    Raises BundleError when the bundle would not load, or the folder exists.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise BundleError(f"{folder}: exists already; a bundle is never overwritten")
+    files = {f"{name}.onnx": data for name, data in graphs.items()}
+    files[GOLDEN] = encode_golden(golden)
+    listed = {name: digest(data) for name, data in files.items()}
+    files[MANIFEST] = encode_manifest(msgspec.structs.replace(manifest, files=listed))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A sibling is on the same file system, so that the rename below is atomic.
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        # mkdtemp gives 0700; whoever runs the robot may be another user than whoever trained.
+        draft.chmod(0o755)
+        for name, data in files.items():
+            _write(draft / name, data)
+        sync(draft)
+        bundle = PolicyBundle.load(draft)
+        draft.rename(folder)
+        sync(folder.parent)
+    except OSError as error:
+        raise BundleError(f"{folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return bundle
+
+
+def pack(folder: Path | str, archive: Path | str) -> str:
+    """Write a bundle as one .zip, the same bytes for the same bundle; returns its digest.
+
+    Raises BundleError when the source is not intact or the target exists.
+    """
+    archive = Path(archive)
+    if archive.exists():
+        raise BundleError(f"{archive}: exists already; a bundle is never overwritten")
+    files = read_files(Path(folder))
+    _verify_files(files, str(folder))
+    draft = archive.with_name(f".{archive.name}.{os.getpid()}")
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        _write(draft, _zipped(files))
+        draft.rename(archive)
+        sync(archive.parent)
+    except OSError as error:
+        raise BundleError(f"{archive}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest(files[MANIFEST])
+
+
+def sign_bundle(path: Path | str, key_file: Path) -> str:
+    """Add a signature to an intact bundle, folder or .zip; returns its digest, which stays.
+
+    key_file: a signer's secret file. Raises BundleError when the bundle is not intact or signed by
+    this key already, SignerError or PrivacyError for the key.
+    """
+    path = Path(path)
+    files = read_files(path)
+    _verify_files(files, str(path))
+    files[SIGNATURES] = sign(files, key_file, str(path))
+    if path.is_dir():
+        target, data = path / SIGNATURES, files[SIGNATURES]
+    else:
+        target, data = path, _zipped(files)
+    # Beside the bundle: inside a folder a draft would be a stranger in it.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(draft, data)
+        draft.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest(files[MANIFEST])
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip, the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for name in sorted(files):
+            # ZipInfo alone carries no clock and no owner.
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o644 << 16
+            target.writestr(info, files[name], zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())

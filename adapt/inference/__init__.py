@@ -1,0 +1,1 @@
+"""onnxruntime sessions and the buffers that are bound to them."""

@@ -1,0 +1,1 @@
+"""Stepping worlds with a policy: collection and adaptation trials."""

@@ -1,0 +1,117 @@
+"""Many runs from one command line: Hydra's multirun, whose sweeper and launcher do the work.
+
+The sweep's syntax, its order and what may replace the sweeper are Hydra's. What is added: each job
+has a run folder of its own, one that fails does not cost the others, and the end says how all did.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from adapt.errors import AcclimateError
+from adapt.settings import SettingsError, checked, composing
+from policies.algorithms.registry import AnySettings, settings_type
+
+FLAGS = ("-m", "--multirun")
+IN_NAME = ("experiment", "name", "seed")
+"""Keys that `out` holds already."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended: score is what the sweeper was told, error what went wrong, if anything."""
+
+    job: str
+    score: float
+    error: str = ""
+
+
+def sweep(config_name: str, argv: Sequence[str], train: Callable[[AnySettings], float]) -> int:
+    """Run every job that Hydra's sweeper makes of `argv`; 0 where all succeed, else 1.
+
+    train: one run, to its end; returns what a sweeper that searches is to make large or small.
+
+    Raises SettingsError, before any run, for settings that cannot be composed.
+    """
+    words = [word for word in argv if word not in FLAGS]
+    fixed = {o.get_key_element() for o in _parsed(words) if not o.is_sweep_override()}
+    outcomes: list[Outcome] = []
+
+    def job(config: DictConfig) -> float:
+        overrides = _parsed(HydraConfig.get().overrides.task)
+        swept = [o for o in overrides if o.get_key_element() not in fixed]
+        name = " ".join(f"{o.key_or_group}={o.get_value_element_as_str()}" for o in swept)
+        try:
+            settings = _settings(config_name, config, swept)
+            name = str(settings.out)
+            score = train(settings)
+        except Exception as error:
+            if not isinstance(error, AcclimateError):
+                traceback.print_exc()
+            outcomes.append(Outcome(name, float("nan"), str(error) or type(error).__name__))
+            raise
+        outcomes.append(Outcome(name, score))
+        return score
+
+    try:
+        with composing(), initialize_config_module("configs", version_base="1.3", job_name="sweep"):
+            hydra = GlobalHydra.instance().hydra
+            if hydra is None:  # never within that context; Hydra's type cannot say so
+                raise RuntimeError("Hydra is not initialised")
+            hydra.multirun(config_name, job, words)
+    except Exception as error:
+        # The sweeper raises a job's error again once its batch has ended: that one has been told.
+        if not any(outcome.error for outcome in outcomes):
+            raise _with_advice(error) from error
+    return _report(outcomes)
+
+
+def _parsed(words: Sequence[str]) -> list[Override]:
+    with composing():
+        return OverridesParser.create().parse_overrides(list(words))
+
+
+def _settings(config_name: str, config: DictConfig, swept: Sequence[Override]) -> AnySettings:
+    """A job's settings. Where more than the seed was swept, the folder's name says what."""
+    with composing():
+        values: Any = OmegaConf.to_container(config, resolve=True)
+    # Letters that neither a shell nor Hydra's grammar takes for something else.
+    words = [
+        re.sub(r"[^\w.+-]+", "_", f"{o.key_or_group}={o.get_value_element_as_str()}").strip("_")
+        for o in swept
+        if o.key_or_group not in IN_NAME
+    ]
+    given = [str(word).partition("=")[0] for word in HydraConfig.get().overrides.task]
+    if words and "out" not in given:
+        folder = "-".join([str(values["name"]), *words, str(values["seed"])])
+        values["out"] = str(Path(values["out"]).with_name(folder))
+    return checked(values, settings_type, config_name)
+
+
+def _with_advice(error: Exception) -> Exception:
+    if isinstance(error, SettingsError) and "hydra/sweeper/optuna" in str(error):
+        return SettingsError(
+            f"{error}\nOptuna comes with: pip install '.[sweep]' in Acclimate's repository"
+        )
+    return error
+
+
+def _report(outcomes: Sequence[Outcome]) -> int:
+    failed = [outcome for outcome in outcomes if outcome.error]
+    print(f"\n{len(outcomes)} runs, {len(failed)} failed")
+    for each in outcomes:
+        told = f"failed: {each.error}" if each.error else f"best validation {each.score:.4g}"
+        print(f"  {each.job}  {told}")
+    return 1 if failed else 0

@@ -1,0 +1,1 @@
+"""Gradient updates that several algorithms share."""

@@ -1,0 +1,153 @@
+"""`acclimate replay FILE bundle=PATH`: does the adapter answer again what it answered then?
+
+Reads a recording and the parts that follow it, gives every robot's adapter the same observations
+and lessons from the recorded states, and compares the commands to the last bit. Returns 0 when all
+agree, 1 when one differs, 2 when nothing can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.inference.session import CPU
+from adapt.settings import compose
+from robot_bridge.errors import RecordingError
+from robot_bridge.recording.reader import RecordingReader, parts
+from robot_bridge.recording.replay import RobotReplay
+from robot_bridge.recording.replay_result import Tally
+from robot_bridge.recording.rows import AdaptationRow, EventRow, LossRow
+
+EVENTS = 20  # events printed in full
+FAILURES = ("policy_failed", "answer_failed")  # after which nobody knows what the adapter has drawn
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """file: the first part to read. bundle: folder or .zip. provider: onnxruntime's; another one
+    than the bridge's does not give the same bits. alone: leave the parts that follow unread."""
+
+    file: Path
+    bundle: Path
+    provider: str = CPU
+    alone: bool = False
+
+
+@dataclass
+class Report:
+    """What a replay found. robots: by name. cut: where files end early. losses: what the recorder
+    said that it lost."""
+
+    files: list[Path] = field(default_factory=list)
+    robots: dict[str, Tally] = field(default_factory=dict)
+    events: list[EventRow] = field(default_factory=list)
+    losses: list[LossRow] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def replayed(self) -> int:
+        return sum(tally.replayed for tally in self.robots.values())
+
+    @property
+    def different(self) -> int:
+        return sum(tally.different for tally in self.robots.values())
+
+
+def replay(files: list[Path], bundle: PolicyBundle) -> Report:
+    """Replay the files, one after another, as one recording.
+
+    Raises RecordingError when one is damaged, or no step of this bundle's could be replayed.
+    """
+    report = Report()
+    robots: dict[str, RobotReplay] = {}
+    recorded = ""
+    for path in files:
+        reader = RecordingReader(path)
+        recorded = f"{reader.about.get('bundle')} ({reader.about.get('digest', '')[:12]})"
+        for entry in reader.entries():
+            row = entry.row
+            if isinstance(row, EventRow):
+                report.events.append(row)
+                if row.name in FAILURES and row.robot in robots:
+                    robots[row.robot].fail()
+                continue
+            if isinstance(row, LossRow):
+                report.losses.append(row)
+                continue
+            if entry.robot not in robots:
+                robots[entry.robot] = RobotReplay(bundle)
+            if isinstance(row, AdaptationRow):
+                robots[entry.robot].learn(entry.number, row)
+            else:
+                robots[entry.robot].take(entry.number, row)
+        report.files.append(path)
+        if reader.cut:
+            report.cut.append(f"{path.name}: {reader.cut}")
+    for name, robot in robots.items():
+        robot.finish()
+        report.robots[name] = robot.tally
+    if not report.replayed and not report.different:
+        _explain(report, bundle, recorded)
+    return report
+
+
+def _explain(report: Report, bundle: PolicyBundle, recorded: str) -> None:
+    where = ", ".join(map(str, report.files))
+    others = {d for tally in report.robots.values() for d in tally.bundles} - {bundle.digest}
+    if others or (not report.robots and bundle.digest[:12] not in recorded):
+        raise RecordingError(
+            f"{where}: recorded with {recorded}; found the bundle {bundle.manifest.name} "
+            f"({bundle.digest[:12]})"
+        )
+    reasons = Counter[str]()
+    for tally in report.robots.values():
+        reasons += tally.left_out
+    told = "; ".join(f"{count} steps: {reason}" for reason, count in reasons.items())
+    raise RecordingError(f"{where}: holds no step that can be replayed; {told or 'no step at all'}")
+
+
+def describe(report: Report) -> str:
+    """A page for a person."""
+    lines = [str(path) for path in report.files]
+    lines += [f"cut off: {text}" for text in report.cut]
+    for loss in report.losses:
+        lines.append(f"gap: {loss.lost} records were not written: {loss.reason}")
+    for name, tally in sorted(report.robots.items()):
+        lines.append(
+            f"robot {name!r}: {tally.replayed} commands replayed in {tally.episodes} episodes, "
+            f"{tally.learnt} transitions learnt, {tally.idle} steps without the policy"
+        )
+        lines += [f"  left out: {n} steps; {why}" for why, n in tally.left_out.items()]
+        if (first := tally.first) is not None:
+            lines.append(
+                f"  DIFFERENT in {tally.different} steps, first at sequence {first.sequence}: "
+                f"{first.field} was {first.recorded}, replayed {first.replayed}"
+            )
+        else:
+            lines.append("  every command, latent and belief agrees to the last bit")
+    if report.events:
+        lines.append("events:")
+    lines += [f"  {e.name} robot {e.robot!r}: {e.text}" for e in report.events[:EVENTS]]
+    if len(report.events) > EVENTS:
+        counts = Counter(event.name for event in report.events[EVENTS:])
+        lines.append("  and " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns its exit code. Raises RecordingError, BundleError."""
+    # The file may stand alone; quoted, for a path may hold anything.
+    words = [word if "=" in word or word.startswith("-") else _quoted(word) for word in argv]
+    settings = compose("robot_bridge/replay", ReplaySettings, words, __doc__ or "")
+    bundle = PolicyBundle.load(settings.bundle, (settings.provider,))
+    files = [settings.file] if settings.alone else parts(settings.file)
+    report = replay(files, bundle)
+    print(describe(report))
+    return 1 if report.different else 0
+
+
+def _quoted(path: str) -> str:
+    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"file='{escaped}'"

@@ -1,0 +1,74 @@
+"""The client's own look at what was measured and commanded, whatever the bridge says."""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import structs
+
+from robot_bridge.client.safety_monitor import Standing
+from robot_bridge.errors import LimitError
+from robot_bridge.protocol.messages import Command, Float32, Mode
+from robot_bridge.safety import state_machine as safety
+from robot_bridge.safety.limits import Limits
+
+
+class Margins:
+    """Keeps one robot within its limits, from period to period.
+
+    unapplied: whether the latest command was not followed as it was sent.
+    """
+
+    def __init__(self, limits: Limits, standing: Standing) -> None:
+        self._limits = limits
+        self._standing = standing
+        self._last: Command | None = None  # the last good command, as followed
+        self._measured: Float32 | None = None  # a period ago, if that made sense
+        self.unapplied = False
+
+    def restart(self) -> None:
+        """An episode begins: nothing came before."""
+        self._last, self.unapplied, self._measured = None, False, None
+
+    def resume(self) -> None:
+        """An episode goes on. Between two periods the mode only ever gets stricter, or a release
+        opens a stop: whatever it is now, if not TRACK, the robot has stood still since."""
+        if self._standing.state.mode is not Mode.TRACK:
+            self._last, self.unapplied = None, True
+
+    def judge(self, observation: Float32) -> safety.Violation | None:
+        """What an observation (n_o,) breaks; it counts once the answer is in, or is not coming."""
+        limits = self._limits
+        if invalid := limits.invalid(observation):
+            self._measured = None
+            return safety.Violation(Mode.HOLD, invalid)
+        broken = limits.broken(observation, self._measured)
+        self._measured = observation
+        return safety.Violation(*broken) if broken is not None else None
+
+    def guard(
+        self, sequence: int, answer: Command | None, violation: safety.Violation | None
+    ) -> Command:
+        """The command to follow: within the margins, and no more than the state allows. sequence:
+        of the observation. answer: the bridge's, None for its silence."""
+        limits, standing = self._limits, self._standing
+        if violation is not None:
+            standing.occur(violation)
+        # Without an answer the last command stands for as long as the state says TRACK.
+        command = answer if answer is not None else self._last
+        clipped: tuple[str, ...] = ()
+        if command is not None and standing.state.mode is Mode.TRACK:
+            try:
+                before = self._last.payload if self._last is not None else None
+                payload, clipped = limits.clamp(command.payload, before)
+                command = structs.replace(command, sequence=sequence, payload=payload)
+            except LimitError as error:
+                standing.occur(safety.Violation(Mode.HOLD, str(error)))
+        mode = standing.state.mode
+        self.unapplied = answer is None or bool(clipped) or mode is not Mode.TRACK
+        if command is None or mode is not Mode.TRACK:
+            self._last = None
+            still = np.zeros(limits.action_size, np.float32)
+            version = command.belief_version if command is not None else 0
+            return Command(sequence, 0, mode, still, version)
+        self._last = command
+        return command

@@ -1,0 +1,323 @@
+"""RobotClient: what a driver links against.
+
+    with RobotClient(endpoint, "arm", observation, action, period) as robot:
+        while (reset := robot.wait_reset(60.0)) is not None:
+            ...                                       # move to the start
+            robot.ready()
+            command = robot.exchange(measured(), first=True)
+            while not done():
+                follow(command)                       # by command.mode
+                command = robot.exchange(measured(), reward)
+            robot.exchange(measured(), reward, last=True)
+            robot.end_episode(Outcome(success, steps, duration, reason))
+
+The client guards last: it clamps commands to the bundle's margins, and on silence goes hold → damp
+→ latched stop, whatever the bridge does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from msgspec import structs
+
+from adapt.bundle.manifest import Field
+from robot_bridge.client.command_filter import Margins
+from robot_bridge.client.receiver import REASON, Hearing
+from robot_bridge.client.safety_monitor import Standing, clipped
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
+from robot_bridge.protocol.codec import encode_message, encode_observation
+from robot_bridge.protocol.handshake import specs
+from robot_bridge.protocol.messages import (
+    FLAGS,
+    Command,
+    FieldSpec,
+    Flag,
+    Float32,
+    Heartbeat,
+    Hello,
+    Mode,
+    Observation,
+    Outcome,
+    Ready,
+    ResetRequest,
+    Stop,
+    Welcome,
+)
+from robot_bridge.safety import state_machine as safety
+from robot_bridge.safety.limits import Limits
+from robot_bridge.system.clock import Offset
+from robot_bridge.system.log import speakable
+from robot_bridge.transport.client_socket import LIVENESS, Link
+
+# A simulated clock waits for its answer, so its silence is counted by the wall: a busy machine may
+# take this long, a bridge that is gone takes longer [s].
+SIMULATED_PATIENCE = 2.0
+CONNECT = 10.0  # [s]
+GLANCE = 0.1  # between looks at the bridge's signs of life [s]
+HEARTBEAT = 0.5  # between signs of life to the bridge [s]
+
+
+class RobotClient:
+    """One robot's connection to a bridge. Belongs to one thread.
+
+    observation, action: the driver's fields in order, as FieldSpec or bundle fields.
+    control_period [s]. digest: of the bundle that the driver was made for; "" for any with these
+    fields. simulated_time: the robot's clock waits for answers. patience: how long `exchange`
+    waits, and what silence is counted in [s]; one control period unless given, or
+    SIMULATED_PATIENCE for a simulated clock. now_ns: the monotonic clock [ns]. keys: for tcp, a
+    folder of keys or one certificate; None for the default folder.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        name: str,
+        observation: Sequence[Field | FieldSpec],
+        action: Sequence[Field | FieldSpec],
+        control_period: float,
+        *,
+        digest: str = "",
+        simulated_time: bool = False,
+        patience: float | None = None,
+        staleness: safety.Staleness | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        keys: Path | None = None,
+    ) -> None:
+        self._hello = Hello(
+            role="robot",
+            name=name,
+            digest=digest,
+            observation=_specs(observation),
+            action=_specs(action),
+            control_period=control_period,
+            simulated_time=simulated_time,
+        )
+        if patience is None:
+            patience = SIMULATED_PATIENCE if simulated_time else control_period
+        self._now_ns = now_ns
+        self._link = Link(endpoint, "robot", name, keys)
+        rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
+        self._standing = Standing(rules, self._link, name)
+        self._occur = self._standing.occur
+        self._hearing = Hearing(self._link, self._standing, patience, now_ns)
+        self._margins: Margins | None = None  # from the welcome on
+        self._faults = 0
+        self._heartbeat_due_ns = 0
+        self._sequence = 0
+        self.welcome: Welcome | None = None
+        # From the bridge, about this robot, the latest of them.
+        self.events = self._hearing.events
+
+    def connect(self, timeout: float = CONNECT) -> Welcome:
+        """Shake hands within timeout [s]; returns what the bridge serves.
+
+        Raises BridgeLost when nobody answers, HandshakeError with every difference, CodecError for
+        a name or field that no bridge would take.
+        """
+        welcome = self._link.introduce(self._hello, timeout)
+        limits = Limits(welcome.observation, welcome.action, welcome.limits, welcome.control_period)
+        self._margins = Margins(limits, self._standing)
+        self.welcome = welcome
+        self._hearing.shadow = welcome.shadow
+        latch = welcome.latches.get(self._hello.name, 0)
+        self._occur(safety.Connected(welcome.stop, latch, welcome.stopped))
+        return welcome
+
+    @property
+    def state(self) -> safety.State:
+        """What the robot may do, and why."""
+        return self._standing.state
+
+    @property
+    def shadow(self) -> bool:
+        """Whether the bridge only watches: it computes, and every command is to hold at least."""
+        return self._hearing.shadow
+
+    @property
+    def proposal(self) -> Float32 | None:
+        """What a bridge in shadow mode would have commanded (n_a,), for a driver's own records."""
+        return self._hearing.proposal
+
+    @property
+    def clock_offset(self) -> Offset | None:
+        """The bridge's clock minus the robot's; None before the first answer."""
+        return self._hearing.clock.estimate(self._now_ns())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop is latched: the robot must not move, nor be reset."""
+        return self._standing.stopped
+
+    def wait_reset(self, timeout: float) -> ResetRequest | None:
+        """The next episode's request within timeout [s], or None; the driver then moves the robot
+        to the start. While the stop is latched none is handed on. Raises BridgeLost.
+
+        A driver that moves for longer than a second looks at `check` meanwhile: a stop may come.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            # A stop right behind the request: the driver must not set out.
+            self._hearing.drain()
+            request, self._standing.request = self._standing.request, None
+            if request is not None:
+                self._occur(safety.Reset())
+                return request
+            self._beat()
+            left = deadline - time.monotonic()
+            try:
+                frame = self._link.receive(max(0.0, min(GLANCE, left)))
+                if frame is None:
+                    self._link.check_alive()
+                else:
+                    self._hearing.hear(frame)
+            except (BridgeLost, HandshakeError) as error:
+                self.halt(str(error))
+                raise
+            except CodecError:
+                # The bridge's own heartbeats will tell whether it still makes sense.
+                continue
+            if frame is None and left <= 0:
+                return None
+
+    def ready(self, truth: Mapping[str, float] | None = None) -> None:
+        """The robot stands at the start. truth: hidden quantities by factor name [SI], for reports.
+        Raises BridgeError for a number that is not finite, BridgeLost without a bridge."""
+        self._link.send(Ready(_finite("truth", truth or {})))
+
+    def exchange(
+        self,
+        observation: Float32,
+        reward: float = 0.0,
+        *,
+        first: bool = False,
+        last: bool = False,
+        terminal: bool = False,
+        faults: int = 0,
+    ) -> Command:
+        """Send what was measured (n_o,), return what to do; blocks for at most `patience`.
+
+        reward: measured for the previous command. first, last: of the episode. terminal: the task
+        ended here by itself. faults: `Fault` bits. Never raises for a bridge that is silent, gone
+        or wrong: the returned mode says what is safe, and `state.reason` why.
+        """
+        margins = self._margins
+        if margins is None:
+            raise BridgeError("exchange before connect")
+        if first:
+            self._occur(safety.Start())
+            margins.restart()
+        else:
+            margins.resume()
+        # Once for each new fault: whoever releases the robot has to know of it.
+        if faults & ~self._faults or (faults and not self.stopped):
+            self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
+        self._faults = faults
+        self._sequence += 1
+        sent = Observation(
+            self._sequence,
+            self._now_ns(),
+            # A copy: the driver may measure into the same array again.
+            np.array(observation, np.float32).reshape(-1),
+            reward,
+            _flags(first, last, terminal, margins.unapplied),
+            faults,
+        )
+        # Even while stopped: the bridge and its operators go on seeing the robot.
+        self._link.tell(encode_observation(sent, self._link.session))
+        self._occur(safety.Asked(sent.time_ns))
+        # Whatever need not wait for the answer, while the bridge is at it.
+        self._beat()
+        violation = margins.judge(sent.payload)
+        answer = self._hearing.answer(sent.sequence, sent.time_ns)
+        command = margins.guard(sent.sequence, answer, violation)
+        if last:
+            self._occur(safety.Finish())
+        return command
+
+    def check(self) -> Mode:
+        """What is safe right now, without asking the bridge: for a driver's faster inner loop, and
+        while it moves to the start. Hears stops, and shows the bridge that the robot lives."""
+        self._hearing.drain()
+        self._occur(safety.Tick(self._now_ns()))
+        if not self.stopped and self._link.quiet() > LIVENESS:
+            self._occur(safety.Halt(f"nothing from the bridge for {self._link.quiet():.1f} s"))
+        self._beat()
+        return self.state.mode
+
+    def halt(self, reason: str) -> None:
+        """Latch the stop from the driver's side. Never raises, whatever the reason's words."""
+        self._occur(safety.Halt(clipped(reason, REASON)))
+
+    def stop_all(self, reason: str) -> None:
+        """Stop every robot of the bridge, and this one whatever becomes of the others. Raises
+        BridgeLost or HandshakeError, stopped, when only this one could be."""
+        try:
+            self._link.send(Stop(clipped(reason, REASON)))
+        finally:
+            self.halt(reason)
+
+    def end_episode(self, outcome: Outcome) -> None:
+        """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
+        that is too long, BridgeLost without a bridge."""
+        _finite("outcome", outcome.measures | {"duration": outcome.duration})
+        self._occur(safety.Finish())
+        # It may quote what no frame can carry; the end of an episode is not lost over that.
+        self._link.send(structs.replace(outcome, reason=speakable(outcome.reason)))
+
+    def close(self) -> None:
+        """Say goodbye and let go of the socket."""
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _beat(self) -> None:
+        """Show the bridge that the robot lives, and how it stands, when that is due."""
+        now_ns = self._now_ns()
+        if now_ns < self._heartbeat_due_ns:
+            return
+        self._heartbeat_due_ns = now_ns + round(HEARTBEAT * 1e9)
+        offset = self._hearing.clock.estimate(now_ns)
+        heartbeat = Heartbeat(
+            self.state.stop,
+            self._standing.latch,
+            self.stopped,
+            offset.offset_ns if offset else None,
+            offset.round_trip_ns if offset else None,
+        )
+        self._link.tell(encode_message(heartbeat, session=self._link.session))
+
+
+def _specs(fields: Sequence[Field | FieldSpec]) -> tuple[FieldSpec, ...]:
+    return tuple(field if isinstance(field, FieldSpec) else specs([field])[0] for field in fields)
+
+
+def _flags(first: bool, last: bool, terminal: bool, unapplied: bool) -> Flag:
+    return FLAGS[first | last << 1 | terminal << 2 | unapplied << 3]
+
+
+def _finite(where: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise BridgeError(f"{where}: {name} is {value}; expected a finite number")
+    return {name: float(value) for name, value in numbers.items()}

@@ -1,0 +1,1 @@
+"""What travels between a bridge and its peers: frames, messages, the handshake."""

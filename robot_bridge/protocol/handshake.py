@@ -1,0 +1,117 @@
+"""Do a driver and the bundle speak of the same robot, and in a version that both know?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adapt.bundle.manifest import Field, Manifest
+from adapt.bundle.policy_bundle import PolicyBundle
+from robot_bridge.errors import CodecError
+from robot_bridge.protocol.codec import COMMAND, CONTROL_BYTES, OBSERVATION, encode_message
+from robot_bridge.protocol.messages import OLDEST, PROTOCOL, VECTOR, FieldSpec, Hello, Welcome
+
+# Periods come from YAML on one side and from a robot's data sheet on the other.
+PERIOD_TOLERANCE = 1e-9
+# Numbers that fit one frame behind its head.
+OBSERVATION_MOST = (CONTROL_BYTES - OBSERVATION.size) // 4
+ACTION_MOST = (CONTROL_BYTES - COMMAND.size) // 4
+
+
+def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[str]:
+    """Each way in which a robot's Hello disagrees with what is served; empty when they agree.
+
+    Both ends ask: the bridge of its bundle, the robot of the bridge's welcome.
+    """
+    found: list[str] = []
+    if hello.digest and hello.digest != digest:
+        found.append(f"bundle digest: expected {digest}, found {hello.digest}")
+    found += _fields("observation", served.observation, hello.observation)
+    found += _fields("action", served.action, hello.action)
+    if abs(served.control_period - hello.control_period) > PERIOD_TOLERANCE:
+        found.append(
+            f"control period: expected {served.control_period:g} s, found "
+            f"{hello.control_period:g} s"
+        )
+    return found
+
+
+def common_version(frame_version: int, hello: Hello) -> int | None:
+    """The newest version of the protocol that both ends speak; None where there is none.
+
+    frame_version: of the Hello's frame. Version 1 knew no ranges, and says only by its frames what
+    it speaks.
+    """
+    oldest, newest = spoken(frame_version, hello)
+    version = min(PROTOCOL, newest)
+    return version if version >= max(OLDEST, oldest) else None
+
+
+def spoken(frame_version: int, hello: Hello) -> tuple[int, int]:
+    """The oldest and the newest version that a peer speaks."""
+    return (1, 1) if frame_version == 1 else (hello.oldest, hello.newest)
+
+
+def welcome(
+    bundle: PolicyBundle,
+    session: int,
+    robots: Sequence[str],
+    *,
+    version: int = PROTOCOL,
+    shadow: bool = False,
+    stop: int = 0,
+    latches: Mapping[str, int] | None = None,
+    stopped: bool = False,
+) -> Welcome:
+    """What a peer learns of the bundle and of its own standing; see `Welcome`."""
+    manifest = bundle.manifest
+    return Welcome(
+        session=session,
+        protocol=version,
+        shadow=shadow,
+        digest=bundle.digest,
+        bundle=manifest.name,
+        algorithm=manifest.algorithm,
+        observation=tuple(manifest.observation),
+        action=tuple(manifest.action),
+        control_period=manifest.control_period,
+        latent=manifest.latent,
+        limits=tuple(manifest.limits),
+        robots=tuple(robots),
+        stop=stop,
+        latches=dict(latches or {}),
+        stopped=stopped,
+    )
+
+
+def check_served(bundle: PolicyBundle) -> None:
+    """Raises CodecError where a bundle is more than the protocol can tell a peer of."""
+    encode_message(welcome(bundle, 2**62, ()))
+    manifest = bundle.manifest
+    for group, size, most, holder in (
+        ("observation", manifest.observation_size, OBSERVATION_MOST, "an OBSERVATION frame holds"),
+        ("action", manifest.action_size, ACTION_MOST, "a COMMAND frame holds"),
+        ("latent", manifest.latent.size, VECTOR, "records hold"),
+    ):
+        if size > most:
+            raise CodecError(f"{manifest.name}: {group} of {size} numbers; {holder} at most {most}")
+
+
+def specs(fields: Sequence[Field]) -> tuple[FieldSpec, ...]:
+    """The driver's side of the comparison."""
+    return tuple(FieldSpec(field.name, field.shape, field.unit) for field in fields)
+
+
+def _fields(group: str, expected: Sequence[Field], found: Sequence[FieldSpec]) -> list[str]:
+    names, given = [field.name for field in expected], [field.name for field in found]
+    if names != given:
+        # Order matters: it is the order in the arrays.
+        return [f"{group} fields: expected {', '.join(names)}; found {', '.join(given) or 'none'}"]
+    differing: list[str] = []
+    for want, have in zip(expected, found, strict=True):
+        for what in ("shape", "unit"):
+            one, other = getattr(want, what), getattr(have, what)
+            if one != other:
+                differing.append(
+                    f"{group} field {want.name!r}: {what}: expected {one}, found {other}"
+                )
+    return differing

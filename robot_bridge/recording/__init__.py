@@ -1,0 +1,1 @@
+"""Recordings of every step (MCAP): writing, reading, replaying."""

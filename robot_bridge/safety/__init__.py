@@ -1,0 +1,1 @@
+"""The rules that bound motion: the client's state machine, limits, deadlines, stops."""

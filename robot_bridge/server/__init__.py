@@ -1,0 +1,1 @@
+"""The bridge daemon: its loop, its peers, its operators."""

@@ -1,0 +1,154 @@
+"""From a robot's observation to its command's departure, and what follows from how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec import structs
+
+from robot_bridge.protocol.codec import Frame, decode_observation, encode_command
+from robot_bridge.protocol.messages import Observation
+from robot_bridge.server.inference_batcher import Gathering, Waiting
+from robot_bridge.server.peer import Peer
+from robot_bridge.server.session_registry import Roster
+from robot_bridge.session.answer import Answer
+from robot_bridge.session.robot_session import Open, Robot
+from robot_bridge.telemetry.observers import Taps
+
+
+class Answering:
+    """Belongs to the loop's thread.
+
+    give_stop(robot, reason): stops one. faulty(address, error): told of what fails for one robot
+    among several. together: answer observations that are there at once by one run of the policy;
+    `flush` has to follow then.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        taps: Taps,
+        give_stop: Callable[[str, str], None],
+        faulty: Callable[[bytes, Exception], None],
+        together: bool,
+    ) -> None:
+        self._roster = roster
+        self._taps = taps
+        self._give_stop = give_stop
+        self._faulty = faulty
+        self._together = together
+        self._gathering = Gathering(self._apart)
+        self._taught: deque[Robot] = deque()  # robots with something to learn from
+        self._gap = False  # whether the taps have not heard of the last one
+
+    @property
+    def waits(self) -> bool:
+        """Whether some observation waits for `flush`."""
+        return bool(self._gathering)
+
+    def observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+        """Answer one observation, which has just been heard, at once or with others."""
+        observation = decode_observation(frame)
+        if self._together and self._roster.several:
+            answer = self._gather(peer, robot, observation)
+            if answer is Open.POLICY:
+                return
+        else:
+            answer = robot.answer(observation)
+        self._give(peer, robot, observation, answer, peer.heard_ns)
+
+    def flush(self) -> None:
+        """Answer every observation that waits for others."""
+        if not self._gathering:
+            return
+        for (peer, robot, observation, received_ns), answer in self._gathering.answers():
+            try:
+                self._give(peer, robot, observation, answer, received_ns)
+            # What fails for one must not cost the others their answers.
+            except Exception as error:
+                self._faulty(peer.address, error)
+
+    def teach(self, here: bool = False) -> None:
+        """Hand over to the robots' workers what the last answers left to learn from. To be called
+        when the answers are out: before, a worker would compete with them for the interpreter.
+        here: let one of them learn from it on this thread instead, where that is short."""
+        while self._taught:
+            self._taught.popleft().answered(here)
+            self._gap = not self._taught
+            if here:
+                # Who speaks next waits for one lesson at most.
+                return
+
+    def rest(self) -> None:
+        """Tell the taps of the gap that the last answers have left."""
+        if self._gap:
+            self._gap = False
+            self._taps.gap()
+
+    def news(self, peer: Peer, robot: Robot) -> None:
+        """Tell what has happened to a robot since the last call."""
+        for name, text in robot.events():
+            self._roster.tell(name, peer.name, text, peer)
+
+    def _gather(
+        self, peer: Peer, robot: Robot, observation: Observation
+    ) -> Answer | Literal[Open.POLICY] | None:
+        """The answer, or POLICY where it comes with those of others."""
+        gathering = self._gathering
+        if gathering.holds(robot):
+            # In their order, and each from what the one before has left.
+            self.flush()
+        answer = robot.ask(observation)
+        if answer is Open.POLICY:
+            gathering.add(Waiting(peer, robot, observation, peer.heard_ns))
+            if gathering.full:
+                self.flush()
+        return answer
+
+    def _apart(self, waiting: Sequence[Waiting], error: Exception) -> None:
+        why = str(error) or repr(error)
+        text = f"{why}; this model's robots have runs of their own from now on"
+        for one in waiting:
+            self._roster.tell("shared_run_failed", one.peer.name, text, one.peer)
+
+    def _give(
+        self,
+        peer: Peer,
+        robot: Robot,
+        observation: Observation,
+        answer: Answer | None,
+        received_ns: int,
+    ) -> None:
+        if answer is not None:
+            decided_ns = time.monotonic_ns()
+            command = structs.replace(
+                answer.command, received_ns=received_ns, sent_ns=time.monotonic_ns()
+            )
+            self._roster.post(peer.address, encode_command(command, peer.session))
+            sent_ns = time.monotonic_ns()
+            # Once: a loop that never comes to its lessons must not gather them.
+            if robot not in self._taught:
+                self._taught.append(robot)
+            if self._taps:
+                self._taps.step(
+                    answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)
+                )
+            if not robot.simulated_time and not robot.halted:
+                self._check_pace(peer, robot, received_ns, sent_ns)
+        # After the answer, which nothing delays, and before the next one.
+        self.news(peer, robot)
+
+    def _check_pace(self, peer: Peer, robot: Robot, received_ns: int, sent_ns: int) -> None:
+        word = robot.pace.note(received_ns, sent_ns)
+        if not word:
+            return
+        text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
+        if word == "slipping":
+            self._roster.tell("rate_slipping", peer.name, text, peer)
+            return
+        # A robot that gets its commands too late is safer without them.
+        self._give_stop(peer.name, f"rate_lost: {text}")
+        self._roster.tell("rate_lost", peer.name, text, peer)

@@ -1,0 +1,250 @@
+"""`acclimate bridge`: serves one bundle to robots, and their operators' wishes to them.
+
+A robot's driver connects, shakes hands and then owns time: every observation is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.bundle.signature import Signers
+from adapt.guard import GuardSettings
+from adapt.inference.session import CPU
+from adapt.settings import compose
+from robot_bridge.errors import CodecError
+from robot_bridge.protocol.operator_messages import StageStatus
+from robot_bridge.recording.writer import McapRecorder
+from robot_bridge.safety.deadline_monitor import PaceSettings
+from robot_bridge.safety.limits import Limits
+from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.loop_timing import Rhythm
+from robot_bridge.session.belief_store import BeliefStore
+from robot_bridge.system import realtime
+from robot_bridge.system.log import Journal, Log
+from robot_bridge.system.log_output import STDERR, Outlet, claim
+from robot_bridge.system.signals import Interrupt
+from robot_bridge.system.systemd import Service
+from robot_bridge.telemetry.metrics import Metrics
+from robot_bridge.telemetry.observers import Taps
+from robot_bridge.telemetry.prometheus import ADDRESS, EDGES_NS, Exporter
+from robot_bridge.telemetry.records import Tap
+from robot_bridge.transport.server_socket import Router
+
+LAST_WORDS = 0.3  # that the last lines get to leave [s]
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """bundle: folder or .zip. endpoint: local, ipc:///PATH or tcp://HOST:PORT. keys: folder of the
+    bridge's keys, for tcp. signers: public keys or files; one of them must have signed every bundle
+    that is served. validity: of a command, in control periods. seed: of the latents of robots that
+    run without an operator.
+    provider: onnxruntime's. mode: shadow computes and answers, and never commands.
+    stopped: begin with a stop of every robot, for what stood before a restart nobody remembers.
+    record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
+    guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
+    together: whether observations of several robots that arrive at once are answered by one run of
+    the policy; auto on a GPU alone, for there a run costs more than its rows.
+    loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
+    core: the loop's alone; other threads keep off it. priority: of the loop under SCHED_FIFO, 1 to
+    99, the others one below; 0 for none. lock_memory: keep every page in memory. metrics: port for
+    Prometheus, 0 for none, at metrics_address."""
+
+    bundle: Path
+    endpoint: str
+    keys: Path | None = None
+    signers: tuple[str, ...] = ()
+    validity: Annotated[int, Meta(ge=1, le=100)] = 3
+    seed: Annotated[int, Meta(ge=0)] = 0
+    provider: str = CPU
+    mode: Literal["live", "shadow"] = "live"
+    stopped: bool = False
+    record: Path | None = None
+    state: Path | None = None
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    pace: PaceSettings = field(default_factory=PaceSettings)
+    together: Literal["auto", "always", "never"] = "auto"
+    loop: Literal["blocking", "polling"] = "blocking"
+    core: Annotated[int, Meta(ge=0)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=99)] = 0
+    lock_memory: bool = False
+    metrics: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_address: str = ADDRESS
+
+
+class Daemon:
+    """The loop: receive → validate → act → answer. Binds at once.
+
+    taps: told of every step, transition and event after the answer has gone, and closed with it.
+    stages: how long each stage of the work takes, for operators that ask; must return at once.
+    log: where events are written; stderr if none.
+    Raises LimitError for a bundle whose limits nothing can keep, EndpointError, StateError.
+    """
+
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        settings: BridgeSettings,
+        taps: Sequence[Tap] = (),
+        stages: Callable[[], Sequence[StageStatus]] = tuple,
+        log: Log | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
+        Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
+        period_ns = round(manifest.control_period * 1e9)
+        store = BeliefStore(settings.state) if settings.state is not None else None
+        try:
+            self._router = Router(settings.endpoint, settings.keys)
+        except BaseException:
+            if store is not None:
+                store.close()
+            raise
+        self.endpoint = self._router.endpoint
+        self._taps = Taps(taps)
+        self._peers = Peers(
+            bundle,
+            self._router.send,
+            settings.seed,
+            settings.validity * period_ns,
+            log or Journal(),
+            self._taps,
+            settings.mode == "shadow",
+            self._router,
+            settings.guard,
+            settings.pace,
+            store,
+            lambda path: open_bundle(path, settings),
+            stages,
+            shares_runs(settings),
+            settings.stopped,
+        )
+
+    def run(self, halted: Callable[[], bool], rhythm: Rhythm | None = None) -> None:
+        """Serve until halted() is true. rhythm: of the loop; one that sleeps by default."""
+        peers, router = self._peers, self._router
+        with rhythm or Rhythm() as beat:
+            while not halted():
+                heard = False
+                for sender, data in router.receive(beat.wait_ms(peers.settling)):
+                    heard = True
+                    try:
+                        peers.take(sender, data)
+                    except CodecError as error:
+                        peers.garbled(sender, error)
+                    # One peer's frame must not end what serves the others.
+                    except Exception as error:
+                        peers.faulty(sender, error)
+                # The socket is empty: whoever is not here by now is not waited for.
+                peers.flush()
+                quiet = beat.quiet(heard)
+                if beat.spins or quiet:
+                    # A worker could have the interpreter of a loop that spins only by force, which
+                    # costs both of them more than the lesson does.
+                    peers.teach(here=beat.spins)
+                if quiet:
+                    peers.rest()
+                if beat.turn(heard):
+                    for name, text in router.news():
+                        peers.announce(name, text)
+                    peers.tend()
+
+    def close(self, reason: str) -> None:
+        """Stop every robot, tell every peer, and leave the address free."""
+        try:
+            self._peers.dismiss(reason)
+        finally:
+            try:
+                self._router.close()
+            finally:
+                self._taps.close()
+
+
+def shares_runs(settings: BridgeSettings) -> bool:
+    """Whether robots are answered together."""
+    if settings.together == "auto":
+        # On the CPU every answer is then a run of its own: a replay's bits do not depend on who
+        # else was there.
+        return settings.provider != CPU
+    return settings.together == "always"
+
+
+def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
+    """Read and verify a bundle as these settings ask; see `PolicyBundle.load`."""
+    signers = Signers.read(settings.signers)
+    return PolicyBundle.load(path, (settings.provider,), signers)
+
+
+def main(argv: list[str]) -> int:
+    """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0."""
+    settings = compose("robot_bridge/bridge", BridgeSettings, argv, __doc__ or "")
+    claim(STDERR)
+    outlet = Outlet(STDERR)
+    log = Journal(outlet)
+    bundle = open_bundle(settings.bundle, settings)
+    # From here on a signal is a request: whatever is bound will be unbound.
+    interrupt = Interrupt()
+    manifest = bundle.manifest
+    # What only the loop gets, before the first thread is there to inherit it.
+    if settings.priority:
+        realtime.prioritise(settings.priority)
+    if settings.core is not None:
+        realtime.reserve(settings.core)
+    metrics = Metrics(manifest.control_period, EDGES_NS)
+    exporter = None
+    if settings.metrics:
+        exporter = Exporter(
+            metrics,
+            settings.metrics,
+            settings.metrics_address,
+            bundle=manifest.name,
+            digest=bundle.digest,
+        )
+    recorders = [McapRecorder(settings.record, bundle)] if settings.record else []
+    service = Service()
+    try:
+        daemon = Daemon(bundle, settings, [metrics, *recorders], metrics.stages, log)
+    except BaseException:
+        for recorder in recorders:
+            recorder.close()
+        raise
+    try:
+        log(
+            "serving",
+            bundle=manifest.name,
+            digest=bundle.digest[:12],
+            period_s=f"{manifest.control_period:g}",
+            provider=settings.provider,
+            endpoint=daemon.endpoint,
+            mode=settings.mode,
+            loop=settings.loop,
+        )
+        for recorder in recorders:
+            log("recording", path=recorder.path)
+        if settings.lock_memory:
+            realtime.lock_memory()
+        if settings.core is not None:
+            realtime.occupy(settings.core)
+        if settings.priority:
+            realtime.lead(settings.priority)
+        service.ready(f"{manifest.name} at {daemon.endpoint}")
+        daemon.run(lambda: bool(interrupt), Rhythm(settings.loop == "polling", service))
+    except BaseException as error:
+        log("fault", repr(error))
+        service.stopping(f"fault: {error!r}")
+        daemon.close(f"fault: {error!r}")
+        raise
+    reason = interrupt.signal.name if interrupt.signal else "done"
+    service.stopping(reason)
+    daemon.close(reason)
+    if exporter is not None:
+        exporter.close()
+    log("closed", reason)
+    outlet.finish(LAST_WORDS)
+    return interrupt.exit_code

@@ -1,0 +1,51 @@
+"""One robot's part of the bridge's status."""
+
+from __future__ import annotations
+
+from robot_bridge.protocol.operator_messages import BeliefPoint, KeptBelief, RobotStatus
+from robot_bridge.server.peer import Peer
+from robot_bridge.session.robot_session import Robot
+
+
+def robot_status(peer: Peer, robot: Robot, now_ns: int) -> RobotStatus:
+    """now_ns: the bridge's monotonic clock [ns]."""
+    mind, heartbeat = robot.mind, peer.heartbeat
+    belief = mind.belief
+    return RobotStatus(
+        name=peer.name,
+        simulated_time=robot.simulated_time,
+        digest=robot.digest,
+        next_digest=robot.next_digest,
+        mode=robot.mode.name if robot.mode is not None else "",
+        episode=robot.phase,
+        step=robot.step,
+        belief=BeliefPoint(
+            robot.step,
+            belief.version,
+            tuple(belief.mean.tolist()),
+            tuple(belief.variance.tolist()),
+        ),
+        count=belief.count,
+        kept=tuple(
+            KeptBelief(
+                kept.number,
+                kept.cause,
+                kept.digest,
+                kept.version,
+                kept.count,
+                (now_ns - kept.time_ns) / 1e9,
+            )
+            for kept in mind.kept
+        ),
+        adapting=mind.adapter.adapting,
+        inside=mind.verdict.inside,
+        trusted=mind.adapter.trusted,
+        guard=mind.verdict.reason,
+        rate=robot.pace.rate,
+        late=robot.pace.share,
+        waiting=robot.waiting,
+        stop=robot.halted,
+        quiet=max(0.0, (now_ns - peer.heard_ns) / 1e9),
+        clock_offset_ns=heartbeat.clock_offset_ns if heartbeat else None,
+        round_trip_ns=heartbeat.round_trip_ns if heartbeat else None,
+    )

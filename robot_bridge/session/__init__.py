@@ -1,0 +1,1 @@
+"""One connected robot: its episodes, its policy, its belief."""

@@ -1,0 +1,309 @@
+"""One robot's episodes as the bridge sees them: asked for, begun, over, learnt from, recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from adapt.adapters.base import Adapter, Transition
+from adapt.belief.gaussian import Belief
+from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.errors import SnapshotError
+from adapt.guard import GuardSettings
+from robot_bridge.errors import BridgeError
+from robot_bridge.protocol.messages import (
+    Begin,
+    Flag,
+    Float32,
+    Observation,
+    Outcome,
+    Ready,
+    ResetRequest,
+)
+from robot_bridge.protocol.operator_messages import EpisodeRecord
+from robot_bridge.session.adaptation_worker import Adaptation
+from robot_bridge.session.episode_recorder import Episode
+from robot_bridge.session.event_throttle import Notices
+from robot_bridge.session.policy_instance import Kept, Mind
+from robot_bridge.session.snapshot_publisher import Keeper
+from robot_bridge.telemetry.observers import Taps
+from robot_bridge.telemetry.records import EndRecord
+
+# How long an episode's record waits for a worker that is behind, or hangs [s].
+SETTLE = 5.0
+# A robot that has not begun so long after it was asked will not; others shall not wait for it [s].
+BEGINNING = 120.0
+# Between two tries at a model's swap while the robot's worker hangs: each waits for it, for 50 ms,
+# and the whole loop with it [s].
+RETRY = 5.0
+# An episode without an observation for so long is over when the next one is asked for [s].
+STALLED = 10.0
+
+
+class Course:
+    """What a robot goes through, one episode after another, and the model that it goes through it
+    with; `Robot` adds the answers. See there for the arguments."""
+
+    def __init__(
+        self,
+        name: str,
+        bundle: PolicyBundle,
+        seed: int,
+        simulated_time: bool,
+        taps: Taps | None,
+        shadow: bool,
+        guard: GuardSettings | None,
+    ) -> None:
+        self.name = name
+        self.simulated_time = simulated_time
+        self.mind = Mind(bundle, seed, guard or GuardSettings())
+        self._shadow = shadow
+        self._coming: tuple[PolicyBundle, bool] | None = None  # a model, and whether at once
+        self._retry = 0.0  # not before that, unless the worker is through [s]
+        self._taps = taps or Taps(())
+        told = self._taps.adapted if self._taps else None
+        self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
+        self._begin: Begin | None = None  # asked for by an operator, not yet started
+        self._begin_by = 0.0  # when that is off [s]
+        self._observed = 0.0  # when the last observation came [s]
+        self._ready = Ready()
+        self._episode: Episode | None = None
+        self._outcome: Outcome | None = None
+        self._over = False  # whether the open episode has had its last observation
+        self._ended = 0.0  # when the driver said so [s]
+        self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
+        self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
+        self._measured: Float32 | None = None  # by the last observation that made sense
+        # To be learnt from once the answer has left: adapter, what was seen and done, what came.
+        self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
+        self._notices = Notices(self._note)
+        self._keeper = Keeper(name, self.mind, self._taps, self._notices)
+
+    def begin(self, begin: Begin) -> ResetRequest:
+        """Prepare for an operator's episode. Raises BridgeError while another is under way."""
+        idle = time.monotonic() - self._observed
+        if self._episode is not None and not self.settling and idle > STALLED:
+            text = f"nothing measured for {idle:.0f} s, and another episode is asked for"
+            self._cut("episode_stalled", text)
+        if self._begin or self._episode or self._records:
+            raise BridgeError(f"robot {self.name!r} is busy with another episode")
+        if begin.new_task:
+            self.mind.begin_task(begin.seed, begin.task)
+        self._adapter.adapting = begin.adapting
+        if begin.new_task:
+            self._keep("task")
+        self._begin, self._ready = begin, Ready()
+        self._begin_by = time.monotonic() + BEGINNING
+        return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task)
+
+    def ready(self, ready: Ready) -> None:
+        """The robot stands at the start."""
+        self._ready = ready
+
+    def refused(self) -> None:
+        """The robot will not move: what an operator asked for is off."""
+        self._begin = None
+
+    @property
+    def _adapter(self) -> Adapter:
+        return self.mind.adapter
+
+    @property
+    def digest(self) -> str:
+        """Of the bundle that answers."""
+        return self.mind.bundle.digest
+
+    @property
+    def next_digest(self) -> str:
+        """Of the bundle that waits for its turn; "" without one."""
+        return self._coming[0].digest if self._coming else ""
+
+    @property
+    def step(self) -> int:
+        """Of the open episode; 0 without one."""
+        return self._episode.step if self._episode else 0
+
+    @property
+    def phase(self) -> Literal["none", "open", "over"]:
+        """Of an episode."""
+        return "none" if self._episode is None else "over" if self._over else "open"
+
+    @property
+    def waiting(self) -> int:
+        """Transitions that have not been learnt from yet."""
+        return self._adaptation.waiting
+
+    @property
+    def settling(self) -> bool:
+        """Whether an episode is over but not yet learnt from."""
+        return self._outcome is not None
+
+    def adopt(self, bundle: PolicyBundle, at_once: bool) -> None:
+        """Let another model act: now, or from the end of the open episode on. Its fields, scales
+        and period are those of the one before."""
+        self._coming = bundle, at_once
+        self._turn()
+
+    def _turn(self) -> None:
+        """Let the model that waits take over, if its time has come."""
+        if self._coming is None or not (self._coming[1] or self._episode is None):
+            return
+        if not self._adaptation.settled and time.monotonic() < self._retry:
+            return
+        (bundle, _), before = self._coming, self.digest
+        try:
+            self.mind.adopt(bundle, self._episode is not None)
+        except SnapshotError as error:
+            # The worker is at it, or hangs.
+            self._retry = time.monotonic() + RETRY
+            self._notices.last("model_waits", str(error))
+            return
+        self._coming = None
+        if self._episode is not None:
+            self._episode.restart(self.mind.belief)
+        self._notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
+        self._keep("model")
+
+    def restore(self, number: int) -> Kept:
+        """Go back to a kept belief. Raises StateError, SnapshotError."""
+        kept = self.mind.restore(number)
+        self._changed("restore")
+        return kept
+
+    def recall(self, snapshot: bytes) -> Belief:
+        """Go on with a belief from an earlier connection. Raises SnapshotError."""
+        belief = self.mind.recall(snapshot)
+        self._changed("recall")
+        return belief
+
+    def forget(self) -> None:
+        """Back to the prior. Raises SnapshotError."""
+        self.mind.forget()
+        self._changed("forget")
+
+    def _changed(self, cause: str) -> None:
+        """The belief is another one, by no transition."""
+        if self._episode is not None:
+            self._episode.note(f"step {self._episode.step}: belief: {cause}")
+        self._keep(cause)
+
+    def _keep(self, cause: str) -> None:
+        self._keeper.tell(cause, self._episode.begin if self._episode else None)
+
+    def _open(self) -> None:
+        if self._outcome is not None:
+            # Both came at once. Waiting for the worker here would delay the answer.
+            self._conclude()
+        elif self._episode is not None:
+            self._cut("episode_cut", "a new episode starts before the last one ended")
+        self._turn()
+        limits = self.mind.limits
+        width = limits.observation_size + limits.action_size
+        self._episode = Episode(self.name, self._begin, self.mind.belief, width)
+        self._episode.ready = self._ready
+        self._begin = self._outcome = self._last = self._measured = None
+        self._over = False
+        self._notices.restart()
+        self._keep("episode")
+        self._adapter.begin_episode()
+
+    def _cut(self, name: str, text: str) -> None:
+        self._notices.last(name, text)
+        self._lesson_over(complete=False)
+        self._adapter.end_episode()
+        self._episode = self._last = None
+
+    def answered(self, here: bool = False) -> None:
+        """The answer is on its way: from here on a worker may have the processor. Handed over any
+        earlier, a lesson would compete with the answer for the interpreter. here: see
+        `Adaptation.learn`."""
+        if self._lesson is None:
+            return
+        (adapter, before, command, observation), self._lesson = self._lesson, None
+        # The action as sent, after the limits: that is what the robot did.
+        action = np.clip(command / self.mind.limits.scale, -1.0, 1.0)
+        terminal = bool(observation.flags & Flag.TERMINAL)
+        self._adaptation.learn(
+            adapter,
+            Transition(before.payload, action, observation.reward, observation.payload, terminal),
+            here,
+        )
+
+    def end(self, outcome: Outcome) -> None:
+        """The robot says that its episode is over; see `finished`."""
+        if self._episode is None:
+            self._notices.last("no_episode", "the end of an episode that never began")
+            self._begin = None
+            return
+        # Without its last observation an episode lacks what came of its last action.
+        self._lesson_over(complete=self._over)
+        self._outcome, self._over = outcome, True
+        self._ended = time.monotonic()
+
+    def _lesson_over(self, complete: bool) -> None:
+        self.answered()
+        # In shadow nothing was learnt from, so there is nothing to conclude.
+        if not self._shadow:
+            self._adaptation.conclude(self._adapter, complete)
+
+    def finished(self) -> Iterator[EpisodeRecord]:
+        """The record of an episode that ended, once everything in it has been learnt from, or the
+        next one has begun, or the worker is SETTLE behind. What waits for too long is given up."""
+        if self._begin is not None and time.monotonic() > self._begin_by:
+            self._begin = None
+            self._notices.say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
+        if self._adaptation.settled:
+            self._conclude()
+        elif self._outcome is not None and time.monotonic() - self._ended > SETTLE:
+            text = f"{self.waiting} transitions are not learnt from {SETTLE:g} s after the episode"
+            self._notices.say("adaptation_late", text)
+            self._conclude()
+        self._turn()
+        records, self._records = self._records, []
+        yield from records
+
+    def _conclude(self) -> None:
+        episode, outcome = self._episode, self._outcome
+        if episode is None or outcome is None:
+            return
+        self._gather()
+        self._adapter.end_episode()
+        begin = episode.begin
+        task, number = (begin.task, begin.episode) if begin else (-1, -1)
+        if self._taps.recording:
+            self._taps.ended(EndRecord(self.name, time.monotonic_ns(), task, number, outcome))
+        record = episode.record(outcome, self.mind.belief)
+        self._episode = self._outcome = self._last = None
+        if record is not None:
+            self._records.append(record)
+        self._keeper.put_aside(f"task {task}, episode {number}" if begin else "episode")
+
+    def unsaved(self) -> Kept | None:
+        """The latest belief that has been kept since the last call."""
+        return self._keeper.unsaved()
+
+    def events(self) -> list[tuple[str, str]]:
+        """(name, text) of what went wrong since the last call."""
+        self._gather()
+        return self._notices.take()
+
+    def close(self) -> None:
+        """Let the worker end, without waiting for it, and put the belief aside; see `join`."""
+        if self._adaptation.settled:
+            self._keeper.put_aside("the robot left")
+        self._adaptation.close()
+
+    def join(self, timeout: float) -> None:
+        """After `close`: wait for the worker, at most timeout [s]."""
+        self._adaptation.join(timeout)
+
+    def _gather(self) -> None:
+        for text in self._adaptation.problems():
+            self._notices.count("adaptation_problem", text)
+
+    def _note(self, name: str, text: str) -> None:
+        if self._episode is not None:
+            self._episode.note(f"step {self._episode.step}: {name}: {text}")

@@ -1,0 +1,68 @@
+"""What a robot's adapter knows, told to recorders and put aside to go back to."""
+
+from __future__ import annotations
+
+import time
+
+from adapt.errors import SnapshotError
+from robot_bridge.protocol.messages import Begin
+from robot_bridge.session.event_throttle import Notices
+from robot_bridge.session.policy_instance import Kept, Mind
+from robot_bridge.telemetry.observers import Taps
+from robot_bridge.telemetry.records import StateRecord
+
+
+class Keeper:
+    """robot: its name."""
+
+    def __init__(self, robot: str, mind: Mind, taps: Taps, notices: Notices) -> None:
+        self._robot = robot
+        self._mind = mind
+        self._taps = taps
+        self._notices = notices
+        self._unsaved: Kept | None = None
+
+    def tell(self, cause: str, begin: Begin | None) -> None:
+        """Tell recorders what the adapter knows, whenever it changes by anything but `act` and
+        `observe`: a replay goes on from there. begin: of the open episode, if an operator asked for
+        it."""
+        if not self._taps.recording:
+            return
+        adapter = self._mind.adapter
+        numbers = (begin.task, begin.episode, begin.seed) if begin else ()
+        # Before the snapshot: what was learnt before this moment is in it.
+        now_ns = time.monotonic_ns()
+        try:
+            snapshot = adapter.snapshot()
+        except SnapshotError as error:
+            self._notices.last("state_not_recorded", f"{cause}: {error}")
+            snapshot = b""
+        self._taps.state(
+            StateRecord(
+                self._robot,
+                now_ns,
+                cause,
+                self._mind.bundle.digest,
+                snapshot,
+                adapter.adapting,
+                *numbers,
+                # As long as one is still learning, no other has its address.
+                adapter=id(adapter),
+            )
+        )
+
+    def put_aside(self, cause: str) -> None:
+        """Keep the belief if it is another than the one kept last."""
+        mind, kept = self._mind, self._mind.kept
+        latest = (kept[-1].digest, kept[-1].version) if kept else ("", 0)
+        if (mind.bundle.digest, mind.belief.version) == latest or not mind.belief.count:
+            return
+        try:
+            self._unsaved = mind.keep(cause)
+        except SnapshotError as error:
+            self._notices.last("belief_not_kept", str(error))
+
+    def unsaved(self) -> Kept | None:
+        """The latest belief that has been put aside since the last call."""
+        kept, self._unsaved = self._unsaved, None
+        return kept

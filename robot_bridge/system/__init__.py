@@ -1,0 +1,1 @@
+"""What the bridge asks of the operating system: time, scheduling, signals, logs."""

@@ -1,0 +1,1 @@
+"""What the bridge reports of itself: step records, metrics, Prometheus."""

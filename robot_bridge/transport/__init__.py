@@ -1,0 +1,1 @@
+"""Sockets, keys and connections: who may connect, and how frames travel."""

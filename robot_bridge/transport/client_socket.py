@@ -1,0 +1,222 @@
+"""A peer's end of the connection: the handshake, and frames both ways."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
+from robot_bridge.protocol.codec import (
+    FRAME_BYTES,
+    HEADER,
+    RECORD_BYTES,
+    Frame,
+    decode,
+    decode_message,
+    decode_stop,
+    encode,
+    encode_message,
+)
+from robot_bridge.protocol.handshake import differences
+from robot_bridge.protocol.messages import Hello, Kind, Lasting, Message, Refused, Welcome
+from robot_bridge.transport import endpoint as endpoints
+from robot_bridge.transport.curve_keys import Role, fingerprint, folder_of, read_certificate
+
+LINGER_MS = 300  # for the last word
+GLANCE = 0.1  # between looks at how the handshake fares [s]
+RECONNECT_MS = 50
+WAITING = 100  # frames that may wait for a bridge that does not read
+# The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
+LIVENESS = 3.0
+
+
+class Link:
+    """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread.
+
+    role, name: as in the Hello. keys: over tcp, a folder of keys or one certificate; None for the
+    default folder. Raises EndpointError, and KeyFileError or PrivacyError for the keys.
+    """
+
+    def __init__(self, endpoint: str, role: Role, name: str, keys: Path | None = None) -> None:
+        self.endpoint = endpoints.resolve(endpoint)
+        tcp = endpoints.ipc_path(self.endpoint) is None
+        held = read_certificate(folder_of(keys), role, name) if tcp else None
+        self.session = 0
+        self._heard = 0.0
+        # Why nothing more will come. The words and not the exception, whose traceback would hold
+        # this object in a cycle, and its socket open.
+        self._over: tuple[type[BridgeError], str] | None = None
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._timeout_ms = 0  # as set on the socket
+        self._socket.set(zmq.LINGER, LINGER_MS)
+        self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        # What waits for a bridge that is not there is stale when it comes, and refused by then: a
+        # new bridge knows no session of the old one. ZMQ_IMMEDIATE would keep it from waiting, but
+        # also throws away what arrived just before the connection broke, a stop for one.
+        self._socket.set(zmq.SNDHWM, WAITING)
+        self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES + endpoints.CURVE_BYTES)
+        self._fate: zmq.Socket | None = None
+        self._whose = ""
+        try:
+            if held is not None:
+                self._whose = (
+                    f"key {fingerprint(held.public)}, for bridge {fingerprint(held.server)}"
+                )
+                self._socket.set(zmq.CURVE_SERVERKEY, held.server.encode())
+                self._socket.set(zmq.CURVE_PUBLICKEY, held.public.encode())
+                self._socket.set(zmq.CURVE_SECRETKEY, held.secret.encode())
+                self._fate = self._socket.get_monitor_socket(
+                    zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.CONNECTED
+                )
+            endpoints.connect(self._socket, self.endpoint)
+        except BaseException:
+            self.close()
+            raise
+
+    def introduce(self, hello: Hello, timeout: float) -> Welcome:
+        """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
+        BridgeLost when nobody answers, CodecError for a hello that no bridge would take; the link
+        is closed then."""
+        try:
+            return self._introduce(hello, timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def _introduce(self, hello: Hello, timeout: float) -> Welcome:
+        deadline = time.monotonic() + timeout
+        self.tell(_checked(hello))
+        reached = False
+        while (left := deadline - time.monotonic()) > 0:
+            frame = self.receive(min(left, GLANCE) if self._fate else left)
+            reached |= self._look()
+            if frame is not None and frame.kind is Kind.WELCOME:
+                welcome = decode_message(frame, Welcome)
+                if not hello.oldest <= welcome.protocol <= hello.newest:
+                    raise HandshakeError(
+                        f"{self.endpoint}: welcomed in protocol version {welcome.protocol}; spoken "
+                        f"here: {hello.oldest} to {hello.newest}"
+                    )
+                wrong = differences(welcome, welcome.digest, hello) if hello.role == "robot" else []
+                if wrong:
+                    raise HandshakeError(f"{self.endpoint}: served is not ours: {'; '.join(wrong)}")
+                self.session = welcome.session
+                self._unwatch()
+                return welcome
+        if reached:
+            # A bridge whose key is another cannot even read who asks, and says nothing.
+            raise BridgeLost(
+                f"{self.endpoint}: something listens there and does not answer {self._whose}, "
+                f"within {timeout:g} s; `acclimate keys list` on its machine shows its own key"
+            )
+        raise BridgeLost(
+            f"{self.endpoint}: no bridge answers within {timeout:g} s; start one with "
+            "`acclimate bridge`"
+        )
+
+    def _look(self) -> bool:
+        """Whether a connection was made, if not yet its handshake. Raises HandshakeError when the
+        bridge refuses our key."""
+        made = False
+        while self._fate is not None and self._fate.poll(0):
+            message = recv_monitor_message(self._fate)
+            if message["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH:
+                raise HandshakeError(
+                    f"{self.endpoint}: refused: {self._whose}, is unknown there or revoked"
+                )
+            made = True
+        return made
+
+    def _unwatch(self) -> None:
+        if self._fate is not None:
+            self._socket.disable_monitor()
+            self._fate.close(0)
+            self._fate = None
+
+    def tell(self, data: bytes) -> bool:
+        """Send one frame without waiting; False when too many wait already."""
+        try:
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def send(self, message: Message) -> None:
+        """Send one struct. Raises BridgeLost when the bridge is known to be gone, CodecError when
+        it is not what the bridge would take."""
+        self._check_over()
+        data = _checked(message, self.session)
+        if not self.tell(data):
+            raise BridgeLost(f"{self.endpoint}: the bridge is gone")
+
+    def receive(self, timeout: float) -> Frame | None:
+        """The next frame within timeout [s], or None.
+
+        Raises BridgeLost when the bridge closes, HandshakeError when it refuses us (a bridge that
+        was started anew does not know our session), CodecError for a frame it cannot have sent. The
+        first two are final: from then on every call raises the same.
+        """
+        self._check_over()
+        # Waiting within the receipt is what costs least: poll() alone takes 10 us.
+        flags = zmq.NOBLOCK
+        if timeout > 0:
+            flags = 0
+            # Rounded up: a wait of 0 ms would spin.
+            timeout_ms = int(timeout * 1000) + 1
+            if timeout_ms != self._timeout_ms:
+                self._timeout_ms = timeout_ms
+                self._socket.set(zmq.RCVTIMEO, timeout_ms)
+        try:
+            data = self._socket.recv(flags)
+        except zmq.Again:
+            return None
+        frame = decode(data)
+        self._heard = time.monotonic()
+        if frame.kind is Kind.REFUSED:
+            reasons = decode_message(frame, Refused).reasons
+            self._over = HandshakeError, f"{self.endpoint}: refused: {'; '.join(reasons)}"
+        if frame.kind is Kind.STOP:
+            stop = decode_stop(frame)
+            if stop.closing:
+                self._over = BridgeLost, f"{self.endpoint}: the bridge closed: {stop.reason}"
+        self._check_over()
+        return frame
+
+    def quiet(self) -> float:
+        """Seconds since the bridge was last heard."""
+        return time.monotonic() - self._heard
+
+    def check_alive(self) -> None:
+        """Raises BridgeLost when the bridge has been silent for longer than LIVENESS."""
+        if self.quiet() > LIVENESS:
+            raise BridgeLost(f"{self.endpoint}: nothing from the bridge for {self.quiet():.1f} s")
+
+    def _check_over(self) -> None:
+        if self._over is not None:
+            kind, text = self._over
+            raise kind(text)
+
+    def close(self) -> None:
+        """Say goodbye, if anybody listens."""
+        if self._socket.closed:
+            return
+        if self.session and self._over is None:
+            self.tell(encode(Kind.BYE, session=self.session))
+        else:
+            self._socket.set(zmq.LINGER, 0)
+        self._unwatch()
+        self._socket.close()
+        self._context.term()
+
+
+def _checked(message: Message | Lasting, session: int = 0) -> bytes:
+    """One frame, read back once: the bridge drops what breaks a bound, and nobody would answer."""
+    data = encode_message(message, session=session)
+    if len(data) > FRAME_BYTES:
+        raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")
+    decode_message(decode(data), type(message))
+    return data

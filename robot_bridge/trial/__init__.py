@@ -1,0 +1,1 @@
+"""Adaptation trials: running, storing, measuring and reporting them."""

@@ -1,0 +1,153 @@
+"""`acclimate trial`: N tasks × k episodes on a connected robot, and how success grows with them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from msgspec import Meta
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from adapt.settings import compose, resolved
+from robot_bridge.client.operator_client import OperatorClient
+from robot_bridge.errors import RobotLost
+from robot_bridge.protocol.messages import Begin, Welcome
+from robot_bridge.protocol.operator_messages import EpisodeRecord
+from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
+from robot_bridge.trial.statistics import Row, table
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """endpoint: of the bridge. keys: for tcp, a folder or a certificate. robot: its name, or "" for
+    the only one. tasks, episodes: how many, and how many of each. seed: draws the tasks and the
+    latents. first_task: number of the first. adapting: False keeps the belief at its prior. out:
+    folder to write; overwrite: an older trial there. release: a robot whose stop is latched may
+    move again. wait: for the bridge and the robot to appear [s]. patience: longest that an episode
+    may take, its reset included [s]."""
+
+    endpoint: str
+    out: Path
+    keys: Path | None = None
+    robot: str = ""
+    tasks: Annotated[int, Meta(ge=1)] = 20
+    episodes: Annotated[int, Meta(ge=1)] = 4
+    seed: Annotated[int, Meta(ge=0)] = 0
+    first_task: Annotated[int, Meta(ge=0)] = 0
+    adapting: bool = True
+    overwrite: bool = False
+    release: bool = False
+    wait: Annotated[float, Meta(gt=0)] = 10.0
+    patience: Annotated[float, Meta(gt=0)] = 120.0
+
+
+def schedule(settings: TrialSettings, robot: str) -> Iterator[Begin]:
+    """The episodes in order. Every task has one seed, whatever ran before it."""
+    for task in range(settings.first_task, settings.first_task + settings.tasks):
+        for episode in range(settings.episodes):
+            yield Begin(robot, task, episode, settings.seed, episode == 0, settings.adapting)
+
+
+def run(
+    settings: TrialSettings, progress: Callable[[EpisodeRecord], None] = lambda record: None
+) -> list[Row]:
+    """Run a trial and write its folder; progress is told of every episode.
+
+    Raises TrialError for the folder, BridgeLost and RobotLost when one of them is gone; the
+    episodes until then are kept.
+    """
+    # Before anything moves: a trial that cannot be written need not run.
+    check_free(settings.out, settings.overwrite)
+    with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
+        welcome = operator.connect(settings.wait)
+        robot = operator.wait_robot(settings.robot, settings.wait)
+        if settings.release:
+            operator.release(robot)
+        lines: list[EpisodeLine] = []
+        header = _header(settings, welcome, robot)
+        # An older trial goes only now that there is a bridge and a robot to make another.
+        with TrialWriter(settings.out, header, settings.overwrite) as writer:
+            try:
+                for begin in schedule(settings, robot):
+                    record = operator.run(begin, settings.patience)
+                    lines.append(writer.add(record))
+                    progress(record)
+            finally:
+                rows = table((line.episode, line.outcome) for line in lines)
+                writer.summarise(rows)
+        return rows
+
+
+def print_table(rows: list[Row], console: Console) -> None:
+    """The summary for a terminal."""
+    shown = Table(title="success against adaptation")
+    for heading in ("episodes before", "success", "95 % interval", "mean time of success"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(
+            str(row.episode),
+            f"{row.successes}/{row.tasks} = {row.rate:.0%}",
+            f"{row.low:.0%} to {row.high:.0%}",
+            "–" if row.duration is None else f"{row.duration:.2f} s",
+        )
+    console.print(shown)
+
+
+def _header(settings: TrialSettings, welcome: Welcome, robot: str) -> TrialHeader:
+    return TrialHeader(
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        robot=robot,
+        bundle=welcome.bundle,
+        digest=welcome.digest,
+        algorithm=welcome.algorithm,
+        observation=welcome.observation,
+        action=welcome.action,
+        control_period=welcome.control_period,
+        latent=welcome.latent,
+        settings=resolved(settings),
+    )
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def main(argv: list[str]) -> int:
+    """`acclimate trial out=FOLDER [endpoint=...] [tasks=20] [episodes=4]`; returns 0."""
+    settings = compose("robot_bridge/trial", TrialSettings, argv, __doc__ or "")
+    # As Ctrl-C does: the robot must not be left alone with its episode.
+    signal.signal(signal.SIGTERM, _leave)
+    console = Console()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[wins]} successes"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        job = bar.add_task("episodes", total=settings.tasks * settings.episodes, wins=0)
+        wins = 0
+
+        def count(record: EpisodeRecord) -> None:
+            nonlocal wins
+            wins += record.outcome.success
+            text = f"task {record.task}, episode {record.episode}"
+            bar.update(job, advance=1, wins=wins, description=text)
+
+        try:
+            rows = run(settings, count)
+        except RobotLost as error:
+            raise RobotLost(f"{error}; the episodes until then are in {settings.out}") from error
+    print_table(rows, console)
+    console.print(f"written to {settings.out}", soft_wrap=True, highlight=False)
+    return 0

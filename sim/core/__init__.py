@@ -1,0 +1,14 @@
+"""What every task family is built of: task spaces, batched worlds, the registry."""
+
+from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.worlds import Step, Worlds, WorldSpec, check_action
+
+__all__ = [
+    "Parameter",
+    "Step",
+    "Task",
+    "TaskSpace",
+    "WorldSpec",
+    "Worlds",
+    "check_action",
+]

@@ -1,0 +1,1 @@
+"""The insertion family: plugs, sockets, the wrist rig and the arm."""

@@ -1,0 +1,135 @@
+"""What carries the plug: the wrist rig or the arm, seen from the tool alone.
+
+The insertion task asks a body for the tool's measured pose and the wrench at its tip, and gives it
+a reference pose; what lies between them, six springs or six joints, is the body's own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import mujoco
+import numpy as np
+
+from sim.core.batch import BatchSim
+from sim.core.task_space import Task
+from sim.insertion.wrist import SPRING_START, seat_pose, task_plug, wrist_model
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What one control step of n physics steps did, in the nominal socket frame.
+
+    wrench: (B, n, 6) force [N] and torque about the tip [N·m] between wrist and plug, without
+        bias or noise.
+    diverged: (B,) True where the physics failed; that world is back where it was before.
+    """
+
+    wrench: np.ndarray
+    diverged: np.ndarray
+
+
+class Body(Protocol):
+    """B tools under Cartesian impedance control, each over a socket of its own."""
+
+    @property
+    def qpos(self) -> np.ndarray:
+        """Pose of the nominal tip (B, 6): x, y, z [m], then yaw, pitch, roll [rad], each about an
+        axis that the ones before have turned. In the nominal socket frame."""
+        ...
+
+    @property
+    def qvel(self) -> np.ndarray:
+        """Rates of change of `qpos` (B, 6) [m/s, rad/s]."""
+        ...
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        """Give every world its plug, socket and controller."""
+        ...
+
+    def place(self, which: np.ndarray, pose: np.ndarray) -> None:
+        """Bring the n worlds where which (B,) is True to rest at pose (n, 6)."""
+        ...
+
+    def step(self, reference: np.ndarray, substeps: int) -> Motion:
+        """Hold the reference pose (B, 6) for `substeps` steps of `sim.insertion.wrist.TIMESTEP`."""
+        ...
+
+    def model(self, world: int) -> mujoco.MjModel:
+        """The physics of one world, for pictures."""
+        ...
+
+    def configuration(self, world: int) -> np.ndarray:
+        """Joint positions of `model(world)` (n_q,), for pictures."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WristBody:
+    """B wrist rigs in one batch.
+
+    threads: of the physics.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._cache: dict[bytes, mujoco.MjModel] = {}
+        self._sim: BatchSim | None = None
+
+    @property
+    def sim(self) -> BatchSim:
+        if self._sim is None:
+            raise RuntimeError("assign tasks to the worlds first")
+        return self._sim
+
+    @property
+    def qpos(self) -> np.ndarray:
+        return self.sim.qpos
+
+    @property
+    def qvel(self) -> np.ndarray:
+        return self.sim.qvel
+
+    def assign(self, tasks: Sequence[Task]) -> None:
+        # Compiling takes 40 ms: tasks that stay keep their models, those that left are forgotten.
+        known, self._cache = self._cache, {}
+        for key, task in zip(keys := [t.values.tobytes() for t in tasks], tasks, strict=True):
+            if key not in self._cache:
+                self._cache[key] = known[key] if key in known else wrist_model(task)
+        models = [self._cache[key] for key in keys]
+        if self._sim is None:
+            self._sim = BatchSim(models, self._threads)
+        else:
+            for world, model in enumerate(models):
+                self._sim.set_model(world, model)
+        self._face = np.array([seat_pose(t).z for t in tasks])
+        self._travel = np.array([task_plug(t).depth for t in tasks]) - SPRING_START
+        self._retention = np.array([t["retention"] for t in tasks])
+
+    def place(self, which: np.ndarray, pose: np.ndarray) -> None:
+        self.sim.state[which] = 0.0
+        self.qpos[which] = pose
+
+    def step(self, reference: np.ndarray, substeps: int) -> Motion:
+        trajectory = self.sim.step(reference, substeps)
+        height = trajectory.state[:, :, 3]
+        wrench = trajectory.sensors[:, :, :6].copy()
+        # The sensor reports the contact's force on the plug. The springs, which the rig models at
+        # its joint, are added.
+        inside = self._face[:, None] - height - SPRING_START
+        pressed = np.clip(inside / self._travel[:, None], 0.0, 1.0)
+        wrench[:, :, 2] -= self._retention[:, None] * pressed
+        return Motion(wrench, trajectory.diverged)
+
+    def model(self, world: int) -> mujoco.MjModel:
+        return self.sim.model(world)
+
+    def configuration(self, world: int) -> np.ndarray:
+        return self.qpos[world].copy()
+
+    def close(self) -> None:
+        if self._sim is not None:
+            self._sim.close()

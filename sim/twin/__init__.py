@@ -1,0 +1,1 @@
+"""Simulated robots that speak the bridge's protocol."""

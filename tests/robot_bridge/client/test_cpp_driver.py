@@ -1,0 +1,474 @@
+"""The C++ client as a process: with a real bridge over ipc and CURVE, and with one made by hand."""
+
+import re
+import threading
+import time
+
+import msgspec
+import numpy as np
+import pytest
+
+from adapt.bundle.manifest import Limit
+from adapt.bundle.policy_bundle import PolicyBundle
+from robot_bridge.client.operator_client import OperatorClient
+from robot_bridge.errors import BridgeError, RobotLost
+from robot_bridge.protocol import codec
+from robot_bridge.protocol.messages import (
+    Begin,
+    Command,
+    Event,
+    Flag,
+    Heartbeat,
+    Kind,
+    Mode,
+    Outcome,
+    Ready,
+    Refused,
+    Release,
+    ResetRequest,
+    Stop,
+)
+from tests.support import bridge_keys, bridge_process, cpp_client, tiny_bundle
+
+PATIENCE = cpp_client.PATIENCE
+# A simulated clock that gives a busy machine all the time it wants.
+CALM = ("--simulated", "--patience", PATIENCE)
+LARGE = np.array([5.0, -5.0, 0.001], np.float32)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    return cpp_client.build("example/toy_robot.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    # One for each test: the bridge remembers who was stopped, and notices late who was killed.
+    names = ("toy", "other", "blind", "pushed", "halted")
+    return bridge_keys.make(tmp_path_factory.mktemp("made") / "keys", robots=names)
+
+
+@pytest.fixture(scope="module")
+def bridge(folder, keys):
+    with bridge_process.bridge(folder, keys) as made:
+        yield made
+
+
+@pytest.fixture
+def operator(bridge, keys):
+    with OperatorClient(bridge.endpoint, keys=keys) as made:
+        made.connect(PATIENCE)
+        yield made
+
+
+def begin(robot="toy", episode=0, new_task=True):
+    return Begin(robot, 1, episode, 3, new_task)
+
+
+# A real bridge --------------------------------------------------------------------------------
+
+
+def test_an_episode_over_curve_is_learnt_from_and_recorded(program, bridge, keys, operator):
+    key = keys / "certificates/toy.key"
+    with cpp_client.driver(program, bridge.endpoint, "--keys", key, *CALM) as driver:
+        operator.wait_robot("toy", PATIENCE)
+        record = operator.run(begin(), PATIENCE)
+        driver.wait_line("end time is up")
+        # A second one: the belief goes on from where it was.
+        again = operator.run(begin(episode=1, new_task=False), PATIENCE)
+        status = {robot.name: robot for robot in operator.status().robots}["toy"]
+    arrays = record.arrays()
+    assert (record.outcome.success, record.outcome.steps, record.events) == (True, 20, ())
+    assert record.truth == {"socket_x": 0.5}
+    assert arrays["steps"].tolist() == list(range(20))
+    # What it measured is what it was commanded, step by step.
+    moved = np.diff(arrays["observations"][:, :2], axis=0)
+    np.testing.assert_allclose(moved, arrays["commands"][:-1, :2], atol=1e-6)
+    assert again.belief_before.version == record.belief_after.version > 0
+    # Both clocks are this machine's.
+    assert status.clock_offset_ns is None or abs(status.clock_offset_ns) < PATIENCE * 1e9
+
+
+def test_a_sensor_that_fails_is_held_and_told_of(program, bridge, keys, operator):
+    words = ("--keys", keys, "--name", "blind", "--blind-at", 7, "--steps", 12, *CALM)
+    with cpp_client.driver(program, bridge.endpoint, *words) as driver:
+        operator.wait_robot("blind", PATIENCE)
+        record = operator.run(begin("blind"), PATIENCE)
+        for step in range(7, 12):
+            assert driver.wait_line(f"step {step} ").startswith(f"step {step} HOLD")
+    assert len(record.arrays()["steps"]) == 7
+    assert any("nan" in event for event in record.events)
+
+
+def test_a_fault_latches_until_the_operator_who_knows_of_it_releases(
+    program, bridge, keys, operator
+):
+    words = ("--keys", keys, "--name", "pushed", "--push-at", 5, "--steps", 6, *CALM)
+    with cpp_client.driver(program, bridge.endpoint, *words) as driver:
+        operator.wait_robot("pushed", PATIENCE)
+        with pytest.raises(RobotLost, match="the robot reports fault 0x2"):
+            operator.run(begin("pushed"), PATIENCE)
+        assert driver.wait_line("step 5 ").startswith("step 5 STOP")
+        # Its last words may still be on their way, and then to be learnt from.
+        deadline = time.monotonic() + PATIENCE
+        while {robot.name: robot for robot in operator.status().robots}["pushed"].episode != "none":
+            assert time.monotonic() < deadline
+        with pytest.raises(RobotLost, match="robot_stopped"):
+            operator.run(begin("pushed", 1), PATIENCE)
+        operator.release("pushed")
+        assert "it was stopped" in operator.wait_released("pushed", PATIENCE)
+        driver.wait_line("free released")
+
+
+def test_the_operators_stop_is_latched_between_episodes(program, bridge, keys, operator):
+    with cpp_client.driver(
+        program, bridge.endpoint, "--keys", keys, "--name", "halted", *CALM
+    ) as driver:
+        operator.wait_robot("halted", PATIENCE)
+        operator.stop("somebody walks in", "halted")
+        assert driver.wait_line("somebody walks in").startswith("stopped operator")
+        assert "somebody walks in" in operator.wait_stopped(PATIENCE)
+        operator.release("halted")
+        operator.wait_released("halted", PATIENCE)
+        driver.wait_line("free released")
+        assert operator.run(begin("halted"), PATIENCE).outcome.success
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--period", "0.02"), "control period: expected 0.05 s, found 0.02 s"),
+        (("--name", "nobody"), "nobody.key: No such file"),
+    ],
+)
+def test_who_does_not_belong_is_told_why(program, bridge, keys, words, message):
+    with cpp_client.driver(program, bridge.endpoint, "--keys", keys, *words) as driver:
+        driver.wait_line(message)
+        assert driver.exit_code() == 2
+
+
+def test_a_certificate_must_be_ours_whole_and_of_this_bridge(program, bridge, keys, tmp_path):
+    good = (keys / "certificates/toy.key").read_text()
+    other = (keys / "certificates/other.key").read_text()
+    stranger = bridge_keys.make(tmp_path / "strangers", robots=("toy",))
+
+    def trial(text, message, mode=0o600):
+        path = tmp_path / "toy.key"
+        path.unlink(missing_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        with cpp_client.driver(program, bridge.endpoint, "--keys", path) as driver:
+            driver.wait_line(message)
+            assert driver.exit_code() == 2
+
+    trial(good, "its mode lets others in; chmod 600 it", 0o644)
+    trial(other, "made for robot 'other'; this is robot 'toy'")
+    trial(good + 'more = "x"\n', "alone")
+    trial(good.replace(' = "', " = "), "a line that is not")
+    trial("\x00" * 100_000, "too large for a key")
+    secret, public = (other.split(f'{word} = "')[1][:40] for word in ("secret", "public"))
+    mine = good.split('secret = "')[1][:40]
+    trial(good.replace(mine, secret), "public and secret do not belong together")
+    trial(good.replace(mine, "~" * 40), "40 characters of Z85")
+    assert public not in good
+    # The right bridge, but a key that it was never told of.
+    trusted = good.split('server = "')[1][:40]
+    unknown = (stranger / "certificates/toy.key").read_text()
+    server = unknown.split('server = "')[1][:40]
+    trial(unknown.replace(server, trusted), "is unknown there or revoked")
+
+
+@pytest.mark.parametrize("endpoint", ["nowhere", "ipc://b", "tcp://*:5555", "tcp://h:", "tcp://:1"])
+def test_an_endpoint_of_no_known_form_is_refused(program, endpoint):
+    with cpp_client.driver(program, endpoint) as driver:
+        driver.wait_line("expected local, ipc:///ABSOLUTE/PATH or tcp://HOST:PORT")
+        assert driver.exit_code() == 2
+
+
+def test_a_folder_that_others_may_enter_holds_no_socket(program, tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    with cpp_client.driver(program, f"ipc://{tmp_path}/open/b") as driver:
+        driver.wait_line("its mode lets others in; chmod 700 it")
+        assert driver.exit_code() == 2
+
+
+def test_a_bridge_that_is_killed_leaves_a_latched_stop(program, folder, tmp_path):
+    made = bridge_process.Bridge(folder, f"ipc://{tmp_path}/b")
+
+    def wait_in_vain():
+        with pytest.raises(BridgeError), OperatorClient(made.endpoint) as operator:
+            operator.connect(PATIENCE)
+            operator.wait_robot("toy", PATIENCE)
+            operator.run(begin(), PATIENCE)
+
+    waiting = threading.Thread(target=wait_in_vain)
+    try:
+        made.wait_line("serving")
+        words = ("--patience", 0.3, "--steps", 100_000)
+        with cpp_client.driver(program, made.endpoint, *words) as driver:
+            waiting.start()
+            driver.wait_line("TRACK")
+            made.process.kill()
+            line = driver.wait_line("STOP")
+            assert re.fullmatch(r"step \d+ STOP no answer for 1\d\.\d control periods", line)
+            driver.wait_line("nothing from the bridge for")
+            assert driver.exit_code() == 2
+    finally:
+        made.end()
+        waiting.join(PATIENCE)
+
+
+def test_a_bridge_that_closes_stops_its_robot(program, folder, tmp_path):
+    made = bridge_process.Bridge(folder, f"ipc://{tmp_path}/b")
+    try:
+        made.wait_line("serving")
+        with cpp_client.driver(program, made.endpoint) as driver:
+            driver.wait_line("connected tiny")
+            assert made.end() == 0
+            driver.wait_line("the bridge closed: ")
+            assert driver.exit_code() == 2
+    finally:
+        made.end()
+
+
+# A bridge made by hand ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    return PolicyBundle.load(folder)
+
+
+@pytest.fixture
+def hand(tmp_path):
+    made = cpp_client.HandBridge(tmp_path / "b")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def driver(program, hand):
+    with cpp_client.driver(program, hand.endpoint, *CALM) as made:
+        yield made
+
+
+def send(hand, message):
+    hand.say(codec.encode_message(message, session=hand.SESSION))
+
+
+def opened(hand, bundle, driver, **standing):
+    """The first observation of an episode."""
+    hand.welcome(bundle, **standing)
+    driver.wait_line("connected tiny")
+    send(hand, ResetRequest(1, 2, 3, True))
+    ready = codec.decode_message(hand.expect(Kind.READY), Ready)
+    assert ready.truth == {"socket_x": 0.5}
+    return hand.expect(Kind.OBSERVATION)
+
+
+def event(hand, name):
+    while True:
+        found = codec.decode_message(hand.expect(Kind.EVENT), Event)
+        if found.name == name:
+            return found
+
+
+def test_what_it_says_is_what_the_python_codec_reads(hand, bundle, driver):
+    frame = opened(hand, bundle, driver)
+    first = codec.decode_observation(frame)
+    assert (first.sequence, first.flags, first.faults) == (1, Flag.FIRST, 0)
+    assert first.payload.tolist() == [0.0] * 6
+    for step in range(1, 21):
+        hand.say(hand.command(frame, np.array([0.0005, 0.0, 0.0], np.float32)))
+        frame = hand.expect(Kind.OBSERVATION)
+        seen = codec.decode_observation(frame)
+        assert seen.sequence == step + 1
+        assert seen.flags == (Flag.LAST if step == 20 else 0)
+        np.testing.assert_allclose(seen.payload[0], 0.0005 * step, rtol=1e-5)
+        np.testing.assert_allclose(seen.payload[3], -0.01 * step, rtol=1e-5)
+    hand.say(hand.command(frame, np.zeros(3, np.float32), Mode.HOLD))
+    outcome = codec.decode_message(hand.expect(Kind.EPISODE_END), Outcome)
+    assert (outcome.success, outcome.steps, outcome.reason) == (True, 20, "time is up")
+    beat = codec.decode_message(hand.expect(Kind.HEARTBEAT), Heartbeat)
+    assert (beat.stop, beat.latch, beat.stopped) == (0, 0, False)
+    driver.process.terminate()
+    assert hand.expect(Kind.BYE).payload == b""
+
+
+def test_commands_are_clamped_and_said_to_be(hand, bundle, driver):
+    frame = opened(hand, bundle, driver)
+    hand.say(hand.command(frame, LARGE))
+    frame = hand.expect(Kind.OBSERVATION)
+    seen = codec.decode_observation(frame)
+    np.testing.assert_array_equal(seen.payload[:2], np.array([0.001, -0.001], np.float32))
+    assert seen.flags == Flag.UNAPPLIED
+    for senseless in (np.array([np.nan, 0, 0], np.float32), np.zeros(4, np.float32)):
+        hand.say(hand.command(frame, senseless))
+        frame = hand.expect(Kind.OBSERVATION)
+        assert codec.decode_observation(frame).flags == Flag.UNAPPLIED
+        np.testing.assert_array_equal(codec.decode_observation(frame).payload, seen.payload)
+    driver.wait_line("step 1 HOLD command[0] (translation) is nan")
+    driver.wait_line("step 2 HOLD command of 4 numbers; expected 3")
+
+
+def test_a_bridge_that_trusts_a_broken_sensor_does_not_move_the_robot(hand, bundle, program):
+    with cpp_client.driver(program, hand.endpoint, "--blind-at", 1, *CALM) as driver:
+        frame = opened(hand, bundle, driver)
+        for step in (1, 2):
+            hand.say(hand.command(frame, LARGE))
+            frame = hand.expect(Kind.OBSERVATION)
+            assert np.isnan(codec.decode_observation(frame).payload[0]), step
+        assert driver.wait_line("step 1 ") == (
+            "step 1 HOLD tip_position[0] is nan m; expected -10 to 10"
+        )
+        # It moved at the first command, when it could see, and not since.
+        assert codec.decode_observation(frame).payload[1] == np.float32(-0.001)
+
+
+def test_nothing_that_is_broken_is_an_answer_and_nothing_does_harm(hand, bundle, driver):
+    rng = np.random.default_rng(0)
+    frame = opened(hand, bundle, driver)
+    good = hand.command(frame, np.zeros(3, np.float32))
+    flipped = good[:60] + bytes([good[60] ^ 1]) + good[61:]
+    hand.say(flipped)
+    hand.say(good[:-1])
+    hand.say(good + b"\0")
+    hand.say(b"")
+    for kind in Kind:
+        # One that makes sense only in its frame; a stop of that kind stops, and is tried below.
+        if kind not in (Kind.STOP, Kind.REFUSED, Kind.BYE, Kind.COMMAND):
+            hand.say(codec.encode(kind, rng.bytes(50), session=hand.SESSION))
+    hand.say(rng.bytes(1_000_000))
+    hand.say(hand.command(frame, LARGE)[:10], good[5:], good)
+    answered = codec.decode_observation(hand.expect(Kind.OBSERVATION))
+    assert (answered.sequence, answered.flags) == (2, 0)
+    assert answered.payload.tolist() == [0.0] * 6
+
+
+def test_a_stop_that_has_arrived_behind_a_command_wins(hand, bundle, driver):
+    frame = opened(hand, bundle, driver)
+    stop = codec.encode_message(Stop("button", number=4), session=hand.SESSION)
+    hand.say(hand.command(frame, LARGE), stop)
+    told = event(hand, "robot_stopped")
+    assert (told.text, told.number, told.robot) == ("button", 0, "toy")
+    assert codec.decode_message(hand.expect(Kind.EPISODE_END), Outcome).reason == "button"
+    driver.wait_line("end button")
+
+
+def test_only_a_release_that_names_every_stop_opens_the_latch(hand, bundle, driver):
+    hand.welcome(bundle, stop=2, latches={"toy": 3}, stopped=True)
+    driver.wait_line("stopped stopped before it connected")
+    send(hand, ResetRequest(1, 2, 3, True))
+    assert event(hand, "robot_stopped").number == 3
+    hand.stop = 9
+    while "9" not in event(hand, "robot_stopped").text:
+        continue
+    for stop, latch in ((8, 3), (9, 2), (0, 0)):
+        send(hand, Release("toy", stop, latch))
+        told = event(hand, "release_refused").text
+        assert told == (
+            f"it answers stop {stop} of the bridge and {latch} of its own; the robot has stop 9 "
+            "of the bridge and 3 of its own"
+        )
+    send(hand, Release("toy", 9, 3))
+    assert "the bridge has given stop 9" in event(hand, "robot_released").text
+    driver.wait_line("free released")
+    send(hand, Release("toy", 9, 3))
+    assert event(hand, "robot_released").text == "it was not stopped"
+    # The words of this one cannot be read, and its number neither.
+    hand.say(codec.encode(Kind.STOP, b"\xc1", session=hand.SESSION))
+    assert event(hand, "robot_stopped").text.startswith("why cannot be read: ")
+    send(hand, Release("toy", 9, 3))
+    event(hand, "robot_released")
+    # The request from before the release is gone with the stop; a new one is followed.
+    send(hand, ResetRequest(1, 5, 3, True))
+    driver.wait_line("reset 5")
+    assert not [line for line in driver.said if line == "reset 2"]
+
+
+def test_a_robot_welcomed_by_a_shadow_never_moves(hand, bundle, driver):
+    frame = opened(hand, bundle, driver, shadow=True)
+    for step, shadow in ((1, False), (2, True)):
+        hand.say(hand.command(frame, LARGE, Mode.HOLD if shadow else Mode.TRACK, shadow=shadow))
+        frame = hand.expect(Kind.OBSERVATION)
+        seen = codec.decode_observation(frame)
+        assert (seen.payload[:2].tolist(), seen.flags) == ([0.0, 0.0], Flag.UNAPPLIED), step
+    hand.say(hand.command(frame, LARGE, Mode.HOLD, shadow=True))
+    driver.wait_line("step 2 HOLD the bridge says so")
+
+
+def test_who_is_refused_within_a_session_stops_and_goes(hand, bundle, driver):
+    opened(hand, bundle, driver)
+    hand.say(codec.encode_message(Refused(("go away",))))
+    driver.wait_line("refused: go away")
+    assert driver.exit_code() == 2
+
+
+def test_a_welcome_to_another_robots_bundle_is_no_welcome(hand, tmp_path, driver):
+    other = tiny_bundle.write(tmp_path / "other", observation_size=4)
+    hand.welcome(PolicyBundle.load(other))
+    driver.wait_line("observation field 'tip_position': shape: expected (2, ), found (3, )")
+    assert driver.exit_code() == 2
+
+
+# A driver that does what a test tells it ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory):
+    return cpp_client.build("check/steered.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+FULL = np.array([0.001, 0, 0], np.float32)
+STILL = "0 0 0 0 0 0"
+
+
+def moved(hand, driver, word="next", validity_ns=10**12):
+    """One period: what was flagged, and what was followed along the first axis."""
+    driver.tell(f"{word} {STILL}")
+    frame = hand.expect(Kind.OBSERVATION)
+    command = Command(frame.sequence, validity_ns, Mode.TRACK, FULL)
+    hand.say(codec.encode_command(command, hand.SESSION))
+    followed = float(driver.wait_line("TRACK ").split()[1])
+    return codec.decode_observation(frame).flags, followed
+
+
+@pytest.fixture
+def rated(steered, hand, bundle):
+    """A robot whose commands change by 0.0005 m a period at most."""
+    limit = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")
+    manifest = msgspec.structs.replace(bundle.manifest, limits=[limit])
+    with cpp_client.driver(steered, hand.endpoint) as made:
+        hand.welcome(PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0))
+        made.wait_line("connected tiny")
+        yield made
+
+
+@pytest.mark.parametrize("cause", ["validity", "stop"])
+def test_what_is_heard_between_two_periods_is_not_forgotten(hand, rated, cause):
+    assert moved(hand, rated, "first") == (Flag.FIRST, 0.0005)
+    last = 1 if cause == "validity" else 10**12
+    assert moved(hand, rated, validity_ns=last) == (Flag.UNAPPLIED, 0.001)
+    if cause == "stop":
+        messages = Stop("button", number=4), Release("steered", 4, 0)
+        hand.say(*(codec.encode_message(one, session=hand.SESSION) for one in messages))
+    rated.tell("until HOLD")
+    rated.wait_line("HOLD")
+    # From nothing again, and said so; the command of the period before was clamped, or not.
+    assert moved(hand, rated) == (Flag.UNAPPLIED, 0.0005)
+    assert moved(hand, rated) == (Flag.UNAPPLIED, 0.001)
+    assert moved(hand, rated) == (0, 0.001)
+
+
+def test_a_stop_of_everybody_goes_out_before_its_own_whatever_its_words(hand, rated):
+    rated.tell("stop_all smoke \udcff" + "x" * 5000)
+    assert codec.decode_message(hand.expect(Kind.STOP), Stop).reason.startswith("smoke ?xxx")
+    told = event(hand, "robot_stopped")
+    assert (told.text[:9], told.number) == ("smoke ?xx", 1)
+    rated.wait_line("STOP")

@@ -1,0 +1,179 @@
+"""What becomes of each frame, and who is told, without sockets."""
+
+import pytest
+
+from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.errors import SnapshotError
+from robot_bridge.protocol import codec
+from robot_bridge.protocol.messages import (
+    RELEASED,
+    STOPPED,
+    Event,
+    FieldSpec,
+    Flag,
+    Kind,
+    Mode,
+    Refused,
+    Release,
+    Stop,
+    Welcome,
+)
+from tests.support import tiny_bundle
+from tests.support.bridge_post import Post
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture
+def post(bundle):
+    made = Post(bundle)
+    yield made
+    made.peers.dismiss("done")
+
+
+@pytest.mark.parametrize("length", [10, 4096])
+def test_an_operators_stop_can_be_read_whatever_its_reason(post, length):
+    post.join(b"arm")
+    post.join(b"somebody", role="operator")
+    post.say(b"somebody", Stop("x" * length))
+    (frame,) = post.frames(b"arm", Kind.STOP)
+    assert "'somebody': xxx" in codec.decode_message(frame, Stop).reason
+
+
+def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkeypatch):
+    post.join(b"arm")
+    post.join(b"leg")
+    order = []
+    monkeypatch.setattr(post, "send", lambda address, data: order.append("stop") or True)
+    monkeypatch.setattr(post.peers._roster, "post", post.send)
+    for peer in post.peers._roster:
+        monkeypatch.setattr(peer.robot._adaptation, "close", lambda: order.append("close"))
+    # Long, as the words of an exception can be.
+    post.peers.dismiss("fault: " + "x" * 100_000)
+    assert order == ["stop", "stop", "close", "close"]
+
+
+def test_a_refusal_can_be_read_however_much_differs(post):
+    many = tuple(FieldSpec(f"{'x' * 120}{number}", (1,), "m") for number in range(256))
+    post.join(b"arm", observation=many)
+    (frame,) = post.frames(b"arm", Kind.REFUSED)
+    reasons = codec.decode_message(frame, Refused).reasons
+    assert reasons[0].startswith("observation fields: expected tip_position, wrench; found xxx")
+    post.peers._roster.refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
+    frame = post.frames(b"arm", Kind.REFUSED)[-1]
+    assert codec.decode_message(frame, Refused).reasons[-1] == "and 285 more"
+
+
+def lost(post, address):
+    """Its connection breaks, and the bridge finds out."""
+    send = post.peers._roster.post
+    post.peers._roster.post = lambda to, data: to != address and send(to, data)
+    post.peers._reception.check(post.peers._roster.get(address))
+    post.peers._roster.post = send
+
+
+def begun(post, address):
+    """How the bridge answers the first observation of an episode."""
+    command = post.observe(address, flags=Flag.FIRST)
+    assert command is not None
+    return command.mode
+
+
+def welcomed(post, address):
+    return codec.decode_message(post.frames(address, Kind.WELCOME)[-1], Welcome)
+
+
+@pytest.mark.parametrize("underway", [False, True])
+def test_a_robot_that_was_lost_is_back_stopped_until_it_is_released(post, underway):
+    post.join(b"boss", role="operator")
+    post.join(b"arm")
+    if underway:
+        assert begun(post, b"arm") is Mode.TRACK
+    # What it said of its own stop, nobody heard.
+    lost(post, b"arm")
+    (event,) = post.events(b"boss", "robot_lost")
+    assert "starts stopped" in event.text
+    post.join(b"arm")
+    assert welcomed(post, b"arm").stopped
+    assert begun(post, b"arm") is Mode.STOP
+    post.say(b"boss", Release("arm", 0, 0))
+    post.say(b"arm", Event(RELEASED, "arm", ""))
+    assert begun(post, b"arm") is Mode.TRACK
+    # Whoever says goodbye has nothing left to tell.
+    post.ask(b"arm", Kind.BYE)
+    post.join(b"arm")
+    assert not welcomed(post, b"arm").stopped
+
+
+def test_a_bridge_that_begins_stopped_lets_nobody_move(bundle):
+    post = Post(bundle, stopped=True)
+    post.join(b"boss", role="operator")
+    post.join(b"arm")
+    assert (welcomed(post, b"arm").stopped, welcomed(post, b"boss").stop) == (True, 1)
+    assert begun(post, b"arm") is Mode.STOP
+    post.say(b"boss", Release("arm", 1, 0))
+    assert begun(post, b"arm") is Mode.TRACK
+    post.peers.dismiss("done")
+
+
+def test_nobody_but_the_bridge_counts_its_stops(post):
+    post.join(b"boss", role="operator")
+    post.join(b"arm")
+    post.say(b"arm", Event("stop_given", "arm", "as if", 7))
+    assert post.events(b"boss", "stop_given") == []
+    # An event of the driver's own has no number that anybody could answer.
+    post.say(b"arm", Event("lid_open", "arm", "", 7))
+    assert [event.number for event in post.events(b"boss", "lid_open")] == [0]
+
+
+def test_robots_names_are_bounded_and_nobody_else_pays(post, monkeypatch):
+    monkeypatch.setattr("robot_bridge.server.admission.NAMES", 2)
+    monkeypatch.setattr("robot_bridge.safety.stop_registry.NAMES", 2)
+    post.join(b"boss", role="operator")
+    for name in (b"a", b"b", b"c"):
+        post.join(name)
+    (frame,) = post.frames(b"c", Kind.REFUSED)
+    assert "has met 2 robots" in codec.decode_message(frame, Refused).reasons[0]
+    post.ask(b"a", Kind.BYE)
+    post.join(b"a")
+    # Stops by name beyond the bound concern everybody: too many stop, never too few.
+    for name in ("x", "y", "z"):
+        post.say(b"boss", Stop("", robot=name))
+    assert len(post.frames(b"b", Kind.STOP)) == 1
+
+
+def test_a_robot_hears_of_its_own_latch_alone(post):
+    post.join(b"boss", role="operator")
+    for name in (b"arm", b"leg"):
+        post.join(name)
+        post.say(name, Event(STOPPED, name.decode(), "a fault", 3))
+    post.ask(b"arm", Kind.BYE)
+    post.join(b"arm")
+    assert welcomed(post, b"arm").latches == {"arm": 3}
+    post.join(b"chief", role="operator")
+    assert welcomed(post, b"chief").latches == {"arm": 3, "leg": 3}
+
+
+def test_a_worker_that_hangs_is_waited_for_once_in_a_while(post, bundle):
+    post.join(b"arm")
+    post.observe(b"arm", flags=Flag.FIRST)
+    robot = post.peers._roster.get(b"arm").robot
+    mind = robot.mind
+    tries = []
+
+    def adopt(bundle, in_episode):
+        tries.append(bundle)
+        raise SnapshotError("an observe has been under way for more than 0.05 s")
+
+    mind.adopt = adopt
+    robot._adaptation._waiting.unfinished_tasks += 1
+    robot.adopt(bundle, at_once=True)
+    for _ in range(20):
+        post.peers.tend()
+    assert len(tries) == 1
+    robot._adaptation._waiting.unfinished_tasks -= 1
+    post.peers.tend()
+    assert len(tries) == 2

@@ -1,0 +1,176 @@
+"""The demo over real processes, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from adapt.bundle.manifest import Factor
+from adapt.bundle.policy_bundle import write_bundle
+from robot_bridge.protocol.messages import Outcome
+from robot_bridge.protocol.operator_messages import BeliefPoint
+from robot_bridge.trial.folder import EpisodeLine
+from sim.demo import choose, group_rows
+from sim.insertion.worlds import SPEC
+from sim.twin.child_processes import Children, Signals
+from tests.robot_bridge.server.test_server import ROOT
+from tests.support import tiny_bundle
+
+WORDS = ("body=wrist", "groups.held_out=1", "groups.unseen_choice=1")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """A bundle whose weights are random but whose fields are the insertion task's."""
+    manifest, graphs, golden = tiny_bundle.build(
+        observation_size=SPEC.observation_size,
+        action_size=SPEC.action_size,
+        control_period=SPEC.control_period,
+    )
+    latent = msgspec.structs.replace(
+        manifest.latent, factors=[Factor("seat_x", "m", 0.0, 0.0018, 0)]
+    )
+    manifest = msgspec.structs.replace(
+        manifest,
+        observation=list(SPEC.observation),
+        action=list(SPEC.action),
+        latent=latent,
+        limits=[],
+    )
+    path = tmp_path_factory.mktemp("demo") / "bundle"
+    write_bundle(path, manifest, graphs, golden)
+    return path
+
+
+def demo(bundle: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
+    """The demo as its own process; its scratch folder lies in folder/tmp."""
+    (folder / "tmp").mkdir()
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "acclimate",
+            "demo",
+            f"bundle={bundle}",
+            f"out={folder}/out",
+            *words,
+        ],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def mentioning(text: str) -> list[str]:
+    """Command lines of the running processes that name `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # it has just ended
+            if text in words:
+                found.append(words)
+    return found
+
+
+def test_demo_writes_a_page_with_a_film(bundle: Path, tmp_path: Path) -> None:
+    process = demo(bundle, tmp_path, *WORDS, "episodes=2")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    page = Path(out.split()[-1])
+    assert page == (tmp_path / "out" / "report.html").resolve()
+    assert "data:video/mp4" in page.read_text()
+    assert "unseen sizes" in out
+    assert list((tmp_path / "tmp").glob("acclimate-*")) == []
+    assert mentioning(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(bundle: Path, tmp_path: Path, number: int) -> None:
+    process = demo(bundle, tmp_path, *WORDS, "episodes=1000")
+    deadline = time.monotonic() + 60
+    records = tmp_path / "out" / "episodes.jsonl"
+    while not (records.is_file() and records.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(mentioning(f"{tmp_path}/tmp")) == 2
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in err
+    assert mentioning(str(tmp_path)) == []
+    assert list((tmp_path / "tmp").glob("acclimate-*")) == []
+
+
+def test_a_missing_bundle_is_told_before_anything_starts(tmp_path: Path) -> None:
+    process = demo(tmp_path / "none", tmp_path, *WORDS)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "none" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def line(task: int, episode: int, success: bool, duration: float) -> EpisodeLine:
+    belief = BeliefPoint(0, 0, (0.0,), (1.0,))
+    outcome = Outcome(success, round(duration / 0.05), duration, "")
+    return EpisodeLine(task, episode, 0, outcome, {}, belief, belief, (), (), "")
+
+
+def test_the_film_shows_who_learnt_most() -> None:
+    quick, slow = 0.5, 2.5
+    always = [line(0, 0, True, 1.0), line(0, 1, True, quick)]
+    never = [line(1, 0, False, slow), line(1, 1, False, slow)]
+    learnt = [line(2, 0, False, slow), line(2, 1, True, 1.0)]
+    learnt_better = [line(3, 0, False, slow), line(3, 1, True, quick)]
+    assert choose(never) == (1, 0, 1)
+    assert choose(never + always) == (0, 0, 1)
+    assert choose(always + never + learnt) == (2, 0, 1)
+    assert choose(learnt + learnt_better + always) == (3, 0, 1)
+    assert choose([]) is None
+
+
+def test_groups_are_counted_apart() -> None:
+    lines = [line(t, e, t < 2, 1.0) for t in range(3) for e in range(2)]
+    rows = group_rows(lines, {"held_out": 2, "unseen_choice": 1})
+    assert [(r.successes, r.tasks) for r in rows["held_out"]] == [(2, 2), (2, 2)]
+    assert [(r.successes, r.tasks) for r in rows["unseen_choice"]] == [(0, 1), (0, 1)]
+
+
+def test_a_signal_waits_while_a_child_is_being_started() -> None:
+    reached = False
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Signals() as signals:
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            reached = True
+        pytest.fail("the signal was lost")
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_children_end_with_their_block_and_leave_their_last_words(tmp_path: Path) -> None:
+    with Signals() as signals, Children(tmp_path, signals) as children:
+        children.start("twin", f"endpoint=ipc://{tmp_path}/none.ipc", "wait=0.1")
+        while "ended with" not in (said := children.last_words()):
+            time.sleep(0.05)
+        children.start("twin", f"endpoint=ipc://{tmp_path}/none.ipc", "wait=60")
+        while not mentioning(f"{tmp_path}/none.ipc"):
+            time.sleep(0.01)
+    assert "no bridge answers" in said
+    assert "ended with 2" in said
+    assert mentioning(f"{tmp_path}/none.ipc") == []
