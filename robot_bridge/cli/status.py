@@ -1,4 +1,4 @@
-"""`acclimate status`: how a bridge fares: robots, modes, beliefs, rates, latencies, clocks, events."""
+"""`acclimate status`: robots, modes, beliefs, rates, latencies, clocks and events of a bridge."""
 
 from __future__ import annotations
 
