@@ -15,6 +15,7 @@ from adapt.errors import BundleError, ProviderError
 from adapt.inference.bound_buffers import DeviceRun, Row, Rows
 from adapt.inference.graph_signature import GraphSignature
 
+ONNXRUNTIME = ort.__version__
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from adapt.bundle.manifest import encode_manifest
 from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.inference.session import ONNXRUNTIME
 from robot_bridge.errors import RecordingError
 from robot_bridge.recording.json_schema import schemas
 from robot_bridge.recording.mcap_file import RecordingFile
@@ -61,7 +61,7 @@ class Parts:
             "control_period": repr(manifest.control_period),
             "wall_minus_monotonic_ns": str(self._wall_ns),
             "numpy": np.__version__,
-            "onnxruntime": ort.__version__,
+            "onnxruntime": ONNXRUNTIME,
             "machine": platform.machine(),
         }
         self._number = 0  # of the part under way
