@@ -219,7 +219,7 @@ class MaesnAdapter(Adapter):
         log_std = self._prior_log_std + np.clip(log_std - self._prior_log_std, low, high)
         away = (mean - self._prior_mean) / np.exp(self._prior_log_std)
         norm = float(np.linalg.norm(away))
-        if norm > spec.max_norm * 0.1:
+        if norm > spec.max_norm:
             mean = self._prior_mean + (mean - self._prior_mean) * (spec.max_norm / norm)
         on_mean, on_log_std = mean - self._mean, log_std - self._log_std
         fraction = 1.0

@@ -96,7 +96,7 @@ class Accumulator:
     def belief(self, version: int) -> Belief:
         """The belief as it stands, in memory of its own."""
         precision, information = self._sums.reshape(2, self._size)
-        variance = (1.0 + 1e-7) / precision
+        variance = 1.0 / precision
         mean = information * variance
         mean.setflags(write=False)
         variance.setflags(write=False)
