@@ -30,7 +30,7 @@ from robot_bridge.protocol.codec import (
 )
 from robot_bridge.protocol.handshake import specs
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
-from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.dispatcher import Dispatcher
 from robot_bridge.system import host_info as machine
 
 NAME = "providers"
@@ -142,7 +142,9 @@ class Crowd:
     def __init__(self, bundle: PolicyBundle, count: int, together: bool) -> None:
         manifest = bundle.manifest
         self._sent: list[tuple[int, bytes]] = []
-        self.peers = Peers(bundle, self._send, 0, 10**9, lambda *_, **__: None, together=together)
+        self.peers = Dispatcher(
+            bundle, self._send, 0, 10**9, lambda *_, **__: None, together=together
+        )
         self._sessions: dict[bytes, int] = {}
         self._turn = 0
         seen = manifest.seen

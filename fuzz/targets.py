@@ -30,7 +30,7 @@ from robot_bridge.protocol.messages import (
     Welcome,
 )
 from robot_bridge.protocol.operator_messages import OPERATOR_BODIES
-from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.dispatcher import Dispatcher
 
 _BODIES = BODIES | OPERATOR_BODIES
 STRANGER = b"stranger"
@@ -162,11 +162,11 @@ class _Meeting:
         self._session = 0
         self._hello: Hello | None = None
         self._observed: codec.Frame | None = None
-        self._peers = Peers(bundle, self._send, 0, 150_000_000, self._note)
-        reception = self._peers._reception
-        make = reception._make
+        self._peers = Dispatcher(bundle, self._send, 0, 150_000_000, self._note)
+        admission = self._peers._admission
+        make = admission._make
         # Learning within the answer: a thread for every input would cost more than all the rest.
-        reception._make = lambda hello: make(msgspec.structs.replace(hello, simulated_time=True))
+        admission._make = lambda hello: make(msgspec.structs.replace(hello, simulated_time=True))
 
     def run(self, data: bytes) -> int:
         welcomes = 0

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 from msgspec import structs
 
-from robot_bridge.client.safety_monitor import Standing
+from robot_bridge.client.safety_monitor import SafetyMonitor
 from robot_bridge.errors import LimitError
 from robot_bridge.protocol.messages import Command, Float32, Mode
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
 
 
-class Margins:
+class CommandFilter:
     """Keeps one robot within its limits, from period to period.
 
     unapplied: whether the latest command was not followed as it was sent.
     """
 
-    def __init__(self, limits: Limits, standing: Standing) -> None:
+    def __init__(self, limits: Limits, monitor: SafetyMonitor) -> None:
         self._limits = limits
-        self._standing = standing
+        self._monitor = monitor
         self._last: Command | None = None  # the last good command, as followed
         self._measured: Float32 | None = None  # a period ago, if that made sense
         self.unapplied = False
@@ -32,7 +32,7 @@ class Margins:
     def resume(self) -> None:
         """An episode goes on. Between two periods the mode only ever gets stricter, or a release
         opens a stop: whatever it is now, if not TRACK, the robot has stood still since."""
-        if self._standing.state.mode is not Mode.TRACK:
+        if self._monitor.state.mode is not Mode.TRACK:
             self._last, self.unapplied = None, True
 
     def judge(self, observation: Float32) -> safety.Violation | None:
@@ -50,20 +50,20 @@ class Margins:
     ) -> Command:
         """The command to follow: within the margins, and no more than the state allows. sequence:
         of the observation. answer: the bridge's, None for its silence."""
-        limits, standing = self._limits, self._standing
+        limits, monitor = self._limits, self._monitor
         if violation is not None:
-            standing.occur(violation)
+            monitor.occur(violation)
         # Without an answer the last command stands for as long as the state says TRACK.
         command = answer if answer is not None else self._last
         clipped: tuple[str, ...] = ()
-        if command is not None and standing.state.mode is Mode.TRACK:
+        if command is not None and monitor.state.mode is Mode.TRACK:
             try:
                 before = self._last.payload if self._last is not None else None
                 payload, clipped = limits.clamp(command.payload, before)
                 command = structs.replace(command, sequence=sequence, payload=payload)
             except LimitError as error:
-                standing.occur(safety.Violation(Mode.HOLD, str(error)))
-        mode = standing.state.mode
+                monitor.occur(safety.Violation(Mode.HOLD, str(error)))
+        mode = monitor.state.mode
         self.unapplied = answer is None or bool(clipped) or mode is not Mode.TRACK
         if command is None or mode is not Mode.TRACK:
             self._last = None

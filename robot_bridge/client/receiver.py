@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from robot_bridge.client.safety_monitor import Standing
+from robot_bridge.client.safety_monitor import SafetyMonitor
 from robot_bridge.errors import BridgeLost, CodecError, HandshakeError
 from robot_bridge.protocol.codec import Frame, decode_command, decode_message, decode_stop
 from robot_bridge.protocol.messages import (
@@ -30,18 +30,18 @@ BACKLOG = 1000
 REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
 
-class Hearing:
+class Receiver:
     """Acts on every frame of one client's link, by its standing.
 
     patience: how long an answer is waited for [s]. now_ns: the monotonic clock [ns].
     """
 
     def __init__(
-        self, link: Link, standing: Standing, patience: float, now_ns: Callable[[], int]
+        self, link: Link, monitor: SafetyMonitor, patience: float, now_ns: Callable[[], int]
     ) -> None:
         self._link = link
-        self._standing = standing
-        self._occur = standing.occur
+        self._monitor = monitor
+        self._occur = monitor.occur
         self._patience = patience
         self._now_ns = now_ns
         self.clock = OffsetEstimator()
@@ -96,7 +96,7 @@ class Hearing:
                     return
                 self.hear(frame)
             except (BridgeLost, HandshakeError) as error:
-                if not self._standing.stopped:
+                if not self._monitor.stopped:
                     self._occur(safety.Halt(str(error)[:REASON]))
                 return
             except CodecError:
@@ -104,13 +104,13 @@ class Hearing:
 
     def hear(self, frame: Frame) -> None:
         """Everything the bridge says unasked. Raises CodecError."""
-        standing = self._standing
+        monitor = self._monitor
         if frame.kind is Kind.STOP:
             stop = decode_stop(frame)
             self._occur(safety.Stopped(stop.number, stop.reason[:REASON]))
         elif frame.kind is Kind.HEARTBEAT:
             number = decode_message(frame, Heartbeat).stop
-            if number > standing.state.stop:
+            if number > monitor.state.stop:
                 # The stop itself was lost on the way.
                 self._occur(safety.Stopped(number, f"the bridge has given stop {number}"))
         elif frame.kind is Kind.RELEASE:
@@ -118,9 +118,9 @@ class Hearing:
             self._occur(safety.Release(release.stop, release.latch))
         elif frame.kind is Kind.RESET:
             request = decode_message(frame, ResetRequest)
-            if standing.stopped:
-                standing.say_stopped()
+            if monitor.stopped:
+                monitor.say_stopped()
             else:
-                standing.request = request
+                monitor.request = request
         elif frame.kind is Kind.EVENT:
             self.events.append(decode_message(frame, Event))

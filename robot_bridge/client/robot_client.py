@@ -28,9 +28,9 @@ import numpy as np
 from msgspec import structs
 
 from adapt.bundle.manifest import Field
-from robot_bridge.client.command_filter import Margins
-from robot_bridge.client.receiver import REASON, Hearing
-from robot_bridge.client.safety_monitor import Standing, clipped
+from robot_bridge.client.command_filter import CommandFilter
+from robot_bridge.client.receiver import REASON, Receiver
+from robot_bridge.client.safety_monitor import SafetyMonitor, clipped
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.protocol.codec import encode_message, encode_observation
 from robot_bridge.protocol.handshake import specs
@@ -104,16 +104,16 @@ class RobotClient:
         self._now_ns = now_ns
         self._link = Link(endpoint, "robot", name, keys)
         rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
-        self._standing = Standing(rules, self._link, name)
-        self._occur = self._standing.occur
-        self._hearing = Hearing(self._link, self._standing, patience, now_ns)
-        self._margins: Margins | None = None  # from the welcome on
+        self._monitor = SafetyMonitor(rules, self._link, name)
+        self._occur = self._monitor.occur
+        self._receiver = Receiver(self._link, self._monitor, patience, now_ns)
+        self._filter: CommandFilter | None = None  # from the welcome on
         self._faults = 0
         self._heartbeat_due_ns = 0
         self._sequence = 0
         self.welcome: Welcome | None = None
         # From the bridge, about this robot, the latest of them.
-        self.events = self._hearing.events
+        self.events = self._receiver.events
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]; returns what the bridge serves.
@@ -123,9 +123,9 @@ class RobotClient:
         """
         welcome = self._link.introduce(self._hello, timeout)
         limits = Limits(welcome.observation, welcome.action, welcome.limits, welcome.control_period)
-        self._margins = Margins(limits, self._standing)
+        self._filter = CommandFilter(limits, self._monitor)
         self.welcome = welcome
-        self._hearing.shadow = welcome.shadow
+        self._receiver.shadow = welcome.shadow
         latch = welcome.latches.get(self._hello.name, 0)
         self._occur(safety.Connected(welcome.stop, latch, welcome.stopped))
         return welcome
@@ -133,27 +133,27 @@ class RobotClient:
     @property
     def state(self) -> safety.State:
         """What the robot may do, and why."""
-        return self._standing.state
+        return self._monitor.state
 
     @property
     def shadow(self) -> bool:
         """Whether the bridge only watches: it computes, and every command is to hold at least."""
-        return self._hearing.shadow
+        return self._receiver.shadow
 
     @property
     def proposal(self) -> Float32 | None:
         """What a bridge in shadow mode would have commanded (n_a,), for a driver's own records."""
-        return self._hearing.proposal
+        return self._receiver.proposal
 
     @property
     def clock_offset(self) -> Offset | None:
         """The bridge's clock minus the robot's; None before the first answer."""
-        return self._hearing.clock.estimate(self._now_ns())
+        return self._receiver.clock.estimate(self._now_ns())
 
     @property
     def stopped(self) -> bool:
         """Whether the stop is latched: the robot must not move, nor be reset."""
-        return self._standing.stopped
+        return self._monitor.stopped
 
     def wait_reset(self, timeout: float) -> ResetRequest | None:
         """The next episode's request within timeout [s], or None; the driver then moves the robot
@@ -164,8 +164,8 @@ class RobotClient:
         deadline = time.monotonic() + timeout
         while True:
             # A stop right behind the request: the driver must not set out.
-            self._hearing.drain()
-            request, self._standing.request = self._standing.request, None
+            self._receiver.drain()
+            request, self._monitor.request = self._monitor.request, None
             if request is not None:
                 self._occur(safety.Reset())
                 return request
@@ -176,7 +176,7 @@ class RobotClient:
                 if frame is None:
                     self._link.check_alive()
                 else:
-                    self._hearing.hear(frame)
+                    self._receiver.hear(frame)
             except (BridgeLost, HandshakeError) as error:
                 self.halt(str(error))
                 raise
@@ -207,14 +207,14 @@ class RobotClient:
         ended here by itself. faults: `Fault` bits. Never raises for a bridge that is silent, gone
         or wrong: the returned mode says what is safe, and `state.reason` why.
         """
-        margins = self._margins
-        if margins is None:
+        command_filter = self._filter
+        if command_filter is None:
             raise BridgeError("exchange before connect")
         if first:
             self._occur(safety.Start())
-            margins.restart()
+            command_filter.restart()
         else:
-            margins.resume()
+            command_filter.resume()
         # Once for each new fault: whoever releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
             self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
@@ -226,7 +226,7 @@ class RobotClient:
             # A copy: the driver may measure into the same array again.
             np.array(observation, np.float32).reshape(-1),
             reward,
-            _flags(first, last, terminal, margins.unapplied),
+            _flags(first, last, terminal, command_filter.unapplied),
             faults,
         )
         # Even while stopped: the bridge and its operators go on seeing the robot.
@@ -234,9 +234,9 @@ class RobotClient:
         self._occur(safety.Asked(sent.time_ns))
         # Whatever need not wait for the answer, while the bridge is at it.
         self._beat()
-        violation = margins.judge(sent.payload)
-        answer = self._hearing.answer(sent.sequence, sent.time_ns)
-        command = margins.guard(sent.sequence, answer, violation)
+        violation = command_filter.judge(sent.payload)
+        answer = self._receiver.answer(sent.sequence, sent.time_ns)
+        command = command_filter.guard(sent.sequence, answer, violation)
         if last:
             self._occur(safety.Finish())
         return command
@@ -244,7 +244,7 @@ class RobotClient:
     def check(self) -> Mode:
         """What is safe right now, without asking the bridge: for a driver's faster inner loop, and
         while it moves to the start. Hears stops, and shows the bridge that the robot lives."""
-        self._hearing.drain()
+        self._receiver.drain()
         self._occur(safety.Tick(self._now_ns()))
         if not self.stopped and self._link.quiet() > LIVENESS:
             self._occur(safety.Halt(f"nothing from the bridge for {self._link.quiet():.1f} s"))
@@ -297,10 +297,10 @@ class RobotClient:
         if now_ns < self._heartbeat_due_ns:
             return
         self._heartbeat_due_ns = now_ns + round(HEARTBEAT * 1e9)
-        offset = self._hearing.clock.estimate(now_ns)
+        offset = self._receiver.clock.estimate(now_ns)
         heartbeat = Heartbeat(
             self.state.stop,
-            self._standing.latch,
+            self._monitor.latch,
             self.stopped,
             offset.offset_ns if offset else None,
             offset.round_trip_ns if offset else None,

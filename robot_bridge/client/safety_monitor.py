@@ -19,7 +19,7 @@ COUNTED = 2**62  # the largest number of a stop that a frame holds; a bridge may
 TEXT = 4096  # characters of a text that a frame holds
 
 
-class Standing:
+class SafetyMonitor:
     """The safety state machine of one client, whose stops and releases are said to the bridge.
 
     robot: its name. request: for the next episode, heard and not yet handed on; void by a stop.

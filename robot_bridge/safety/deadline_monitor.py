@@ -12,7 +12,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True)
-class PaceSettings:
+class DeadlineSettings:
     """late: part of the control period from which on an answer counts as late. Half: the other half
         is for the way there and back, and for the robot's own work.
     slipping: share of late answers at which people are told. One in twenty is more than an
@@ -30,10 +30,10 @@ class PaceSettings:
     window: Annotated[int, Meta(ge=10, le=100_000)] = 100
 
 
-class Pace:
+class DeadlineMonitor:
     """Watches the answers to one robot. period_ns: its control period [ns]."""
 
-    def __init__(self, settings: PaceSettings, period_ns: int) -> None:
+    def __init__(self, settings: DeadlineSettings, period_ns: int) -> None:
         self._settings = settings
         self._late_ns = settings.late * period_ns
         self._answers: deque[tuple[int, bool]] = deque(maxlen=settings.window)

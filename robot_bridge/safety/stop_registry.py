@@ -8,7 +8,7 @@ from robot_bridge.protocol.messages import Release
 NAMES = 500
 
 
-class Stops:
+class StopRegistry:
     """Stops are numbered from 1, rising for as long as the bridge lives.
 
     A stop without a robot's name concerns every robot, also one that connects later. It stands for

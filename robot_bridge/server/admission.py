@@ -10,59 +10,58 @@ from robot_bridge.errors import CodecError
 from robot_bridge.protocol.codec import encode_message
 from robot_bridge.protocol.handshake import common_version, differences, spoken, welcome
 from robot_bridge.protocol.messages import OLDEST, PROTOCOL, Heartbeat, Hello, Welcome
-from robot_bridge.safety.stop_registry import NAMES, Stops
-from robot_bridge.server.peer import Peer
-from robot_bridge.server.session_registry import Roster
-from robot_bridge.session.belief_recovery import Recollection
-from robot_bridge.session.model_registry import Models
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.safety.stop_registry import NAMES, StopRegistry
+from robot_bridge.server.session_registry import Peer, SessionRegistry
+from robot_bridge.session.belief_store import BeliefRecovery
+from robot_bridge.session.model_registry import ModelRegistry
+from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.transport.access_policy import Gate
 
 SILENCE = 3.0  # of a robot before its operators are told [s]
 
 
-class Reception:
+class Admission:
     """make: a robot as its Hello describes it. shadow: of the bridge, for its welcome."""
 
     def __init__(
         self,
-        roster: Roster,
+        registry: SessionRegistry,
         gate: Gate,
-        models: Models,
-        stops: Stops,
-        recollection: Recollection,
-        make: Callable[[Hello], Robot],
+        models: ModelRegistry,
+        stops: StopRegistry,
+        recovery: BeliefRecovery,
+        make: Callable[[Hello], RobotSession],
         shadow: bool,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._gate = gate
         self._models = models
         self._stops = stops
-        self._recollection = recollection
+        self._recovery = recovery
         self._make = make
         self._shadow = shadow
         self._met: set[str] = set()  # robots' names, whose stops are remembered
 
     def greet(self, address: bytes, hello: Hello, version: int, now_ns: int) -> None:
         """Welcome a peer, or refuse it with every reason. now_ns: when its frame was in."""
-        roster = self._roster
+        registry = self._registry
         # Whoever is gone without a word makes room now, not at the next sign of life.
-        for peer in roster:
+        for peer in registry:
             if peer.name == hello.name or peer.address == address:
                 self.check(peer)
         misuse = self._gate.misuse(address, hello.role, hello.name)
         if misuse:
-            roster.refuse(address, [misuse], version)
+            registry.refuse(address, [misuse], version)
             self._gate.shut(address)
-            roster.tell("peer_refused", "", misuse)
+            registry.tell("peer_refused", "", misuse)
             return
         agreed = common_version(version, hello)
         problems = self._problems(address, hello, version)
         if problems or agreed is None:
-            roster.refuse(address, problems, version)
+            registry.refuse(address, problems, version)
             # Whoever else claims a robot's name, people and recordings hear of it.
             robot_name = hello.name if hello.role == "robot" else ""
-            roster.tell(
+            registry.tell(
                 "peer_refused", robot_name, f"{hello.role} {hello.name!r}: {'; '.join(problems)}"
             )
             return
@@ -71,25 +70,25 @@ class Reception:
             words = encode_message(self._welcome(hello, session, agreed), session=session)
         except CodecError as error:
             # It grows with the robots; who has not heard it does not count as let in.
-            roster.refuse(address, [str(error)], version)
-            roster.tell("peer_refused", "", f"{hello.role}: {error}")
+            registry.refuse(address, [str(error)], version)
+            registry.tell("peer_refused", "", f"{hello.role}: {error}")
             return
         robot = self._make(hello) if hello.role == "robot" else None
         peer = Peer(address, session, hello.name, robot)
         peer.demands = hello.digest
         peer.heard_ns = now_ns
-        roster.add(peer)
-        roster.post(address, words)
+        registry.add(peer)
+        registry.post(address, words)
         if robot is not None and self._stops.stopped(peer.name):
             standing = self._stops.standing(peer.name)
             number = self._stops.concerning(peer.name)
             robot.halt(f"stop {number} stands" if standing else "it had stopped when it went")
         if robot is not None:
             self._met.add(peer.name)
-        roster.log("connected", **{hello.role: hello.name})
+        registry.log("connected", **{hello.role: hello.name})
         if robot is not None:
-            roster.tell("robot_connected", hello.name, "ready for episodes")
-            self._recollection.recall(robot)
+            registry.tell("robot_connected", hello.name, "ready for episodes")
+            self._recovery.recall(robot)
 
     def _problems(self, address: bytes, hello: Hello, version: int) -> list[str]:
         problems: list[str] = []
@@ -102,9 +101,9 @@ class Reception:
         elif hello.role == "robot":
             served = self._models.served
             problems += differences(served.manifest, served.digest, hello)
-        if self._roster.get(address) is not None:
+        if self._registry.get(address) is not None:
             problems.append("this connection has shaken hands already")
-        elif hello.role == "robot" and hello.name in self._roster.robots():
+        elif hello.role == "robot" and hello.name in self._registry.robots():
             problems.append(f"a robot named {hello.name!r} is connected already")
         elif hello.role == "robot" and hello.name not in self._met and len(self._met) >= NAMES:
             problems.append(
@@ -119,7 +118,7 @@ class Reception:
         return welcome(
             self._models.served,
             session,
-            [*self._roster.robots(), *([hello.name] if of_robot else [])],
+            [*self._registry.robots(), *([hello.name] if of_robot else [])],
             version=version,
             shadow=self._shadow,
             stop=stops.concerning(hello.name) if of_robot else stops.number,
@@ -136,20 +135,20 @@ class Reception:
         stops = self._stops
         latest = stops.number if peer.robot is None else stops.concerning(peer.name)
         data = encode_message(Heartbeat(latest), session=peer.session)
-        if not self._roster.post(peer.address, data):
+        if not self._registry.post(peer.address, data):
             self.drop(peer, "robot_lost", "its connection broke")
             return
         quiet = (time.monotonic_ns() - peer.heard_ns) / 1e9
         if peer.robot is not None and quiet > SILENCE and not peer.silent:
             peer.silent = True
-            self._roster.tell("robot_silent", peer.name, f"nothing from it for {quiet:.1f} s")
+            self._registry.tell("robot_silent", peer.name, f"nothing from it for {quiet:.1f} s")
 
     def hear(self, peer: Peer, now_ns: int) -> None:
         """It has said something."""
         peer.heard_ns = now_ns
         if peer.silent:
             peer.silent = False
-            self._roster.tell("robot_heard", peer.name, "it speaks again")
+            self._registry.tell("robot_heard", peer.name, "it speaks again")
 
     def weigh(self, address: bytes) -> None:
         """One more frame that made no sense: too many, and its sender goes."""
@@ -159,30 +158,30 @@ class Reception:
 
     def _expel(self, address: bytes, reason: str) -> None:
         """Send a peer away for good; a robot latches its stop when it hears of it."""
-        peer = self._roster.get(address)
-        self._roster.refuse(address, [reason])
+        peer = self._registry.get(address)
+        self._registry.refuse(address, [reason])
         self._gate.shut(address)
         if peer is None:
             text = f"somebody without a session: {reason}"
-            self._roster.tell("peer_expelled", "", text)
+            self._registry.tell("peer_expelled", "", text)
             return
         role = "robot" if peer.robot else "operator"
-        self._roster.tell("peer_expelled", "", f"{role} {peer.name!r}: {reason}")
+        self._registry.tell("peer_expelled", "", f"{role} {peer.name!r}: {reason}")
         self.drop(peer, "robot_lost", reason)
 
     def drop(self, peer: Peer, name: str, text: str) -> None:
         """A peer is gone; of a robot, the event of that name is told."""
-        if not self._roster.remove(peer):
+        if not self._registry.remove(peer):
             return
         if peer.robot is None:
-            self._roster.log("left", operator=peer.name)
-            for other in self._roster:
+            self._registry.log("left", operator=peer.name)
+            for other in self._registry:
                 if other.operator is peer:
                     other.operator = None
             return
         peer.robot.close()
-        self._recollection.save(peer.robot)
+        self._recovery.save(peer.robot)
         if name == "robot_lost":
             self._stops.lost(peer.name)
             text += "; it starts stopped when it is back"
-        self._roster.tell(name, peer.name, text)
+        self._registry.tell(name, peer.name, text)

@@ -11,15 +11,14 @@ from msgspec import structs
 
 from robot_bridge.protocol.codec import Frame, decode_observation, encode_command
 from robot_bridge.protocol.messages import Observation
-from robot_bridge.server.inference_batcher import Gathering, Waiting
-from robot_bridge.server.peer import Peer
-from robot_bridge.server.session_registry import Roster
+from robot_bridge.server.inference_batcher import InferenceBatcher, Waiting
+from robot_bridge.server.session_registry import Peer, SessionRegistry
 from robot_bridge.session.answer import Answer
-from robot_bridge.session.robot_session import Open, Robot
+from robot_bridge.session.robot_session import Open, RobotSession
 from robot_bridge.telemetry.observers import Taps
 
 
-class Answering:
+class ControlService:
     """Belongs to the loop's thread.
 
     give_stop(robot, reason): stops one. faulty(address, error): told of what fails for one robot
@@ -29,30 +28,30 @@ class Answering:
 
     def __init__(
         self,
-        roster: Roster,
+        registry: SessionRegistry,
         taps: Taps,
         give_stop: Callable[[str, str], None],
         faulty: Callable[[bytes, Exception], None],
         together: bool,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._taps = taps
         self._give_stop = give_stop
         self._faulty = faulty
         self._together = together
-        self._gathering = Gathering(self._apart)
-        self._taught: deque[Robot] = deque()  # robots with something to learn from
+        self._batcher = InferenceBatcher(self._apart)
+        self._taught: deque[RobotSession] = deque()  # robots with something to learn from
         self._gap = False  # whether the taps have not heard of the last one
 
     @property
     def waits(self) -> bool:
         """Whether some observation waits for `flush`."""
-        return bool(self._gathering)
+        return bool(self._batcher)
 
-    def observation(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+    def observation(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         """Answer one observation, which has just been heard, at once or with others."""
         observation = decode_observation(frame)
-        if self._together and self._roster.several:
+        if self._together and self._registry.several:
             answer = self._gather(peer, robot, observation)
             if answer is Open.POLICY:
                 return
@@ -62,9 +61,9 @@ class Answering:
 
     def flush(self) -> None:
         """Answer every observation that waits for others."""
-        if not self._gathering:
+        if not self._batcher:
             return
-        for (peer, robot, observation, received_ns), answer in self._gathering.answers():
+        for (peer, robot, observation, received_ns), answer in self._batcher.answers():
             try:
                 self._give(peer, robot, observation, answer, received_ns)
             # What fails for one must not cost the others their answers.
@@ -88,23 +87,23 @@ class Answering:
             self._gap = False
             self._taps.gap()
 
-    def news(self, peer: Peer, robot: Robot) -> None:
+    def news(self, peer: Peer, robot: RobotSession) -> None:
         """Tell what has happened to a robot since the last call."""
         for name, text in robot.events():
-            self._roster.tell(name, peer.name, text, peer)
+            self._registry.tell(name, peer.name, text, peer)
 
     def _gather(
-        self, peer: Peer, robot: Robot, observation: Observation
+        self, peer: Peer, robot: RobotSession, observation: Observation
     ) -> Answer | Literal[Open.POLICY] | None:
         """The answer, or POLICY where it comes with those of others."""
-        gathering = self._gathering
-        if gathering.holds(robot):
+        batcher = self._batcher
+        if batcher.holds(robot):
             # In their order, and each from what the one before has left.
             self.flush()
         answer = robot.ask(observation)
         if answer is Open.POLICY:
-            gathering.add(Waiting(peer, robot, observation, peer.heard_ns))
-            if gathering.full:
+            batcher.add(Waiting(peer, robot, observation, peer.heard_ns))
+            if batcher.full:
                 self.flush()
         return answer
 
@@ -112,12 +111,12 @@ class Answering:
         why = str(error) or repr(error)
         text = f"{why}; this model's robots have runs of their own from now on"
         for one in waiting:
-            self._roster.tell("shared_run_failed", one.peer.name, text, one.peer)
+            self._registry.tell("shared_run_failed", one.peer.name, text, one.peer)
 
     def _give(
         self,
         peer: Peer,
-        robot: Robot,
+        robot: RobotSession,
         observation: Observation,
         answer: Answer | None,
         received_ns: int,
@@ -127,7 +126,7 @@ class Answering:
             command = structs.replace(
                 answer.command, received_ns=received_ns, sent_ns=time.monotonic_ns()
             )
-            self._roster.post(peer.address, encode_command(command, peer.session))
+            self._registry.post(peer.address, encode_command(command, peer.session))
             sent_ns = time.monotonic_ns()
             # Once: a loop that never comes to its lessons must not gather them.
             if robot not in self._taught:
@@ -141,14 +140,14 @@ class Answering:
         # After the answer, which nothing delays, and before the next one.
         self.news(peer, robot)
 
-    def _check_pace(self, peer: Peer, robot: Robot, received_ns: int, sent_ns: int) -> None:
+    def _check_pace(self, peer: Peer, robot: RobotSession, received_ns: int, sent_ns: int) -> None:
         word = robot.pace.note(received_ns, sent_ns)
         if not word:
             return
         text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
         if word == "slipping":
-            self._roster.tell("rate_slipping", peer.name, text, peer)
+            self._registry.tell("rate_slipping", peer.name, text, peer)
             return
         # A robot that gets its commands too late is safer without them.
         self._give_stop(peer.name, f"rate_lost: {text}")
-        self._roster.tell("rate_lost", peer.name, text, peer)
+        self._registry.tell("rate_lost", peer.name, text, peer)

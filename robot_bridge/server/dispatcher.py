@@ -28,17 +28,15 @@ from robot_bridge.protocol.messages import (
     Stop,
 )
 from robot_bridge.protocol.operator_messages import StageStatus
-from robot_bridge.safety.deadline_monitor import PaceSettings
-from robot_bridge.safety.stop_registry import Stops
-from robot_bridge.server.admission import Reception
-from robot_bridge.server.control_service import Answering
-from robot_bridge.server.operator_service import Desk
-from robot_bridge.server.peer import Peer
-from robot_bridge.server.session_registry import REASON, Roster
-from robot_bridge.session.belief_recovery import Recollection
-from robot_bridge.session.belief_store import BeliefStore
-from robot_bridge.session.model_registry import Models
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.safety.deadline_monitor import DeadlineSettings
+from robot_bridge.safety.stop_registry import StopRegistry
+from robot_bridge.server.admission import Admission
+from robot_bridge.server.control_service import ControlService
+from robot_bridge.server.operator_service import OperatorService
+from robot_bridge.server.session_registry import REASON, Peer, SessionRegistry
+from robot_bridge.session.belief_store import BeliefRecovery, BeliefStore
+from robot_bridge.session.model_registry import ModelRegistry
+from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import Log
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import ClockRecord
@@ -48,7 +46,7 @@ HEARTBEAT = 0.5  # between signs of life to every peer [s]
 JOINING = 1.0  # that workers get to come to their end, all together [s]
 
 
-class Peers:
+class Dispatcher:
     """send(address, data): False when the peer is gone. log: see `Journal`. taps: who else
     is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
     every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
@@ -67,7 +65,7 @@ class Peers:
         shadow: bool = False,
         gate: Gate | None = None,
         guard: GuardSettings | None = None,
-        pace: PaceSettings | None = None,
+        pace: DeadlineSettings | None = None,
         store: BeliefStore | None = None,
         open_bundle: Callable[[Path], PolicyBundle] = PolicyBundle.load,
         stages: Callable[[], Sequence[StageStatus]] = tuple,
@@ -76,13 +74,13 @@ class Peers:
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
-        self._models = models = Models(bundle, open_bundle)
-        self._stops = Stops()
-        self._roster = roster = Roster(send, log, self._taps)
-        self._recollection = Recollection(store, roster.tell)
+        self._models = models = ModelRegistry(bundle, open_bundle)
+        self._stops = StopRegistry()
+        self._registry = registry = SessionRegistry(send, log, self._taps)
+        self._recovery = BeliefRecovery(store, registry.tell)
 
-        def make(hello: Hello) -> Robot:
-            return Robot(
+        def make(hello: Hello) -> RobotSession:
+            return RobotSession(
                 hello.name,
                 models.served,
                 seed,
@@ -94,95 +92,97 @@ class Peers:
                 pace,
             )
 
-        self._reception = Reception(
-            roster, gate or OpenGate(), models, self._stops, self._recollection, make, shadow
+        self._admission = Admission(
+            registry, gate or OpenGate(), models, self._stops, self._recovery, make, shadow
         )
-        self._desk = Desk(roster, models, self._stops, stages, shadow)
+        self._operators = OperatorService(registry, models, self._stops, stages, shadow)
         if stopped:
-            self._desk.give_stop("", "the bridge begins stopped")
-        self._answering = Answering(roster, self._taps, self._desk.give_stop, self.faulty, together)
-        answering = self._answering
-        self.flush, self.teach, self.rest = answering.flush, answering.teach, answering.rest
+            self._operators.give_stop("", "the bridge begins stopped")
+        self._control = ControlService(
+            registry, self._taps, self._operators.give_stop, self.faulty, together
+        )
+        control = self._control
+        self.flush, self.teach, self.rest = control.flush, control.teach, control.rest
         self._heartbeat_due = 0.0
-        self._robots_may: dict[Kind, Callable[[Peer, Robot, Frame], None]] = {
-            Kind.OBSERVATION: self._answering.observation,
+        self._robots_may: dict[Kind, Callable[[Peer, RobotSession, Frame], None]] = {
+            Kind.OBSERVATION: self._control.observation,
             Kind.READY: lambda _, robot, frame: robot.ready(decode_message(frame, Ready)),
             Kind.EPISODE_END: lambda _, robot, frame: robot.end(decode_message(frame, Outcome)),
             Kind.EVENT: self._robot_event,
             Kind.HEARTBEAT: self._robot_heartbeat,
-            Kind.STOP: lambda peer, _, frame: self._desk.stop(peer, frame),
+            Kind.STOP: lambda peer, _, frame: self._operators.stop(peer, frame),
         }
         self._operators_may: dict[Kind, Callable[[Peer, Frame], None]] = {
-            Kind.BEGIN: self._desk.begin,
-            Kind.STOP: self._desk.stop,
-            Kind.RELEASE: self._desk.release,
-            Kind.MODEL: self._desk.model,
-            Kind.BELIEF: self._desk.belief,
-            Kind.STATUS: self._desk.status,
+            Kind.BEGIN: self._operators.begin,
+            Kind.STOP: self._operators.stop,
+            Kind.RELEASE: self._operators.release,
+            Kind.MODEL: self._operators.model,
+            Kind.BELIEF: self._operators.belief,
+            Kind.STATUS: self._operators.status,
         }
 
     @property
     def settling(self) -> bool:
         """Whether some robot's episode is over but not yet learnt from."""
-        return any(peer.robot and peer.robot.settling for peer in self._roster)
+        return any(peer.robot and peer.robot.settling for peer in self._registry)
 
     def robots(self) -> dict[str, Peer]:
         """Robots by name."""
-        return self._roster.robots()
+        return self._registry.robots()
 
     def take(self, address: bytes, data: bytes) -> None:
         """Act on one frame. Raises CodecError when it is malformed."""
         received_ns = time.monotonic_ns()
         frame = decode(data)
         # Whatever else happens, happens after what came before it.
-        if frame.kind is not Kind.OBSERVATION and self._answering.waits:
+        if frame.kind is not Kind.OBSERVATION and self._control.waits:
             self.flush()
         if frame.kind is Kind.HELLO:
             hello = decode_message(frame, Hello)
-            self._reception.greet(address, hello, frame.version, received_ns)
+            self._admission.greet(address, hello, frame.version, received_ns)
             return
-        peer = self._roster.get(address)
+        peer = self._registry.get(address)
         if peer is None or frame.session != peer.session:
             reason = "the bridge does not know this session; connect anew"
-            self._roster.refuse(address, [reason])
-            self._reception.weigh(address)
+            self._registry.refuse(address, [reason])
+            self._admission.weigh(address)
             return
-        self._reception.hear(peer, received_ns)
+        self._admission.hear(peer, received_ns)
         if frame.kind is Kind.BYE:
-            self._reception.drop(peer, "robot_left", "the driver said goodbye")
+            self._admission.drop(peer, "robot_left", "the driver said goodbye")
         elif peer.robot and frame.kind in self._robots_may:
             self._robots_may[frame.kind](peer, peer.robot, frame)
         elif not peer.robot and frame.kind in self._operators_may:
             self._operators_may[frame.kind](peer, frame)
         else:
             role = "robot" if peer.robot else "operator"
-            self._roster.refuse(address, [f"{frame.kind.name} is not for a {role} to send"])
+            self._registry.refuse(address, [f"{frame.kind.name} is not for a {role} to send"])
 
     def faulty(self, address: bytes, error: Exception) -> None:
         """Acting on one frame failed by a fault of ours: people hear of it, the loop goes on."""
-        peer = self._roster.get(address)
-        self._roster.tell("bridge_fault", peer.name if peer else "", repr(error))
+        peer = self._registry.get(address)
+        self._registry.tell("bridge_fault", peer.name if peer else "", repr(error))
 
     def garbled(self, address: bytes, error: CodecError) -> None:
         """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
         self.flush()
-        peer = self._roster.get(address)
+        peer = self._registry.get(address)
         if peer is not None:
-            self._roster.tell("frame_refused", peer.name, str(error), peer)
-            self._reception.weigh(address)
+            self._registry.tell("frame_refused", peer.name, str(error), peer)
+            self._admission.weigh(address)
             return
-        self._roster.log("frame_refused", f"from an unknown peer: {error}")
-        self._reception.weigh(address)
+        self._registry.log("frame_refused", f"from an unknown peer: {error}")
+        self._admission.weigh(address)
         if isinstance(error, VersionError):
-            self._roster.refuse(address, [str(error)], error.version)
+            self._registry.refuse(address, [str(error)], error.version)
 
     def announce(self, name: str, text: str) -> None:
         """Tell of something that concerns no robot."""
-        self._roster.tell(name, "", text)
+        self._registry.tell(name, "", text)
 
     def tend(self) -> None:
         """What is due without being asked: records, events, signs of life."""
-        for peer in self._roster:
+        for peer in self._registry:
             if peer.robot is None:
                 continue
             try:
@@ -190,48 +190,48 @@ class Peers:
             except Exception as error:
                 # Its episode cannot be ended in order; the next one begins anew.
                 self.faulty(peer.address, error)
-        self._desk.tend()
-        self._recollection.tend()
+        self._operators.tend()
+        self._recovery.tend()
         for name, text in self._taps.troubles():
-            self._roster.tell(name, "", text)
+            self._registry.tell(name, "", text)
         for text in self._taps.problems():
-            self._roster.tell("tap_failed", "", text)
+            self._registry.tell("tap_failed", "", text)
         now = time.monotonic()
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT
-            for peer in self._roster:
-                self._reception.check(peer)
+            for peer in self._registry:
+                self._admission.check(peer)
 
-    def _settle(self, peer: Peer, robot: Robot) -> None:
+    def _settle(self, peer: Peer, robot: RobotSession) -> None:
         for record in robot.finished():
             if peer.operator is not None:
-                self._roster.send(peer.operator, record)
+                self._registry.send(peer.operator, record)
             peer.operator = None
-        self._recollection.save(robot)
-        self._answering.news(peer, robot)
+        self._recovery.save(robot)
+        self._control.news(peer, robot)
 
     def dismiss(self, reason: str) -> None:
         """Stop every robot and send every peer away."""
-        for peer in self._roster:
-            self._roster.send(peer, Stop(reason[:REASON], closing=True))
+        for peer in self._registry:
+            self._registry.send(peer, Stop(reason[:REASON], closing=True))
         # Only now: a worker that hangs must not keep the next robot from its stop.
-        robots = [peer.robot for peer in self._roster if peer.robot is not None]
-        self._roster.clear()
+        robots = [peer.robot for peer in self._registry if peer.robot is not None]
+        self._registry.clear()
         try:
             for robot in robots:
                 robot.close()
-                self._recollection.save(robot)
+                self._recovery.save(robot)
             deadline = time.monotonic() + JOINING
             for robot in robots:
                 robot.join(max(0.0, deadline - time.monotonic()))
         finally:
-            self._recollection.close()
+            self._recovery.close()
 
-    def _robot_event(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+    def _robot_event(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         event = decode_message(frame, Event)
         if event.name == STOP_GIVEN:
             # Operators answer the stops that they have heard of: nobody else may count them.
-            self._roster.refuse(peer.address, [f"{STOP_GIVEN} is for the bridge alone to say"])
+            self._registry.refuse(peer.address, [f"{STOP_GIVEN} is for the bridge alone to say"])
             return
         number = 0
         if event.name in (STOPPED, RELEASED):
@@ -239,9 +239,9 @@ class Peers:
             self._stops.heard(peer.name, number, stopped=event.name == STOPPED)
         if event.name == STOPPED:
             robot.refused()
-        self._roster.tell(event.name, peer.name, event.text, number=number)
+        self._registry.tell(event.name, peer.name, event.text, number=number)
 
-    def _robot_heartbeat(self, peer: Peer, robot: Robot, frame: Frame) -> None:
+    def _robot_heartbeat(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         heartbeat = decode_message(frame, Heartbeat)
         peer.heartbeat = heartbeat
         offset_ns, round_trip_ns = heartbeat.clock_offset_ns, heartbeat.round_trip_ns
@@ -250,4 +250,4 @@ class Peers:
         # Its own words may have been lost on the way; without the number nobody could release it.
         if self._stops.heard(peer.name, heartbeat.latch, heartbeat.stopped):
             text = f"it has stopped {heartbeat.latch} times by itself"
-            self._roster.tell(STOPPED, peer.name, text, number=heartbeat.latch)
+            self._registry.tell(STOPPED, peer.name, text, number=heartbeat.latch)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from adapt.adapters.base import Action
 from adapt.adapters.batch import ROWS, Batch
 from robot_bridge.protocol.messages import Observation
-from robot_bridge.server.peer import Peer
+from robot_bridge.server.session_registry import Peer
 from robot_bridge.session.answer import Answer
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.session.robot_session import RobotSession
 
 # Of the models that robots act with: the one that serves, and the one that some still have.
 MODELS = 2
@@ -24,12 +24,12 @@ class Waiting(NamedTuple):
     bridge's clock [ns]."""
 
     peer: Peer
-    robot: Robot
+    robot: RobotSession
     observation: Observation
     received_ns: int
 
 
-class Gathering:
+class InferenceBatcher:
     """Belongs to the thread that acts.
 
     apart(waiting, error): told when a bundle's shared run fails. From then on each of its robots
@@ -50,7 +50,7 @@ class Gathering:
         """Whether no further robot fits into the run."""
         return len(self._waiting) >= ROWS
 
-    def holds(self, robot: Robot) -> bool:
+    def holds(self, robot: RobotSession) -> bool:
         """Whether an observation of this robot waits."""
         return any(waiting.robot is robot for waiting in self._waiting)
 
@@ -72,13 +72,15 @@ class Gathering:
                 yield one, one.robot.decide(one.observation, outcome)
 
     def _run(self, group: list[Waiting]) -> list[Action | Exception] | list[None]:
-        bundle = group[0].robot.mind.bundle
+        bundle = group[0].robot.policy.bundle
         try:
             batch = self._batches.pop(bundle.digest, None) or Batch(bundle)
             self._batches[bundle.digest] = batch
             if len(self._batches) > MODELS:
                 del self._batches[next(iter(self._batches))]
-            found = batch.act([(one.robot.mind.adapter, one.observation.payload) for one in group])
+            found = batch.act(
+                [(one.robot.policy.adapter, one.observation.payload) for one in group]
+            )
         # Buffers that could not be had, say: each can still be answered by itself.
         except Exception as error:
             self._part(group, error)

@@ -22,7 +22,7 @@ TEND = 0.001  # between two looks at the other duties while it spins [s]
 QUIET = 0.0003
 
 
-class Rhythm:
+class LoopTiming:
     """Used as a context around the loop; tells systemd that it lives. spins: do not sleep while
     robots speak. now: the monotonic clock [s]."""
 

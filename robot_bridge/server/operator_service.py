@@ -20,12 +20,11 @@ from robot_bridge.protocol.operator_messages import (
     StageStatus,
     Status,
 )
-from robot_bridge.safety.stop_registry import Stops
-from robot_bridge.server.peer import Peer
-from robot_bridge.server.session_registry import REASON, Roster
+from robot_bridge.safety.stop_registry import StopRegistry
+from robot_bridge.server.session_registry import REASON, Peer, SessionRegistry
 from robot_bridge.server.status import robot_status
-from robot_bridge.session.model_registry import Models
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.session.model_registry import ModelRegistry
+from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import speakable
 
 TEXT = 1000  # characters of a reply
@@ -39,19 +38,19 @@ class _Asked:
     number: int
 
 
-class Desk:
+class OperatorService:
     """stages: how long each stage of the work takes, from whoever measures it. shadow: of the
     bridge."""
 
     def __init__(
         self,
-        roster: Roster,
-        models: Models,
-        stops: Stops,
+        registry: SessionRegistry,
+        models: ModelRegistry,
+        stops: StopRegistry,
         stages: Callable[[], Sequence[StageStatus]],
         shadow: bool,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._models = models
         self._stops = stops
         self._stages = stages
@@ -62,16 +61,16 @@ class Desk:
     def begin(self, operator: Peer, frame: Frame) -> None:
         """Ask a robot for an episode."""
         begin = decode_message(frame, Begin)
-        peer = self._roster.find(operator, begin.robot)
+        peer = self._registry.find(operator, begin.robot)
         if peer is None or peer.robot is None:
             return
         try:
             reset = peer.robot.begin(begin)
         except BridgeError as error:
-            self._roster.send(operator, Event("begin_refused", peer.name, speakable(str(error))))
+            self._registry.send(operator, Event("begin_refused", peer.name, speakable(str(error))))
             return
         peer.operator = operator
-        self._roster.send(peer, reset)
+        self._registry.send(peer, reset)
 
     def stop(self, giver: Peer, frame: Frame) -> None:
         """Stop a robot, or all; any peer may."""
@@ -86,29 +85,29 @@ class Desk:
         number = self._stops.give(name)
         # One word too many, and the robot's decoder would refuse the stop.
         words = speakable(reason)[:REASON]
-        robots = self._roster.robots()
+        robots = self._registry.robots()
         for peer in robots.values():
             if name in ("", peer.name):
-                self._roster.send(peer, Stop(words, number=number, robot=name))
+                self._registry.send(peer, Stop(words, number=number, robot=name))
         for peer in robots.values():
             if peer.robot is not None and name in ("", peer.name):
                 peer.robot.halt(f"stop {number} stands")
         if name and name not in robots:
             reason += "; it is not connected, and starts stopped when it is"
-        self._roster.tell(STOP_GIVEN, name, reason, number=number)
+        self._registry.tell(STOP_GIVEN, name, reason, number=number)
 
     def release(self, operator: Peer, frame: Frame) -> None:
         """Let a robot move again, unless a stop is newer than the release."""
         release = decode_message(frame, Release)
-        peer = self._roster.find(operator, release.robot)
+        peer = self._registry.find(operator, release.robot)
         if peer is None or peer.robot is None:
             return
         refusal = self._stops.release(peer.name, release)
         if refusal:
-            self._roster.tell(RELEASE_REFUSED, peer.name, refusal)
+            self._registry.tell(RELEASE_REFUSED, peer.name, refusal)
             return
-        self._roster.log("released", robot=peer.name, operator=operator.name)
-        self._roster.send(peer, Release(peer.name, release.stop, release.latch))
+        self._registry.log("released", robot=peer.name, operator=operator.name)
+        self._registry.send(peer, Release(peer.name, release.stop, release.latch))
         peer.robot.unhalt()
 
     def model(self, operator: Peer, frame: Frame) -> None:
@@ -123,11 +122,11 @@ class Desk:
         except AcclimateError as error:
             self._reply(operator, request.number, False, str(error))
             return
-        self._roster.tell("model_serves", "", f"{text}, by operator {operator.name!r}")
+        self._registry.tell("model_serves", "", f"{text}, by operator {operator.name!r}")
         self._reply(operator, request.number, True, text)
 
     def _swap(self, request: ModelRequest) -> str:
-        models, robots = self._models, self._roster.robots()
+        models, robots = self._models, self._registry.robots()
         back = request.action == "rollback"
         coming = models.previous if back else models.candidate
         if coming is not None:
@@ -154,7 +153,7 @@ class Desk:
             return
         fits, text = result
         said = f"loaded and verified: {text}" if fits else text
-        self._roster.tell("model_loaded" if fits else "model_refused", "", said)
+        self._registry.tell("model_loaded" if fits else "model_refused", "", said)
         if self._asked is not None:
             self._reply(self._asked.operator, self._asked.number, fits, said)
             self._asked = None
@@ -162,7 +161,7 @@ class Desk:
     def belief(self, operator: Peer, frame: Frame) -> None:
         """Keep, restore or forget a robot's belief."""
         request = decode_message(frame, BeliefRequest)
-        peer = self._roster.find(operator, request.robot)
+        peer = self._registry.find(operator, request.robot)
         if peer is None or peer.robot is None:
             self._reply(operator, request.number, False, f"no such robot: {request.robot!r}")
             return
@@ -171,33 +170,33 @@ class Desk:
         except AcclimateError as error:
             self._reply(operator, request.number, False, str(error))
             return
-        self._roster.tell(name, peer.name, f"{text}, by operator {operator.name!r}")
+        self._registry.tell(name, peer.name, f"{text}, by operator {operator.name!r}")
         self._reply(operator, request.number, True, text)
 
-    def _change(self, robot: Robot, request: BeliefRequest) -> tuple[str, str]:
+    def _change(self, robot: RobotSession, request: BeliefRequest) -> tuple[str, str]:
         if request.action == "keep":
-            kept = robot.mind.keep("an operator asked")
+            kept = robot.policy.keep("an operator asked")
             return "belief_kept", f"belief {kept.number}: {kept.count} transitions"
         if request.action == "restore":
             kept = robot.restore(request.kept)
             return (
                 "belief_restored",
                 f"belief {kept.number} again: {kept.count} transitions; now version "
-                f"{robot.mind.belief.version}",
+                f"{robot.policy.belief.version}",
             )
         robot.forget()
-        return "belief_forgotten", f"the prior again; now version {robot.mind.belief.version}"
+        return "belief_forgotten", f"the prior again; now version {robot.policy.belief.version}"
 
     def status(self, operator: Peer, frame: Frame) -> None:
         """Everything that an operator can know of the bridge."""
-        roster, models = self._roster, self._models
+        registry, models = self._registry, self._models
         now_ns = time.monotonic_ns()
         robots = [
             robot_status(peer, peer.robot, now_ns)
-            for peer in roster.robots().values()
+            for peer in registry.robots().values()
             if peer.robot is not None
         ]
-        roster.send(
+        registry.send(
             operator,
             Status(
                 served=_named(models.served),
@@ -208,14 +207,14 @@ class Desk:
                 uptime=time.monotonic() - self._started,
                 stop=self._stops.number,
                 robots=tuple(robots),
-                operators=tuple(roster.operators()),
-                events=roster.recent(),
+                operators=tuple(registry.operators()),
+                events=registry.recent(),
                 stages=tuple(self._stages()),
             ),
         )
 
     def _reply(self, operator: Peer, number: int, done: bool, text: str) -> None:
-        self._roster.send(operator, Reply(number, done, speakable(text)[:TEXT]))
+        self._registry.send(operator, Reply(number, done, speakable(text)[:TEXT]))
 
 
 def _named(bundle: PolicyBundle) -> ModelStatus:

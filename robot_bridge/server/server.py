@@ -20,10 +20,10 @@ from adapt.settings import compose
 from robot_bridge.errors import CodecError
 from robot_bridge.protocol.operator_messages import StageStatus
 from robot_bridge.recording.writer import McapRecorder
-from robot_bridge.safety.deadline_monitor import PaceSettings
+from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.safety.limits import Limits
-from robot_bridge.server.dispatcher import Peers
-from robot_bridge.server.loop_timing import Rhythm
+from robot_bridge.server.dispatcher import Dispatcher
+from robot_bridge.server.loop_timing import LoopTiming
 from robot_bridge.session.belief_store import BeliefStore
 from robot_bridge.system import realtime
 from robot_bridge.system.log import Journal, Log
@@ -68,7 +68,7 @@ class BridgeSettings:
     record: Path | None = None
     state: Path | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
-    pace: PaceSettings = field(default_factory=PaceSettings)
+    pace: DeadlineSettings = field(default_factory=DeadlineSettings)
     together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
     core: Annotated[int, Meta(ge=0)] | None = None
@@ -108,7 +108,7 @@ class Daemon:
             raise
         self.endpoint = self._router.endpoint
         self._taps = Taps(taps)
-        self._peers = Peers(
+        self._dispatcher = Dispatcher(
             bundle,
             self._router.send,
             settings.seed,
@@ -126,39 +126,39 @@ class Daemon:
             settings.stopped,
         )
 
-    def run(self, halted: Callable[[], bool], rhythm: Rhythm | None = None) -> None:
-        """Serve until halted() is true. rhythm: of the loop; one that sleeps by default."""
-        peers, router = self._peers, self._router
-        with rhythm or Rhythm() as beat:
+    def run(self, halted: Callable[[], bool], timing: LoopTiming | None = None) -> None:
+        """Serve until halted() is true. timing: of the loop; one that sleeps by default."""
+        dispatcher, router = self._dispatcher, self._router
+        with timing or LoopTiming() as timing:
             while not halted():
                 heard = False
-                for sender, data in router.receive(beat.wait_ms(peers.settling)):
+                for sender, data in router.receive(timing.wait_ms(dispatcher.settling)):
                     heard = True
                     try:
-                        peers.take(sender, data)
+                        dispatcher.take(sender, data)
                     except CodecError as error:
-                        peers.garbled(sender, error)
+                        dispatcher.garbled(sender, error)
                     # One peer's frame must not end what serves the others.
                     except Exception as error:
-                        peers.faulty(sender, error)
+                        dispatcher.faulty(sender, error)
                 # The socket is empty: whoever is not here by now is not waited for.
-                peers.flush()
-                quiet = beat.quiet(heard)
-                if beat.spins or quiet:
+                dispatcher.flush()
+                quiet = timing.quiet(heard)
+                if timing.spins or quiet:
                     # A worker could have the interpreter of a loop that spins only by force, which
                     # costs both of them more than the lesson does.
-                    peers.teach(here=beat.spins)
+                    dispatcher.teach(here=timing.spins)
                 if quiet:
-                    peers.rest()
-                if beat.turn(heard):
+                    dispatcher.rest()
+                if timing.turn(heard):
                     for name, text in router.news():
-                        peers.announce(name, text)
-                    peers.tend()
+                        dispatcher.announce(name, text)
+                    dispatcher.tend()
 
     def close(self, reason: str) -> None:
         """Stop every robot, tell every peer, and leave the address free."""
         try:
-            self._peers.dismiss(reason)
+            self._dispatcher.dismiss(reason)
         finally:
             try:
                 self._router.close()
@@ -234,7 +234,7 @@ def main(argv: list[str]) -> int:
         if settings.priority:
             realtime.lead(settings.priority)
         service.ready(f"{manifest.name} at {daemon.endpoint}")
-        daemon.run(lambda: bool(interrupt), Rhythm(settings.loop == "polling", service))
+        daemon.run(lambda: bool(interrupt), LoopTiming(settings.loop == "polling", service))
     except BaseException as error:
         log("fault", repr(error))
         service.stopping(f"fault: {error!r}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from robot_bridge.protocol.codec import encode_message
-from robot_bridge.protocol.messages import PROTOCOL, Event, Message, Refused
-from robot_bridge.server.peer import Peer
+from robot_bridge.protocol.messages import PROTOCOL, Event, Heartbeat, Message, Refused
+from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import Log, speakable
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import EventRecord
@@ -19,7 +20,24 @@ REASONS = 15  # of one refusal: even in four-byte characters they fit a frame
 EVENTS = 50  # remembered for operators that ask
 
 
-class Roster:
+@dataclass(eq=False)
+class Peer:
+    """robot: None for an operator. operator: who began the robot's episode. demands: digest of the
+    bundle that a robot's driver was made for, or "". heard_ns: when it last said anything [ns];
+    silent: for so long that it has been told. heartbeat: a robot's latest."""
+
+    address: bytes
+    session: int
+    name: str
+    robot: RobotSession | None
+    operator: Peer | None = None
+    demands: str = ""
+    heard_ns: int = 0
+    silent: bool = False
+    heartbeat: Heartbeat | None = None
+
+
+class SessionRegistry:
     """post(address, data): False when the peer is gone. log: see `Journal`."""
 
     def __init__(self, post: Callable[[bytes, bytes], bool], log: Log, taps: Taps) -> None:

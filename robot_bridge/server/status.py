@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from robot_bridge.protocol.operator_messages import BeliefPoint, KeptBelief, RobotStatus
-from robot_bridge.server.peer import Peer
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.server.session_registry import Peer
+from robot_bridge.session.robot_session import RobotSession
 
 
-def robot_status(peer: Peer, robot: Robot, now_ns: int) -> RobotStatus:
+def robot_status(peer: Peer, robot: RobotSession, now_ns: int) -> RobotStatus:
     """now_ns: the bridge's monotonic clock [ns]."""
-    mind, heartbeat = robot.mind, peer.heartbeat
-    belief = mind.belief
+    policy, heartbeat = robot.policy, peer.heartbeat
+    belief = policy.belief
     return RobotStatus(
         name=peer.name,
         simulated_time=robot.simulated_time,
@@ -35,12 +35,12 @@ def robot_status(peer: Peer, robot: Robot, now_ns: int) -> RobotStatus:
                 kept.count,
                 (now_ns - kept.time_ns) / 1e9,
             )
-            for kept in mind.kept
+            for kept in policy.kept
         ),
-        adapting=mind.adapter.adapting,
-        inside=mind.verdict.inside,
-        trusted=mind.adapter.trusted,
-        guard=mind.verdict.reason,
+        adapting=policy.adapter.adapting,
+        inside=policy.verdict.inside,
+        trusted=policy.adapter.trusted,
+        guard=policy.verdict.reason,
         rate=robot.pace.rate,
         late=robot.pace.share,
         waiting=robot.waiting,

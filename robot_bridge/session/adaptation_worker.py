@@ -33,7 +33,7 @@ class _Lesson:
     handed_ns: int
 
 
-class Adaptation:
+class AdaptationWorker:
     """Feeds transitions to an adapter, and the ends of episodes. threaded: on a worker, unless
     `learn` is told otherwise; without one within `learn` and `conclude`.
 

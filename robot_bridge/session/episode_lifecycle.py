@@ -24,11 +24,11 @@ from robot_bridge.protocol.messages import (
     ResetRequest,
 )
 from robot_bridge.protocol.operator_messages import EpisodeRecord
-from robot_bridge.session.adaptation_worker import Adaptation
+from robot_bridge.session.adaptation_worker import AdaptationWorker
 from robot_bridge.session.episode_recorder import Episode
 from robot_bridge.session.event_throttle import Notices
-from robot_bridge.session.policy_instance import Kept, Mind
-from robot_bridge.session.snapshot_publisher import Keeper
+from robot_bridge.session.policy_instance import Kept, PolicyInstance
+from robot_bridge.session.snapshot_publisher import SnapshotPublisher
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import EndRecord
 
@@ -43,9 +43,9 @@ RETRY = 5.0
 STALLED = 10.0
 
 
-class Course:
+class EpisodeLifecycle:
     """What a robot goes through, one episode after another, and the model that it goes through it
-    with; `Robot` adds the answers. See there for the arguments."""
+    with; `RobotSession` adds the answers. See there for the arguments."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class Course:
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
-        self.mind = Mind(bundle, seed, guard or GuardSettings())
+        self.policy = PolicyInstance(bundle, seed, guard or GuardSettings())
         self._shadow = shadow
         self._coming: tuple[PolicyBundle, bool] | None = None  # a model, and whether at once
         self._retry = 0.0  # not before that, unless the worker is through [s]
         self._taps = taps or Taps(())
         told = self._taps.adapted if self._taps else None
-        self._adaptation = Adaptation(not simulated_time, robot=name, told=told)
+        self._adaptation = AdaptationWorker(not simulated_time, robot=name, told=told)
         self._begin: Begin | None = None  # asked for by an operator, not yet started
         self._begin_by = 0.0  # when that is off [s]
         self._observed = 0.0  # when the last observation came [s]
@@ -80,7 +80,7 @@ class Course:
         # To be learnt from once the answer has left: adapter, what was seen and done, what came.
         self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
         self._notices = Notices(self._note)
-        self._keeper = Keeper(name, self.mind, self._taps, self._notices)
+        self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self._notices)
 
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way."""
@@ -91,7 +91,7 @@ class Course:
         if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         if begin.new_task:
-            self.mind.begin_task(begin.seed, begin.task)
+            self.policy.begin_task(begin.seed, begin.task)
         self._adapter.adapting = begin.adapting
         if begin.new_task:
             self._keep("task")
@@ -109,12 +109,12 @@ class Course:
 
     @property
     def _adapter(self) -> Adapter:
-        return self.mind.adapter
+        return self.policy.adapter
 
     @property
     def digest(self) -> str:
         """Of the bundle that answers."""
-        return self.mind.bundle.digest
+        return self.policy.bundle.digest
 
     @property
     def next_digest(self) -> str:
@@ -155,7 +155,7 @@ class Course:
             return
         (bundle, _), before = self._coming, self.digest
         try:
-            self.mind.adopt(bundle, self._episode is not None)
+            self.policy.adopt(bundle, self._episode is not None)
         except SnapshotError as error:
             # The worker is at it, or hangs.
             self._retry = time.monotonic() + RETRY
@@ -163,25 +163,25 @@ class Course:
             return
         self._coming = None
         if self._episode is not None:
-            self._episode.restart(self.mind.belief)
+            self._episode.restart(self.policy.belief)
         self._notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
         self._keep("model")
 
     def restore(self, number: int) -> Kept:
         """Go back to a kept belief. Raises StateError, SnapshotError."""
-        kept = self.mind.restore(number)
+        kept = self.policy.restore(number)
         self._changed("restore")
         return kept
 
     def recall(self, snapshot: bytes) -> Belief:
         """Go on with a belief from an earlier connection. Raises SnapshotError."""
-        belief = self.mind.recall(snapshot)
+        belief = self.policy.recall(snapshot)
         self._changed("recall")
         return belief
 
     def forget(self) -> None:
         """Back to the prior. Raises SnapshotError."""
-        self.mind.forget()
+        self.policy.forget()
         self._changed("forget")
 
     def _changed(self, cause: str) -> None:
@@ -191,7 +191,7 @@ class Course:
         self._keep(cause)
 
     def _keep(self, cause: str) -> None:
-        self._keeper.tell(cause, self._episode.begin if self._episode else None)
+        self._snapshots.tell(cause, self._episode.begin if self._episode else None)
 
     def _open(self) -> None:
         if self._outcome is not None:
@@ -200,9 +200,9 @@ class Course:
         elif self._episode is not None:
             self._cut("episode_cut", "a new episode starts before the last one ended")
         self._turn()
-        limits = self.mind.limits
+        limits = self.policy.limits
         width = limits.observation_size + limits.action_size
-        self._episode = Episode(self.name, self._begin, self.mind.belief, width)
+        self._episode = Episode(self.name, self._begin, self.policy.belief, width)
         self._episode.ready = self._ready
         self._begin = self._outcome = self._last = self._measured = None
         self._over = False
@@ -224,7 +224,7 @@ class Course:
             return
         (adapter, before, command, observation), self._lesson = self._lesson, None
         # The action as sent, after the limits: that is what the robot did.
-        action = np.clip(command / self.mind.limits.scale, -1.0, 1.0)
+        action = np.clip(command / self.policy.limits.scale, -1.0, 1.0)
         terminal = bool(observation.flags & Flag.TERMINAL)
         self._adaptation.learn(
             adapter,
@@ -275,15 +275,15 @@ class Course:
         task, number = (begin.task, begin.episode) if begin else (-1, -1)
         if self._taps.recording:
             self._taps.ended(EndRecord(self.name, time.monotonic_ns(), task, number, outcome))
-        record = episode.record(outcome, self.mind.belief)
+        record = episode.record(outcome, self.policy.belief)
         self._episode = self._outcome = self._last = None
         if record is not None:
             self._records.append(record)
-        self._keeper.put_aside(f"task {task}, episode {number}" if begin else "episode")
+        self._snapshots.put_aside(f"task {task}, episode {number}" if begin else "episode")
 
     def unsaved(self) -> Kept | None:
         """The latest belief that has been kept since the last call."""
-        return self._keeper.unsaved()
+        return self._snapshots.unsaved()
 
     def events(self) -> list[tuple[str, str]]:
         """(name, text) of what went wrong since the last call."""
@@ -293,7 +293,7 @@ class Course:
     def close(self) -> None:
         """Let the worker end, without waiting for it, and put the belief aside; see `join`."""
         if self._adaptation.settled:
-            self._keeper.put_aside("the robot left")
+            self._snapshots.put_aside("the robot left")
         self._adaptation.close()
 
     def join(self, timeout: float) -> None:

@@ -20,7 +20,7 @@ from robot_bridge.safety.limits import Limits
 NICENESS = 10
 
 
-class Models:
+class ModelRegistry:
     """open_bundle: reads and verifies a bundle as the bridge's own was. Loop's thread only."""
 
     def __init__(self, served: PolicyBundle, open_bundle: Callable[[Path], PolicyBundle]) -> None:

@@ -34,7 +34,7 @@ class Kept:
     snapshot: bytes
 
 
-class Mind:
+class PolicyInstance:
     """Belongs to the thread that acts. seed: of the latents."""
 
     def __init__(self, bundle: PolicyBundle, seed: int, guard: GuardSettings) -> None:

@@ -12,9 +12,9 @@ from adapt.adapters.base import Action
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
 from robot_bridge.protocol.messages import Command, Fault, Flag, Float32, Mode, Observation
-from robot_bridge.safety.deadline_monitor import Pace, PaceSettings
+from robot_bridge.safety.deadline_monitor import DeadlineMonitor, DeadlineSettings
 from robot_bridge.session.answer import Answer
-from robot_bridge.session.episode_lifecycle import Course
+from robot_bridge.session.episode_lifecycle import EpisodeLifecycle
 from robot_bridge.telemetry.observers import Taps
 
 
@@ -24,7 +24,7 @@ class Open(Enum):
     POLICY = "the policy has to be asked"
 
 
-class Robot(Course):
+class RobotSession(EpisodeLifecycle):
     """Answers observations and learns from them.
 
     seed: of the latents, until an operator begins a task with another. simulated_time: each
@@ -44,11 +44,13 @@ class Robot(Course):
         taps: Taps | None = None,
         shadow: bool = False,
         guard: GuardSettings | None = None,
-        pace: PaceSettings | None = None,
+        pace: DeadlineSettings | None = None,
     ) -> None:
         super().__init__(name, bundle, seed, simulated_time, taps, shadow, guard)
         self.halted = ""  # why it is stopped by the bridge
-        self.pace = Pace(pace or PaceSettings(), round(bundle.manifest.control_period * 1e9))
+        self.pace = DeadlineMonitor(
+            pace or DeadlineSettings(), round(bundle.manifest.control_period * 1e9)
+        )
         self.mode: Mode | None = None  # of the last answer
         self._validity_ns = validity_ns
         self._sequence = -1
@@ -114,8 +116,8 @@ class Robot(Course):
             self._notices.last(name, text)
             self._measured = None
             return self._held(observation)
-        mind = self.mind
-        broken = mind.limits.broken(observation.payload, self._measured)
+        policy = self.policy
+        broken = policy.limits.broken(observation.payload, self._measured)
         self._measured = observation.payload
         self._learn(observation)
         if observation.flags & Flag.LAST:
@@ -125,14 +127,14 @@ class Robot(Course):
             mode, text = broken
             self._notices.last("limit_broken", text)
             return self._held(observation, mode)
-        if mind.weigh(observation.payload):
-            verdict = mind.verdict
+        if policy.weigh(observation.payload):
+            verdict = policy.verdict
             self._notices.say(
                 "guard_inside" if verdict.inside else "guard_outside",
-                f"{verdict.reason or 'as training saw it again'}; fallback: {mind.fallback}",
+                f"{verdict.reason or 'as training saw it again'}; fallback: {policy.fallback}",
             )
             self._keep("guard")
-        return self._held(observation) if mind.must_hold else Open.POLICY
+        return self._held(observation) if policy.must_hold else Open.POLICY
 
     def _failed(self, observation: Observation, error: Exception) -> Answer:
         self._notices.last("answer_failed", repr(error))
@@ -148,15 +150,15 @@ class Robot(Course):
         return self._still(observation, Mode.STOP if stop else mode)
 
     def _act(self, observation: Observation, outcome: Action | Exception | None = None) -> Answer:
-        mind, episode = self.mind, self._episode
+        policy, episode = self.policy, self._episode
         if episode is None:
             raise RuntimeError("the policy is asked outside an episode")
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            action = mind.act(observation.payload) if outcome is None else outcome
+            action = policy.act(observation.payload) if outcome is None else outcome
             before = self._last[1] if self._last else None
-            payload, _ = mind.limits.clamp(action.physical, before)
+            payload, _ = policy.limits.clamp(action.physical, before)
         # Whatever the runtime raises; onnxruntime's exceptions share no base of their own.
         except Exception as error:
             self._notices.last("policy_failed", str(error) or repr(error))
@@ -186,14 +188,14 @@ class Robot(Course):
             return "robot_fault", f"the robot reports {Fault(observation.faults)!r}"
         if self._episode is None or self._over:
             return "no_episode", "an observation outside an episode; one starts with flag FIRST"
-        if text := self.mind.limits.invalid(observation.payload):
+        if text := self.policy.limits.invalid(observation.payload):
             return "observation_invalid", text
         if not np.isfinite(observation.reward):
             return "observation_invalid", f"reward is {observation.reward}; expected a number"
         return "", ""
 
     def _still(self, observation: Observation, mode: Mode) -> Answer:
-        payload = np.zeros(self.mind.limits.action_size, np.float32)
+        payload = np.zeros(self.policy.limits.action_size, np.float32)
         version = self._adapter.belief.version
         command = Command(
             observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow

@@ -7,17 +7,17 @@ import time
 from adapt.errors import SnapshotError
 from robot_bridge.protocol.messages import Begin
 from robot_bridge.session.event_throttle import Notices
-from robot_bridge.session.policy_instance import Kept, Mind
+from robot_bridge.session.policy_instance import Kept, PolicyInstance
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import StateRecord
 
 
-class Keeper:
+class SnapshotPublisher:
     """robot: its name."""
 
-    def __init__(self, robot: str, mind: Mind, taps: Taps, notices: Notices) -> None:
+    def __init__(self, robot: str, policy: PolicyInstance, taps: Taps, notices: Notices) -> None:
         self._robot = robot
-        self._mind = mind
+        self._policy = policy
         self._taps = taps
         self._notices = notices
         self._unsaved: Kept | None = None
@@ -28,7 +28,7 @@ class Keeper:
         it."""
         if not self._taps.recording:
             return
-        adapter = self._mind.adapter
+        adapter = self._policy.adapter
         numbers = (begin.task, begin.episode, begin.seed) if begin else ()
         # Before the snapshot: what was learnt before this moment is in it.
         now_ns = time.monotonic_ns()
@@ -42,7 +42,7 @@ class Keeper:
                 self._robot,
                 now_ns,
                 cause,
-                self._mind.bundle.digest,
+                self._policy.bundle.digest,
                 snapshot,
                 adapter.adapting,
                 *numbers,
@@ -53,12 +53,12 @@ class Keeper:
 
     def put_aside(self, cause: str) -> None:
         """Keep the belief if it is another than the one kept last."""
-        mind, kept = self._mind, self._mind.kept
+        policy, kept = self._policy, self._policy.kept
         latest = (kept[-1].digest, kept[-1].version) if kept else ("", 0)
-        if (mind.bundle.digest, mind.belief.version) == latest or not mind.belief.count:
+        if (policy.bundle.digest, policy.belief.version) == latest or not policy.belief.count:
             return
         try:
-            self._unsaved = mind.keep(cause)
+            self._unsaved = policy.keep(cause)
         except SnapshotError as error:
             self._notices.last("belief_not_kept", str(error))
 

@@ -23,7 +23,7 @@ from robot_bridge.protocol.messages import (
     Observation,
     Welcome,
 )
-from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.dispatcher import Dispatcher
 
 
 class Post:
@@ -32,7 +32,7 @@ class Post:
     def __init__(self, bundle: PolicyBundle, **settings: Any) -> None:
         self.sent: list[tuple[bytes, codec.Frame]] = []
         self.told: list[str] = []  # events of the journal
-        self.peers = Peers(bundle, self.send, 0, 1, self._note, **settings)
+        self.peers = Dispatcher(bundle, self.send, 0, 1, self._note, **settings)
         self._bundle = bundle
         self._sessions: dict[bytes, int] = {}
         self._sequences: dict[bytes, int] = {}

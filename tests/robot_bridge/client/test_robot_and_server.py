@@ -29,7 +29,7 @@ from robot_bridge.protocol.messages import (
     Stop,
     Welcome,
 )
-from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.dispatcher import Dispatcher
 from tests.support import tiny_bundle
 from tests.support.fake_link import FakeLink
 
@@ -70,7 +70,7 @@ class Pair(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.loaded = the_bundle()
-        self.peers = Peers(self.loaded, self.post, 0, 10**12, lambda *words, **more: None)
+        self.peers = Dispatcher(self.loaded, self.post, 0, 10**12, lambda *words, **more: None)
         self.session = 0
         self.now_ns = 0
         self.stop, self.latch = 0, 0  # known to the operator

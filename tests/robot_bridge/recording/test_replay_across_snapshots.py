@@ -14,7 +14,7 @@ from robot_bridge.cli.replay import replay
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Outcome
 from robot_bridge.recording.writer import McapRecorder
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.telemetry.observers import Taps
 from tests.support import tiny_bundle
 from tests.support.bridge_post import Post
@@ -49,7 +49,7 @@ class Life:
         self.rng = np.random.default_rng(7)
 
     @property
-    def robot(self) -> Robot:
+    def robot(self) -> RobotSession:
         found = self.post.peers.robots()["arm"].robot
         assert found is not None
         return found
@@ -95,7 +95,7 @@ def test_tasks_frozen_beliefs_and_beliefs_taken_back(life, bundles):
     life.episode()
     life.episode(adapting=False)
     life.episode(task=1, new_task=True)
-    number = life.robot.mind.kept[0].number
+    number = life.robot.policy.kept[0].number
     life.observe(Flag.FIRST)
     for step in range(20):
         life.observe()
@@ -148,7 +148,7 @@ def test_after_a_policy_that_failed_steps_are_left_out_until_the_next_episode(bu
     life = Life(bundles[0], tmp_path, True)
     life.observe(Flag.FIRST)
     life.observe()
-    act, adapter = life.robot.mind.adapter.act, life.robot.mind.adapter
+    act, adapter = life.robot.policy.adapter.act, life.robot.policy.adapter
 
     def fail(observation, stochastic=False):
         adapter._draw()
@@ -170,7 +170,7 @@ def test_after_a_policy_that_failed_steps_are_left_out_until_the_next_episode(bu
 def test_a_state_that_could_not_be_taken_is_no_state(bundles, tmp_path, monkeypatch):
     life = Life(bundles[0], tmp_path, True)
     life.episode(3)
-    with life.robot.mind.adapter._memory_lock:
+    with life.robot.policy.adapter._memory_lock:
         life.robot._open()
     for _ in range(3):
         life.observe()
@@ -205,7 +205,7 @@ def test_any_life_replays(bundles, tmp_path, seed):
         "adopt": (1, lambda: life.robot.adopt((one, other)[rng.integers(2)], True)),
         "next": (1, lambda: life.robot.adopt((one, other)[rng.integers(2)], False)),
         "forget": (1, life.robot.forget),
-        "restore": (1, lambda: life.robot.restore(life.robot.mind.kept[-1].number)),
+        "restore": (1, lambda: life.robot.restore(life.robot.policy.kept[-1].number)),
         "pause": (1, lambda: time.sleep(0.002)),
     }
 

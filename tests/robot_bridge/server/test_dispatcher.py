@@ -48,8 +48,8 @@ def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkey
     post.join(b"leg")
     order = []
     monkeypatch.setattr(post, "send", lambda address, data: order.append("stop") or True)
-    monkeypatch.setattr(post.peers._roster, "post", post.send)
-    for peer in post.peers._roster:
+    monkeypatch.setattr(post.peers._registry, "post", post.send)
+    for peer in post.peers._registry:
         monkeypatch.setattr(peer.robot._adaptation, "close", lambda: order.append("close"))
     # Long, as the words of an exception can be.
     post.peers.dismiss("fault: " + "x" * 100_000)
@@ -62,17 +62,17 @@ def test_a_refusal_can_be_read_however_much_differs(post):
     (frame,) = post.frames(b"arm", Kind.REFUSED)
     reasons = codec.decode_message(frame, Refused).reasons
     assert reasons[0].startswith("observation fields: expected tip_position, wrench; found xxx")
-    post.peers._roster.refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
+    post.peers._registry.refuse(b"arm", ["\N{SNOWMAN}" * 5000] * 300)
     frame = post.frames(b"arm", Kind.REFUSED)[-1]
     assert codec.decode_message(frame, Refused).reasons[-1] == "and 285 more"
 
 
 def lost(post, address):
     """Its connection breaks, and the bridge finds out."""
-    send = post.peers._roster.post
-    post.peers._roster.post = lambda to, data: to != address and send(to, data)
-    post.peers._reception.check(post.peers._roster.get(address))
-    post.peers._roster.post = send
+    send = post.peers._registry.post
+    post.peers._registry.post = lambda to, data: to != address and send(to, data)
+    post.peers._admission.check(post.peers._registry.get(address))
+    post.peers._registry.post = send
 
 
 def begun(post, address):
@@ -160,15 +160,15 @@ def test_a_robot_hears_of_its_own_latch_alone(post):
 def test_a_worker_that_hangs_is_waited_for_once_in_a_while(post, bundle):
     post.join(b"arm")
     post.observe(b"arm", flags=Flag.FIRST)
-    robot = post.peers._roster.get(b"arm").robot
-    mind = robot.mind
+    robot = post.peers._registry.get(b"arm").robot
+    policy = robot.policy
     tries = []
 
     def adopt(bundle, in_episode):
         tries.append(bundle)
         raise SnapshotError("an observe has been under way for more than 0.05 s")
 
-    mind.adopt = adopt
+    policy.adopt = adopt
     robot._adaptation._waiting.unfinished_tasks += 1
     robot.adopt(bundle, at_once=True)
     for _ in range(20):

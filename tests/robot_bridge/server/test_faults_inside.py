@@ -79,8 +79,8 @@ def test_the_robot_measures_no_number(bundle, house, endpoint, matrix, where, va
         held = [one for one in steps(house, name) if one.mode == "HOLD"]
         assert held and all(not any(one.command["translation"]) for one in held)
         assert belief(endpoint, name) >= known
-        mind = steps(house, name)[-1]
-        assert None not in mind.belief_mean
+        policy = steps(house, name)[-1]
+        assert None not in policy.belief_mean
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

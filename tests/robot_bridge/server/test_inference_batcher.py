@@ -117,7 +117,7 @@ def test_together_robots_get_what_each_gets_alone(house, runs, count):
     assert len(runs) == 9 * -(-count // ROWS)
     assert len(set(runs[0][1])) == len(runs[0][1])
     for name in together.names:
-        mine, other = together.robot(name).mind, alone.robot(name).mind
+        mine, other = together.robot(name).policy, alone.robot(name).policy
         assert mine.belief.count == other.belief.count == 8
         np.testing.assert_allclose(mine.belief.mean, other.belief.mean, rtol=1e-5, atol=1e-6)
 
@@ -152,7 +152,7 @@ def test_models_are_never_mixed(house, bundles, runs):
     for name in NAMES[:2]:
         together.robot(name).adopt(bundles[2], True)
     together.observe(values)
-    kept = together.post.peers._answering._gathering._batches
+    kept = together.post.peers._control._batcher._batches
     assert set(kept) == {bundles[0].digest, bundles[2].digest}
 
 
@@ -170,7 +170,7 @@ def test_a_run_that_cannot_be_had_is_made_one_by_one_and_told(house, monkeypatch
     if broken == "act":
         monkeypatch.setattr(Batch, "act", fail)
     else:
-        (batch,) = together.post.peers._answering._gathering._batches.values()
+        (batch,) = together.post.peers._control._batcher._batches.values()
         monkeypatch.setattr(batch._rows, "run", fail)
     for values in ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]):
         found, expected = together.observe(values), alone.observe(values)
@@ -187,18 +187,18 @@ def test_a_run_that_cannot_be_had_is_made_one_by_one_and_told(house, monkeypatch
 def test_one_whose_answer_fails_holds_and_the_others_go_on(house, monkeypatch):
     together = house(3)
     together.observe([0.1] * 3, Flag.FIRST)
-    adapter = together.robot(NAMES[1]).mind.adapter
+    adapter = together.robot(NAMES[1]).policy.adapter
     monkeypatch.setattr(adapter, "settle", lambda outputs: {}["ours"])
     modes = [command.mode for command in together.observe([0.1] * 3).values()]
     assert modes == [Mode.TRACK, Mode.HOLD, Mode.TRACK]
     assert [event.robot for event in together.post.events(b"boss", "policy_failed")] == ["arm1"]
     # What cannot be sent to one is sent to the others.
-    post = together.post.peers._roster.post
+    post = together.post.peers._registry.post
 
     def send(address, data):
         return {}["gone"] if address == NAMES[0] else post(address, data)
 
-    monkeypatch.setattr(together.post.peers._roster, "post", send)
+    monkeypatch.setattr(together.post.peers._registry, "post", send)
     assert list(together.observe([0.1] * 3)) == NAMES[1:3]
     assert len(together.post.events(b"boss", "bridge_fault")) == 1
 
@@ -236,7 +236,7 @@ def test_a_robot_that_does_not_wait_is_answered_twice_in_order(house, runs):
     # The second was asked when the first had been answered, and taught what came of that.
     for each in (together, alone):
         each.observe([0.4] * 2)
-    mine, other = (each.robot(NAMES[0]).mind.belief for each in (together, alone))
+    mine, other = (each.robot(NAMES[0]).policy.belief for each in (together, alone))
     assert mine.count == other.count == 3
     np.testing.assert_allclose(mine.mean, other.mean, rtol=1e-5, atol=1e-6)
 

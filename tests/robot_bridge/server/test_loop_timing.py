@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from robot_bridge.server.loop_timing import IDLE_MS, QUIET, SETTLING_MS, SPIN, TEND, Rhythm
+from robot_bridge.server.loop_timing import IDLE_MS, QUIET, SETTLING_MS, SPIN, TEND, LoopTiming
 from robot_bridge.system.systemd import Service
 
 
@@ -31,7 +31,7 @@ def clock():
 
 
 def test_a_loop_that_does_not_spin_always_sleeps(clock):
-    rhythm = Rhythm(now=clock)
+    rhythm = LoopTiming(now=clock)
     assert rhythm.turn(heard=True)
     assert rhythm.wait_ms(settling=False) == IDLE_MS
     assert rhythm.wait_ms(settling=True) == SETTLING_MS
@@ -39,7 +39,7 @@ def test_a_loop_that_does_not_spin_always_sleeps(clock):
 
 
 def test_a_loop_that_spins_sleeps_again_when_nobody_speaks(clock):
-    rhythm = Rhythm(spins=True, now=clock)
+    rhythm = LoopTiming(spins=True, now=clock)
     assert rhythm.wait_ms(settling=False) == IDLE_MS
     rhythm.turn(heard=True)
     clock.time += 0.9 * SPIN
@@ -52,7 +52,7 @@ def test_a_loop_that_spins_sleeps_again_when_nobody_speaks(clock):
 
 
 def test_other_duties_come_after_every_answer_and_every_so_often(clock):
-    rhythm = Rhythm(spins=True, now=clock)
+    rhythm = LoopTiming(spins=True, now=clock)
     rhythm.turn(heard=True)
     turns = []
     for _ in range(100):
@@ -65,8 +65,8 @@ def test_other_duties_come_after_every_answer_and_every_so_often(clock):
 
 
 def test_workers_begin_once_the_answers_have_arrived(clock):
-    assert Rhythm(now=clock).quiet(heard=True)
-    rhythm = Rhythm(spins=True, now=clock)
+    assert LoopTiming(now=clock).quiet(heard=True)
+    rhythm = LoopTiming(spins=True, now=clock)
     assert not rhythm.quiet(heard=True)
     clock.time += 0.6 * QUIET
     assert not rhythm.quiet(heard=True)
@@ -78,7 +78,7 @@ def test_workers_begin_once_the_answers_have_arrived(clock):
 
 def test_systemd_hears_of_every_turn_and_the_collector_rests_within(clock):
     service = Listening()
-    with Rhythm(service=service, now=clock) as rhythm:
+    with LoopTiming(service=service, now=clock) as rhythm:
         assert not gc.isenabled()
         for _ in range(3):
             rhythm.turn(heard=False)

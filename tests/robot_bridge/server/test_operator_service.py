@@ -119,7 +119,7 @@ def test_a_swap_waits_for_the_episodes_end(post, folder):
     post.peers.tend()
     assert (robot(post).digest, robot(post).next_digest) == (other.digest, "")
     command = post.observe(ARM, 0.3, Flag.FIRST)
-    latent = robot(post).mind.adapter.latent
+    latent = robot(post).policy.adapter.latent
     np.testing.assert_allclose(command.payload, expected(other, command, latent, 0.3), atol=1e-6)
     # Whoever connects from now on is welcomed by the new one.
     post.join(LEG, simulated_time=True)
@@ -133,7 +133,7 @@ def test_a_swap_at_once_acts_with_the_next_observation_and_the_record_says_so(po
     wide = load(post, folder / "wide")
     assert ask(post, "swap", 1, when="now").done
     command = post.observe(ARM, 0.3)
-    latent = robot(post).mind.adapter.latent
+    latent = robot(post).policy.adapter.latent
     assert latent.shape == (3,)
     # The rate is the robot's, and holds across the swap.
     wanted = expected(wide, command, latent, 0.3)
@@ -150,16 +150,16 @@ def test_a_swap_at_once_acts_with_the_next_observation_and_the_record_says_so(po
 
 def test_one_call_takes_a_model_back_with_what_it_believed(post, folder):
     walk(post, 4)
-    one, believed = robot(post).digest, robot(post).mind.belief
+    one, believed = robot(post).digest, robot(post).policy.belief
     other = load(post, folder / "other")
     ask(post, "swap", 1, when="now")
-    assert robot(post).mind.belief.count == 0
+    assert robot(post).policy.belief.count == 0
     for value in (0.4, 0.5, 0.6):
         post.observe(ARM, value)
     answer = ask(post, "rollback", 2)
     assert answer.done
     assert robot(post).digest == one
-    belief = robot(post).mind.belief
+    belief = robot(post).policy.belief
     assert belief.count == believed.count == 3
     np.testing.assert_array_equal(belief.mean, believed.mean)
     assert post.observe(ARM).mode is Mode.TRACK
@@ -197,7 +197,7 @@ def test_a_file_whose_name_is_no_text_is_named_and_ends_nothing(post, tmp_path):
 
 
 def test_a_stop_goes_out_whatever_its_reason_names(post):
-    post.peers._desk.give_stop("arm", os.fsdecode(b"state/\xff"))
+    post.peers._operators.give_stop("arm", os.fsdecode(b"state/\xff"))
     (frame,) = post.frames(ARM, Kind.STOP)
     assert codec.decode_message(frame, Stop).reason == r"state/\udcff"
 
@@ -217,7 +217,7 @@ def test_a_swap_waits_for_a_worker_that_is_at_it(post, folder):
     walk(post, 3, LEG)
     other = load(post, folder / "other")
     # As an observe under way on another thread has it.
-    with robot(post, LEG).mind.adapter._memory_lock:
+    with robot(post, LEG).policy.adapter._memory_lock:
         ask(post, "swap", 1, when="now")
         assert post.observe(LEG).mode is Mode.TRACK
         assert robot(post, LEG).digest != other.digest
@@ -231,7 +231,7 @@ def test_every_episode_leaves_a_belief_to_go_back_to(post):
         post.observe(ARM, 0.9, Flag.LAST)
         post.say(ARM, OUTCOME)
         post.peers.tend()
-        assert robot(post).mind.belief.count == 3 * (episode + 1)
+        assert robot(post).policy.belief.count == 3 * (episode + 1)
     kept = status(post).robots[0].kept
     assert [(one.number, one.count) for one in kept] == [(1, 3), (2, 6)]
 
@@ -239,13 +239,13 @@ def test_every_episode_leaves_a_belief_to_go_back_to(post):
 def test_a_belief_is_kept_and_restored_in_the_midst_of_an_episode(post):
     walk(post, 4)
     assert "3 transitions" in ask(post, "keep", 1).text
-    kept = robot(post).mind.belief
+    kept = robot(post).policy.belief
     for value in (0.9, 0.2, 0.7):
         post.observe(ARM, value)
-    spoilt = robot(post).mind.belief
+    spoilt = robot(post).policy.belief
     answer = ask(post, "restore", 2, kept=1)
     assert answer.done, answer.text
-    belief = robot(post).mind.belief
+    belief = robot(post).policy.belief
     np.testing.assert_array_equal(belief.mean, kept.mean)
     assert belief.version > spoilt.version
     command = post.observe(ARM, 0.2)
@@ -254,19 +254,19 @@ def test_a_belief_is_kept_and_restored_in_the_midst_of_an_episode(post):
     # What was replaced can be had again.
     number = status(post).robots[0].kept[-1].number
     ask(post, "restore", 3, kept=number)
-    np.testing.assert_array_equal(robot(post).mind.belief.mean, spoilt.mean)
+    np.testing.assert_array_equal(robot(post).policy.belief.mean, spoilt.mean)
     assert [event.name for event in post.events(BOSS)][-1] == "belief_restored"
 
 
 def test_forgetting_leads_to_the_prior_and_back(post):
     walk(post, 4)
-    learnt = robot(post).mind.belief
+    learnt = robot(post).policy.belief
     assert ask(post, "forget", 1).done
-    belief = robot(post).mind.belief
+    belief = robot(post).policy.belief
     assert belief.count == 0
     assert (belief.mean.tolist(), belief.variance.tolist()) == ([0.0, 0.0], [1.0, 1.0])
     ask(post, "restore", 2, kept=status(post).robots[0].kept[-1].number)
-    np.testing.assert_array_equal(robot(post).mind.belief.mean, learnt.mean)
+    np.testing.assert_array_equal(robot(post).policy.belief.mean, learnt.mean)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_status_says_how_the_bridge_fares(post):
     assert (arm.mode, arm.episode, arm.step, arm.count) == ("TRACK", "open", 3, 2)
     assert (arm.simulated_time, leg.simulated_time) == (True, False)
     assert (leg.mode, leg.episode, leg.rate, leg.waiting) == ("", "none", 0.0, 0)
-    assert arm.belief.mean == tuple(robot(post).mind.belief.mean.tolist())
+    assert arm.belief.mean == tuple(robot(post).policy.belief.mean.tolist())
     assert arm.inside
     assert arm.trusted
     assert found.operators == ("boss",)

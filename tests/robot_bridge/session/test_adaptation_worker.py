@@ -9,7 +9,7 @@ import pytest
 
 from adapt.errors import ContextError
 from robot_bridge.session import adaptation_worker as module
-from robot_bridge.session.adaptation_worker import Adaptation
+from robot_bridge.session.adaptation_worker import AdaptationWorker
 
 TRANSITION: Any = object()
 SLOW: Any = object()
@@ -44,7 +44,7 @@ def test_whatever_learning_raises_is_told_and_it_goes_on(threaded, error):
             raise error
 
     told = []
-    adaptation = Adaptation(threaded, robot="arm", told=told.append)
+    adaptation = AdaptationWorker(threaded, robot="arm", told=told.append)
     adapter = learner(observe)
     adaptation.learn(adapter, TRANSITION)
     adaptation.learn(adapter, TRANSITION)
@@ -66,7 +66,7 @@ def test_one_that_hangs_keeps_nobody_waiting():
         begun.set()
         assert go.wait(60)
 
-    adaptation = Adaptation(True, capacity=3)
+    adaptation = AdaptationWorker(True, capacity=3)
     adapter = learner(hang)
     adaptation.learn(adapter, TRANSITION)
     assert begun.wait(30)
@@ -90,7 +90,7 @@ def test_a_lesson_is_learnt_here_where_nothing_waits_and_lessons_are_short():
         if transition is SLOW:
             release.wait(30)
 
-    adaptation, adapter = Adaptation(threaded=True), learner(observe)
+    adaptation, adapter = AdaptationWorker(threaded=True), learner(observe)
     main = threading.current_thread()
     adaptation.learn(adapter, TRANSITION, here=True)
     assert threads == [main]
@@ -112,7 +112,7 @@ def test_lessons_that_are_usually_long_are_the_workers_and_tried_again(monkeypat
         threads.append(threading.current_thread())
         time.sleep(1e-3)
 
-    adaptation, adapter = Adaptation(threaded=True), learner(observe)
+    adaptation, adapter = AdaptationWorker(threaded=True), learner(observe)
     main = threading.current_thread()
     for _ in range(150):
         adaptation.learn(adapter, TRANSITION, here=True)

@@ -10,7 +10,7 @@ from adapt.bundle.observed_range import Seen
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.guard import GuardSettings
 from robot_bridge.protocol.messages import Begin, Flag, Kind, Mode, Outcome, Ready
-from robot_bridge.safety.deadline_monitor import PaceSettings
+from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.session import episode_lifecycle as course
 from robot_bridge.session.belief_store import BeliefStore, file_name
 from tests.support import tiny_bundle
@@ -46,8 +46,8 @@ def house(bundle):
         post.peers.dismiss("done")
 
 
-def mind(post, address=ARM):
-    return post.peers.robots()[address.decode()].robot.mind
+def policy(post, address=ARM):
+    return post.peers.robots()[address.decode()].robot.policy
 
 
 # So that the observations alone decide: what is learnt from them leads the belief astray too.
@@ -66,34 +66,34 @@ def test_a_robot_outside_acts_on_the_prior_and_people_hear_why(house):
     post = house(ARM, guard=GuardSettings(tail=FAR))
     command = outside(post)
     assert command.mode is Mode.TRACK
-    assert not mind(post).adapter.trusted
+    assert not policy(post).adapter.trusted
     # Version 0 is the prior's; the belief goes on.
     assert command.belief_version == 0
-    assert mind(post).belief.count == 5
+    assert policy(post).belief.count == 5
     (event,) = post.events(BOSS, "guard_outside")
     assert "tip_position[0] is 5; training saw -1 to 1; fallback: prior" in event.text
-    while not mind(post).verdict.inside:
+    while not policy(post).verdict.inside:
         post.observe(ARM, 0.1)
     assert post.events(BOSS, "guard_inside")
     post.observe(ARM, 0.1)
-    assert mind(post).adapter.trusted
+    assert policy(post).adapter.trusted
 
 
 def test_a_robot_outside_holds_where_that_is_asked_for(house):
     post = house(ARM, guard=GuardSettings(fallback="hold", tail=FAR))
     assert outside(post).mode is Mode.HOLD
     assert post.observe(ARM, 5.0).mode is Mode.HOLD
-    learnt = mind(post).belief.count
+    learnt = policy(post).belief.count
     # Nothing is learnt from standing still, and there is a way back.
     modes = [post.observe(ARM, 0.1).mode for _ in range(5)]
     assert modes == [Mode.HOLD] * 4 + [Mode.TRACK]
-    assert mind(post).belief.count == learnt
+    assert policy(post).belief.count == learnt
 
 
 def test_where_nothing_is_asked_for_it_is_only_told(house):
     post = house(ARM, guard=GuardSettings(fallback="none", tail=FAR))
     assert outside(post).mode is Mode.TRACK
-    assert mind(post).adapter.trusted
+    assert policy(post).adapter.trusted
     assert len(post.events(BOSS, "guard_outside")) == 1
 
 
@@ -104,9 +104,9 @@ def test_a_new_task_begins_inside(house):
     post.say(ARM, OUTCOME)
     post.peers.tend()
     post.say(BOSS, Begin("arm", 1, 0, 0, True))
-    assert mind(post).adapter.trusted
-    assert mind(post).verdict.inside
-    assert mind(post).belief.count == 0
+    assert policy(post).adapter.trusted
+    assert policy(post).verdict.inside
+    assert policy(post).belief.count == 0
 
 
 class Slow:
@@ -123,7 +123,7 @@ class Slow:
 
 
 def test_a_bridge_that_cannot_keep_the_rate_says_so_and_then_stops_that_robot(house, monkeypatch):
-    post = house(LEG, pace=PaceSettings(window=10, slipping=0.2, lost=0.5))
+    post = house(LEG, pace=DeadlineSettings(window=10, slipping=0.2, lost=0.5))
     post.join(ARM)
     clock = Slow(monkeypatch)
     post.observe(ARM, 0.1, Flag.FIRST)
@@ -149,7 +149,7 @@ def test_whatever_the_runtime_raises_one_robot_holds_and_the_others_go_on(house,
     def broken():
         raise RuntimeError("[ONNXRuntimeError] : 6 : out of memory")
 
-    monkeypatch.setattr(mind(post).adapter._row, "run", broken)
+    monkeypatch.setattr(policy(post).adapter._row, "run", broken)
     assert [post.observe(ARM).mode for _ in range(3)] == [Mode.HOLD] * 3
     (event,) = post.events(BOSS, "policy_failed")
     assert "out of memory" in event.text
@@ -182,7 +182,7 @@ def test_an_episode_that_cannot_be_ended_hurts_nobody_else(house, monkeypatch):
     monkeypatch.setattr(post.peers.robots()["arm"].robot, "finished", lambda: {}["ours"])
     post.peers.tend()
     assert "KeyError" in post.events(BOSS, "bridge_fault")[0].text
-    assert mind(post, LEG).kept
+    assert policy(post, LEG).kept
     assert post.observe(LEG, 0.1, Flag.FIRST).mode is Mode.TRACK
 
 
@@ -212,12 +212,12 @@ def hanging(adapter, go):
 def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, request):
     monkeypatch.setattr(course, "SETTLE", 0.0)
     # A busy machine must not stop one of them for the bridge's pace.
-    post = house(pace=PaceSettings(lost=1.0))
+    post = house(pace=DeadlineSettings(lost=1.0))
     for address in (ARM, LEG, NECK):
         post.join(address)
     go = threading.Event()
     request.addfinalizer(go.set)
-    hanging(mind(post, LEG).adapter, go)
+    hanging(policy(post, LEG).adapter, go)
     for address in (ARM, LEG, NECK):
         post.observe(address, 0.1, Flag.FIRST)
     for step in range(300):
@@ -227,7 +227,7 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, 
             post.observe(ARM, 0.1)
             post.observe(ARM, 0.1, sequence=1)
         assert post.observe(NECK, 0.001 * step).mode is Mode.TRACK
-    assert mind(post, LEG).belief.count == 0
+    assert policy(post, LEG).belief.count == 0
     # Told once, twice, four times, ... and not every period.
     behind = [e for e in post.events(BOSS, "adaptation_problem") if e.robot == "leg"]
     assert 1 <= len(behind) <= 8
@@ -242,8 +242,8 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, 
     assert [one.robot for one in post.events(BOSS, "robot_left")] == ["leg"]
     # The third has learnt what it did, and what it did alone.
     post.settle(lambda: post.peers.robots()["neck"].robot.waiting == 0)
-    assert mind(post, NECK).belief.count == 8
-    assert not np.array_equal(mind(post, NECK).belief.mean, mind(post, ARM).belief.mean)
+    assert policy(post, NECK).belief.count == 8
+    assert not np.array_equal(policy(post, NECK).belief.mean, policy(post, ARM).belief.mean)
 
 
 @pytest.fixture
@@ -264,18 +264,18 @@ def test_beliefs_outlive_the_bridge_each_its_own_robots(house, folder):
     post = house(ARM, LEG, store=BeliefStore(folder))
     episode(post)
     episode(post, LEG, 2)
-    beliefs = mind(post).belief, mind(post, LEG).belief
+    beliefs = policy(post).belief, policy(post, LEG).belief
     post.peers.dismiss("done")
     post = house(ARM, LEG, store=BeliefStore(folder))
     for address, belief in zip((ARM, LEG), beliefs, strict=True):
-        found = mind(post, address).belief
+        found = policy(post, address).belief
         assert (found.count, found.version) == (belief.count, belief.version)
         np.testing.assert_array_equal(found.mean, belief.mean)
     texts = [event.text for event in post.events(BOSS, "belief_restored")]
     assert [text.split(",")[0] for text in texts] == ["5 transitions", "3 transitions"]
     # A robot of another name starts from the prior.
     post.join(NECK, simulated_time=True)
-    assert mind(post, NECK).belief.count == 0
+    assert policy(post, NECK).belief.count == 0
 
 
 def test_what_was_learnt_in_a_cut_episode_is_kept_too(house, folder):
@@ -284,13 +284,13 @@ def test_what_was_learnt_in_a_cut_episode_is_kept_too(house, folder):
     post.observe(ARM, 0.2)
     post.peers.dismiss("done")
     post = house(ARM, store=BeliefStore(folder))
-    assert mind(post).belief.count == 1
+    assert policy(post).belief.count == 1
     post.observe(ARM, 0.1, Flag.FIRST)
     post.observe(ARM, 0.3)
     post.ask(ARM, Kind.BYE)
     # It left and comes back to the same bridge.
     post.join(ARM, simulated_time=True)
-    assert mind(post).belief.count == 2
+    assert policy(post).belief.count == 2
 
 
 def test_a_damaged_belief_is_refused_and_the_robot_starts_from_the_prior(house, folder, bundle):
@@ -300,7 +300,7 @@ def test_a_damaged_belief_is_refused_and_the_robot_starts_from_the_prior(house, 
     path = folder / file_name("arm", bundle.digest)
     path.write_bytes(path.read_bytes()[:-1])
     post = house(ARM, store=BeliefStore(folder))
-    assert mind(post).belief.count == 0
+    assert policy(post).belief.count == 0
     (event,) = post.events(BOSS, "belief_refused")
     assert "damaged" in event.text
     assert event.text.endswith("it starts from the prior")
@@ -316,11 +316,11 @@ def test_another_models_belief_stays_on_the_disk(house, folder, tmp_path):
         store=BeliefStore(folder),
     )
     other.join(ARM, simulated_time=True)
-    assert mind(other).belief.count == 0
+    assert policy(other).belief.count == 0
     episode(other)
     other.peers.dismiss("done")
     post = house(ARM, store=BeliefStore(folder))
-    assert mind(post).belief.count == 5
+    assert policy(post).belief.count == 5
 
 
 def test_a_disk_that_is_full_is_told_and_the_robot_goes_on(house, folder, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from adapt.bundle.manifest import Limit
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from robot_bridge.errors import ModelError
-from robot_bridge.session.model_registry import Models
+from robot_bridge.session.model_registry import ModelRegistry
 from tests.support import tiny_bundle
 
 
@@ -32,7 +32,7 @@ def ended(models):
 
 @pytest.fixture
 def models(folder):
-    return Models(PolicyBundle.load(folder / "one"), PolicyBundle.load)
+    return ModelRegistry(PolicyBundle.load(folder / "one"), PolicyBundle.load)
 
 
 def test_loaded_swapped_and_taken_back(models, folder):
@@ -120,7 +120,7 @@ def test_loading_has_a_lower_priority_and_comes_one_at_a_time(folder):
         assert go.wait(30)
         return served
 
-    models = Models(served, slowly)
+    models = ModelRegistry(served, slowly)
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     models.load(folder / "other")
     with pytest.raises(ModelError, match="still being loaded"):

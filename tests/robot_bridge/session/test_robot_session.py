@@ -9,7 +9,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Mode, Observation, Outcome, Ready
 from robot_bridge.session.episode_recorder import Thinned
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_bundle
 
 OUTCOME = Outcome(True, 3, 0.15, "done", {"depth": 0.01})
@@ -24,7 +24,7 @@ class Driver:
     """Sends observations with numbers that can be told apart."""
 
     def __init__(self, bundle, simulated_time=True):
-        self.robot = Robot("arm", bundle, 0, simulated_time, 1)
+        self.robot = RobotSession("arm", bundle, 0, simulated_time, 1)
         self.sequence = 0
 
     def send(self, value=0.1, flags=NO_FLAGS, **changes):

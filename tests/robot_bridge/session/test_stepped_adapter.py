@@ -9,7 +9,7 @@ import pytest
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Observation, Outcome
-from robot_bridge.session.robot_session import Robot
+from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_maesn
 
 EPISODES = 4
@@ -22,13 +22,13 @@ def bundle(tmp_path_factory) -> PolicyBundle:
 
 @pytest.fixture(params=[True, False], ids=["simulated", "real time"])
 def robot(bundle, request):
-    made = Robot("arm", bundle, 0, request.param, 10**9)
+    made = RobotSession("arm", bundle, 0, request.param, 10**9)
     yield made
     made.close()
 
 
 class Driver:
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: RobotSession) -> None:
         self.robot, self.sequence = robot, 0
 
     def send(self, reward: float = 0.0, flags: Flag = NO_FLAGS) -> None:

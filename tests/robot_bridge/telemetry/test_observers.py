@@ -9,7 +9,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import specs
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
-from robot_bridge.server.dispatcher import Peers
+from robot_bridge.server.dispatcher import Dispatcher
 from robot_bridge.system.log import Journal
 from robot_bridge.telemetry.observers import Taps
 from tests.support import tiny_bundle
@@ -51,7 +51,7 @@ class Connected:
     def __init__(self, bundle, *taps, simulated_time=True):
         self.sent = []
         self.taps = Taps(taps)
-        self.peers = Peers(bundle, self._send, 0, 1, Journal(io.StringIO()), self.taps)
+        self.peers = Dispatcher(bundle, self._send, 0, 1, Journal(io.StringIO()), self.taps)
         manifest = bundle.manifest
         fields = specs(manifest.observation), specs(manifest.action)
         self.session = 0

@@ -55,7 +55,7 @@ def test_conversations_leave_no_object_behind(few, tmp_path) -> None:
             with RobotClient(daemon.endpoint, name, *fields, simulated_time=True) as arm:
                 arm.exchange(np.zeros(6, np.float32), first=True)
         deadline = time.monotonic() + 30
-        while daemon._peers.robots():
+        while daemon._dispatcher.robots():
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
