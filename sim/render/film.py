@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from PIL import Image, ImageDraw, ImageFont
 from adapt.errors import AcclimateError
 from sim.core.task_space import Task
 from sim.insertion.arm import arm_model
-from sim.insertion.worlds import FORCE_COMFORT, SPACE
+from sim.insertion.worlds import FORCE_COMFORT, FORCE_LIMIT, SPACE
 from sim.insertion.wrist import wrist_model
 from sim.render.render import Canvas
-from sim.render.views import CLOSE, View
+from sim.render.views import CLOSE, WHOLE
 from sim.twin.takes import Take
 
-PANEL, CAPTION, GAP = 400, 48, 16
-"""Sizes [pixels]; sums of them are multiples of 16, as H.264 wants."""
+PANEL, ARM, CAPTION, GAP = 400, 272, 64, 16
+"""Width of a panel and height of its close view, height of the whole arm's view, of the caption;
+between panels [pixels]. Sums of them are multiples of 16, as H.264 wants."""
 AFTERWARDS = 1.5
 """How long the last picture stands [s]."""
-INK, FAINT, PAPER = (35, 38, 44), (120, 124, 132), (255, 255, 255)
-GOOD, BAD, BAR = (38, 132, 82), (190, 60, 50), (86, 126, 176)
+# Dark as a film is on either page, light or dark.
+PAPER, INK, SOFT, GROOVE = (27, 31, 37), (236, 238, 241), (176, 184, 194), (62, 69, 79)
+GOOD, BAD, BAR = (38, 132, 82), (214, 84, 70), (118, 168, 226)
 
 
 def take_model(take: Take) -> mujoco.MjModel:
@@ -39,32 +42,22 @@ def take_model(take: Take) -> mujoco.MjModel:
     return model
 
 
-def frames(
-    takes: Sequence[Take], titles: Sequence[str], view: View = CLOSE
-) -> Iterator[np.ndarray]:
-    """Pictures (height, width, 3), uint8, one per period of the first take."""
+def frames(takes: Sequence[Take], titles: Sequence[str]) -> Iterator[np.ndarray]:
+    """Pictures (height, width, 3), uint8, one per period of the first take: side by side, for each
+    take the whole arm, if it has one, and the plug in the socket's section."""
     if not takes or len(takes) != len(titles):
         raise AcclimateError(f"{len(takes)} takes and {len(titles)} titles; each needs one")
-    canvases = [Canvas(take_model(take), PANEL, PANEL, view) for take in takes]
-    try:
+    with ExitStack() as stack:
+        panels = [_Panel(take, title, stack) for take, title in zip(takes, titles, strict=True)]
         width = len(takes) * PANEL + (len(takes) - 1) * GAP
-        last = max(len(take.joints) for take in takes) - 1
-        shown: list[Image.Image | None] = [None] * len(takes)
-        page = Image.new("RGB", (width, PANEL + CAPTION), PAPER)
-        for k in range(last + 1):
-            for i, (take, canvas, title) in enumerate(zip(takes, canvases, titles, strict=True)):
-                end = len(take.joints) - 1
-                if k <= end:
-                    shown[i] = _panel(take, canvas, title, k)
-                panel = shown[i]
-                if panel is not None and k <= end:
-                    page.paste(panel, (i * (PANEL + GAP), 0))
+        page = Image.new("RGB", (width, max(panel.height for panel in panels)), PAPER)
+        for k in range(max(len(take.joints) for take in takes)):
+            for i, panel in enumerate(panels):
+                if k < len(takes[i].joints):
+                    page.paste(panel.draw(k), (i * (PANEL + GAP), 0))
             yield np.asarray(page).copy()
         for _ in range(round(AFTERWARDS / takes[0].period)):
             yield np.asarray(page).copy()
-    finally:
-        for canvas in canvases:
-            canvas.close()
 
 
 def save_film(path: Path, pictures: Iterator[np.ndarray], period: float) -> None:
@@ -105,24 +98,48 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
         raise AcclimateError(f"{path}: {error.strerror or error}") from error
 
 
-def _panel(take: Take, canvas: Canvas, title: str, k: int) -> Image.Image:
-    """One take at frame k: its title, its clock, its contact force, and the picture."""
-    panel = Image.new("RGB", (PANEL, PANEL + CAPTION), PAPER)
-    panel.paste(Image.fromarray(canvas.draw(take.joints[k])), (0, CAPTION))
-    draw = ImageDraw.Draw(panel)
-    draw.text((10, 5), title, INK, ImageFont.load_default(17))
-    clock = f"{k * take.period:.2f} s"
-    draw.text((PANEL - 10, 5), clock, INK, ImageFont.load_default(17), anchor="ra")
-    small, force = ImageFont.load_default(13), float(take.force[k])
-    draw.text((10, 28), f"contact force {force:3.0f} N", FAINT, small)
-    left, right = 150, PANEL - 10
-    draw.rectangle((left, 33, right, 41), (228, 231, 236))
-    filled = left + (right - left) * min(force / FORCE_COMFORT, 1.0)
-    draw.rectangle((left, 33, filled, 41), BAD if force > FORCE_COMFORT else BAR)
-    if k == len(take.joints) - 1:
-        text, colour = ("home", GOOD) if take.success else ("failed", BAD)
-        box = (PANEL - 108, CAPTION + 10, PANEL - 10, CAPTION + 40)
-        draw.rounded_rectangle(box, 6, colour)
-        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        draw.text(middle, text, PAPER, ImageFont.load_default(17), anchor="mm")
-    return panel
+class _Panel:
+    """One take: its title, its clock, its contact force, and its pictures."""
+
+    def __init__(self, take: Take, title: str, stack: ExitStack) -> None:
+        self._take, self._title = take, title
+        model = take_model(take)
+        views = [(ARM, WHOLE)] if take.body == "arm" else []
+        self._canvases = [
+            stack.enter_context(Canvas(model, PANEL, height, view))
+            for height, view in (*views, (PANEL, CLOSE))
+        ]
+        self.height = CAPTION + sum(canvas.height for canvas in self._canvases)
+
+    def draw(self, k: int) -> Image.Image:
+        """The panel at frame k."""
+        take = self._take
+        panel = Image.new("RGB", (PANEL, self.height), PAPER)
+        top = CAPTION
+        for canvas in self._canvases:
+            panel.paste(Image.fromarray(canvas.draw(take.joints[k])), (0, top))
+            top += canvas.height
+        draw = ImageDraw.Draw(panel)
+        large, small = ImageFont.load_default(22), ImageFont.load_default(16)
+        draw.text((10, 4), self._title, INK, large)
+        draw.text((PANEL - 10, 4), f"{k * take.period:.2f} s", INK, large, anchor="ra")
+        _draw_force(draw, float(take.force[k]), small)
+        if k == len(take.joints) - 1:
+            text, colour = ("seated", GOOD) if take.success else ("failed", BAD)
+            box = (PANEL - 110, CAPTION + 10, PANEL - 10, CAPTION + 44)
+            draw.rounded_rectangle(box, 6, colour)
+            middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+            draw.text(middle, text, INK, large, anchor="mm")
+        return panel
+
+
+def _draw_force(draw: ImageDraw.ImageDraw, force: float, font: Any) -> None:
+    """A bar that ends at the force that ends an episode, with a mark where training sees a cost."""
+    draw.text((10, 38), f"contact force {force:3.0f} N", SOFT, font)
+    left, right = 170, PANEL - 10
+    scale = (right - left) / FORCE_LIMIT
+    draw.rectangle((left, 42, right, 52), GROOVE)
+    filled = left + scale * min(force, FORCE_LIMIT)
+    draw.rectangle((left, 42, filled, 52), BAD if force > FORCE_COMFORT else BAR)
+    mark = left + scale * FORCE_COMFORT
+    draw.line((mark, 39, mark, 55), SOFT)

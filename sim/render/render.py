@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from sim.render.section import PARKED_SIZE, cut_open, face_box, geom_name, housing
 from sim.render.views import CLOSE, View, directions
 
 BACKENDS = ("egl", "osmesa")
@@ -29,15 +31,11 @@ model = mujoco.MjModel.from_xml_string('<mujoco/>')
 mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value).free()
 context.free()
 """
-CUT = -0.0005
-"""Socket boxes whose centre lies this far towards the camera [m] are cut away."""
-GLASS = 0.16
-"""Opacity of what is cut away."""
-SOLID = (0.36, 0.50, 0.68)
-PARKED_SIZE = 0.0011
-"""Shapes no larger than this [m] stand in for none and are not drawn."""
-WALL = (0.92, 0.93, 0.95, 1.0)
-METAL, HOUSING = (0.80, 0.80, 0.78, 1.0), (0.93, 0.55, 0.16, 1.0)
+BACKDROP = (0.145, 0.165, 0.195, 1.0)
+"""Of a middle tone: it suits a light page and a dark one."""
+SOLID, SECTION = (0.30, 0.45, 0.66, 1.0), (0.66, 0.76, 0.90, 1.0)
+"""A socket, and where it is cut open."""
+METAL, HOUSING = (0.86, 0.85, 0.80, 1.0), (0.93, 0.55, 0.16, 1.0)
 
 
 @cache
@@ -47,12 +45,12 @@ def backend() -> str | None:
     MUJOCO_GL=egl or osmesa in the environment is tried alone.
     """
     wanted = os.environ.get("MUJOCO_GL", "").lower()
-    for name in (wanted,) if wanted in BACKENDS else BACKENDS:
-        environment = {**os.environ, "MUJOCO_GL": name}
+    for library in (wanted,) if wanted in BACKENDS else BACKENDS:
+        environment = {**os.environ, "MUJOCO_GL": library}
         environment.pop("PYOPENGL_PLATFORM", None)
         try:
             done = subprocess.run(
-                [sys.executable, "-c", PROBE, name],
+                [sys.executable, "-c", PROBE, library],
                 env=environment,
                 capture_output=True,
                 timeout=PROBE_SECONDS,
@@ -61,7 +59,7 @@ def backend() -> str | None:
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0:
-            return name
+            return library
     _say(
         "neither EGL nor OSMesa works here (Debian: apt install libegl1 libgl1-mesa-dri); "
         "pictures are sketched instead"
@@ -72,8 +70,8 @@ def backend() -> str | None:
 class Canvas:
     """Draws one model.
 
-    width, height: of the pictures [pixels]. view: where from. cut_away: shows the front half of
-    the socket as glass, so that the pins are seen inside.
+    width, height: of the pictures [pixels]. view: where from. cut_away: cuts the socket open along
+    the pins, so that they are seen inside.
     """
 
     def __init__(
@@ -85,8 +83,11 @@ class Canvas:
         cut_away: bool = True,
     ) -> None:
         self.width, self.height, self.view = width, height, view
+        self._faces: list[int] = []
+        if cut_away:
+            model, self._faces = cut_open(model)
         self._model, self._data = model, mujoco.MjData(model)
-        self._colours = colours(model, cut_away)
+        self._colours = colours(model)
         self._gl = _open(model, width, height)
 
     def draw(self, joints: np.ndarray) -> np.ndarray:
@@ -102,7 +103,7 @@ class Canvas:
             return sketch(
                 self._model, self._data, self._colours, self.width, self.height, self.view
             )
-        return self._gl.draw(self._model, self._data, self._colours, self.view)
+        return self._gl.draw(self._model, self._data, self._colours, self.view, self._faces)
 
     def close(self) -> None:
         """Let go of the OpenGL context."""
@@ -119,13 +120,13 @@ class Canvas:
 
 def _open(model: mujoco.MjModel, width: int, height: int) -> _OffScreen | None:
     """An OpenGL context, or None where a picture must be sketched."""
-    name = backend()
-    if name is None:
+    found = backend()
+    if found is None:
         return None
     try:
-        return _OffScreen(model, name, width, height)
+        return _OffScreen(model, found, width, height)
     except Exception as error:  # a driver may raise anything, and nothing fails for a picture
-        _say(f"{name} worked in a trial but not here ({error}); pictures are sketched instead")
+        _say(f"{found} worked in a trial but not here ({error}); pictures are sketched instead")
         return None
 
 
@@ -135,36 +136,24 @@ def _say(text: str) -> None:
     print(f"render: {text}", file=sys.stderr, flush=True)
 
 
-def colours(model: mujoco.MjModel, cut_away: bool) -> np.ndarray:
-    """Colour and opacity of every shape (n_geom, 4)."""
+def colours(model: mujoco.MjModel) -> np.ndarray:
+    """Colour and opacity of every shape (n_geom, 4); 0 for placeholders and what is cut away."""
     found = model.geom_rgba.copy()
-    plug = [g for g in range(model.ngeom) if _name(model, g).startswith("plug_")]
-    drawn = [g for g in plug if model.geom_size[g].max() >= PARKED_SIZE]
-    # The housing is above all pins.
-    top = max(drawn, key=lambda g: model.geom_pos[g, 2], default=-1)
-    found[plug] = METAL
-    if top >= 0:
+    for prefix, colour in (("socket_", SOLID), ("plug_", METAL)):
+        for geom in range(model.ngeom):
+            if geom_name(model, geom).startswith(prefix):
+                found[geom] = colour if model.geom_size[geom].max() >= PARKED_SIZE else 0.0
+    if (top := housing(model)) >= 0:
         found[top] = HOUSING
-    for geom in range(model.ngeom):
-        name = _name(model, geom)
-        if name.startswith("socket_"):
-            front = cut_away and model.geom_pos[geom, 1] < CUT
-            found[geom] = (*SOLID, GLASS if front else 1.0)
-        if name.startswith(("socket_", "plug_")) and model.geom_size[geom].max() < PARKED_SIZE:
-            found[geom, 3] = 0.0
     return found
-
-
-def _name(model: mujoco.MjModel, geom: int) -> str:
-    return mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom) or ""
 
 
 class _OffScreen:
     """MuJoCo's renderer on an OpenGL context that is made here: `mujoco.Renderer` can only use the
     one that was chosen, or not, when mujoco was first imported."""
 
-    def __init__(self, model: mujoco.MjModel, name: str, width: int, height: int) -> None:
-        self._context: Any = import_module(f"mujoco.{name}").GLContext(width, height)
+    def __init__(self, model: mujoco.MjModel, library: str, width: int, height: int) -> None:
+        self._context: Any = import_module(f"mujoco.{library}").GLContext(width, height)
         self._context.make_current()
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
@@ -179,7 +168,12 @@ class _OffScreen:
         self._pixels = np.zeros((height, width, 3), np.uint8)
 
     def draw(
-        self, model: mujoco.MjModel, data: mujoco.MjData, colours: np.ndarray, view: View
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        colours: np.ndarray,
+        view: View,
+        faces: Sequence[int],
     ) -> np.ndarray:
         self._context.make_current()
         camera, scene = self._camera, self._scene
@@ -194,7 +188,9 @@ class _OffScreen:
             if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
                 geom.rgba[:] = colours[geom.objid]
                 geom.transparent = colours[geom.objid, 3] < 1
-        _add_wall(scene, view)
+        for geom in faces:
+            _add_box(scene, *face_box(model, data, geom), SECTION)
+        _add_backdrop(scene, view)
         mujoco.mjr_render(self._area, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, None, self._area, self._renderer)
         return np.flipud(self._pixels).copy()
@@ -217,21 +213,28 @@ def _light(model: mujoco.MjModel) -> None:
     model.light_castshadow[:] = 0
 
 
-def _add_wall(scene: mujoco.MjvScene, view: View) -> None:
+def _add_backdrop(scene: mujoco.MjvScene, view: View) -> None:
     """A plain wall behind everything, upright to the view."""
-    if scene.ngeom >= scene.maxgeom:
-        return
     right, up, forward = directions(view)
     axes = np.stack([right, up, -forward], axis=1)
-    wall = scene.geoms[scene.ngeom]
-    mujoco.mjv_initGeom(
-        wall,
-        mujoco.mjtGeom.mjGEOM_BOX,
-        np.array([20.0, 20.0, 0.001]),
-        np.array(view.target) + view.backdrop * forward,
-        axes.ravel(),
-        np.array(WALL, np.float32),
-    )
-    # It shines by itself, so that no light leaves a spot on it.
-    wall.emission, wall.specular = 1.0, 0.0
+    centre = np.array(view.target) + view.backdrop * forward
+    _add_box(scene, np.array([20.0, 20.0, 0.001]), centre, axes.ravel(), BACKDROP, emission=1.0)
+
+
+def _add_box(
+    scene: mujoco.MjvScene,
+    half: np.ndarray,
+    centre: np.ndarray,
+    axes: np.ndarray,
+    colour: tuple[float, float, float, float],
+    emission: float = 0.0,
+) -> None:
+    """A box that only the picture has. half, centre (3,); axes (9,). emission: 1 shines by itself,
+    so that no light leaves a spot on it."""
+    if scene.ngeom >= scene.maxgeom:
+        return
+    box = scene.geoms[scene.ngeom]
+    kind = mujoco.mjtGeom.mjGEOM_BOX
+    mujoco.mjv_initGeom(box, kind, half, centre, axes, np.array(colour, np.float32))
+    box.emission, box.specular = emission, 0.0
     scene.ngeom += 1

@@ -19,9 +19,9 @@ class View:
     backdrop: float
 
 
-CLOSE = View((0.0, 0.0, 0.006), 0.12, 90.0, -14.0, 0.2)
+CLOSE = View((0.0, 0.0, 0.004), 0.125, 82.0, -20.0, 0.3)
 """On the plug's pins and the socket, from the front."""
-WHOLE = View((-0.05, 0.28, 0.17), 1.3, 50.0, -15.0, 3.0)
+WHOLE = View((-0.03, 0.26, 0.155), 1.05, 48.0, -16.0, 3.0)
 """The whole arm."""
 
 
