@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from adapt.errors import AcclimateError
 from adapt.settings import compose
-from benchmarks.results import record
+from benchmarks.support.results import record
 from policies.algorithms.registry import settings_type
 from policies.networks.critics import CriticKind, make_critic
 from policies.networks.modules import mlp

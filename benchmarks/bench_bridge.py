@@ -25,11 +25,11 @@ import zmq
 from adapt.adapters.base import Transition, make_adapter
 from adapt.bundle.golden import decode_golden
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
-from benchmarks import clients
-from benchmarks.paced import Track, take_turns
-from benchmarks.processes import free_port, started
-from benchmarks.results import FOLDER, record
-from benchmarks.servers import Policy
+from benchmarks.support import clients
+from benchmarks.support.paced import Track, take_turns
+from benchmarks.support.processes import free_port, started
+from benchmarks.support.results import FOLDER, record
+from benchmarks.support.servers import Policy
 from robot_bridge.transport.key_store import KeyFolder
 
 NAME = "bridge"
@@ -101,7 +101,7 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
             client: Callable[[], clients.Client],
             *words: str,
         ) -> None:
-            command = ["-m", "benchmarks.servers", kind, str(bundle), address, *words]
+            command = ["-m", "benchmarks.support.servers", kind, str(bundle), address, *words]
             stack.enter_context(started(command))
             made.append((kind, transport, client))
 

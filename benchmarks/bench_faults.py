@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.results import FOLDER, ROOT, record
+from benchmarks.support.results import FOLDER, ROOT, record
 
 NAME = "faults"
 TESTS = ("wire", "inside")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import record
+from benchmarks.support.results import record
 from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
 from policies.rollout.adaptation_curve import Curve
 from policies.training.runs import load_best_pearl, read_log

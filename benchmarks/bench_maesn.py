@@ -32,7 +32,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.inference.graph_signature import GraphSignature
 from adapt.inference.session import Graph
-from benchmarks.results import ROOT, record
+from benchmarks.support.results import ROOT, record
 from policies.algorithms.maesn.latent_step import LatentStep
 from policies.algorithms.maesn.trainer import MaesnTrainer, adapt_from_prior
 from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from adapt.bundle.policy_bundle import PolicyBundle
-from benchmarks.results import ROOT, record
+from benchmarks.support.results import ROOT, record
 from policies.export.parity import closed_loop
 from policies.training.runs import load_best_pearl
 from sim.insertion.arm import ArmBody

@@ -13,7 +13,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
-from benchmarks.results import Scalar, record
+from benchmarks.support.results import Scalar, record
 from sim.benchmarks.running import RunnerWorlds
 from sim.core.batch import BatchSim
 from sim.core.registry import FAMILIES, UniformActions

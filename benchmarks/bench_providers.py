@@ -20,7 +20,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import ProviderError
 from adapt.inference.graph_signature import GraphSignature
 from adapt.inference.session import CPU, CUDA, TENSORRT, Graph
-from benchmarks.results import FOLDER, ROOT, record
+from benchmarks.support.results import FOLDER, ROOT, record
 from robot_bridge.protocol.codec import (
     decode,
     decode_command,

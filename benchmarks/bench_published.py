@@ -31,7 +31,7 @@ from typing import Protocol
 import numpy as np
 
 from adapt.errors import AcclimateError
-from benchmarks.results import record
+from benchmarks.support.results import record
 from policies.evaluation.cli import held_out_tasks, run_curve
 from policies.evaluation.comparison import gap_closed
 from policies.evaluation.measured import worst

@@ -29,9 +29,9 @@ import torch
 
 from adapt.errors import AcclimateError
 from adapt.settings import compose
-from benchmarks.reference import FAMILY, REVISION, SOURCE, Reference, published
-from benchmarks.results import FOLDER, Scalar, record
-from benchmarks.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
+from benchmarks.support.reference import FAMILY, REVISION, SOURCE, Reference, published
+from benchmarks.support.results import FOLDER, Scalar, record
+from benchmarks.support.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
 from policies.algorithms.registry import make_trainer, settings_type
 from policies.training.runs import load_settings, read_log
 from policies.training.settings import TrainSettings

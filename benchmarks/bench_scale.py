@@ -31,8 +31,8 @@ import numpy as np
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from benchmarks.bench_physics import Bare, runner
-from benchmarks.products import again, recorded
-from benchmarks.results import FOLDER, Scalar, record
+from benchmarks.support.products import again, recorded
+from benchmarks.support.results import FOLDER, Scalar, record
 from policies.algorithms.registry import make_trainer, settings_type
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer

@@ -24,8 +24,8 @@ import numpy as np
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.bench_bridge import BUNDLE, at_rate
-from benchmarks.processes import started
-from benchmarks.results import FOLDER, ROOT, record
+from benchmarks.support.processes import started
+from benchmarks.support.results import FOLDER, ROOT, record
 from robot_bridge.cli.replay import describe, replay
 from robot_bridge.recording.reader import RecordingReader, parts
 
@@ -93,7 +93,7 @@ def soak(plan: Plan, scratch: Path) -> bool:
         f"priority={plan.priority}",
         *plan.settings,
     ]
-    idle = ["-m", "benchmarks.servers", "floor", str(bundle), floor]
+    idle = ["-m", "benchmarks.support.servers", "floor", str(bundle), floor]
     before = steal()
     with started(idle), started(words) as bridge:
         memory = Memory(bridge.pid)
@@ -134,7 +134,7 @@ def soak(plan: Plan, scratch: Path) -> bool:
 def drive(plan: Plan, endpoint: str, floor: str, bundle: Path, bridge: int) -> dict[str, Any]:
     """Run the robot; its account. Raises RuntimeError when it ends otherwise."""
     seconds = 60.0 * plan.minutes
-    command = [sys.executable, "-m", "benchmarks.soak_robot"]
+    command = [sys.executable, "-m", "benchmarks.support.soak_robot"]
     words = [*command, endpoint, floor, str(bundle), str(bridge), str(seconds)]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, timeout=120 + 2 * seconds

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO, SAC
 
-from benchmarks.results import record
+from benchmarks.support.results import record
 from sim.gym import env_id
 
 EPISODES = 10

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.results import record
+from benchmarks.support.results import record
 from robot_bridge.trial.folder import read_lines
 from sim.core.task_space import Split
 from sim.demo import DemoSettings, group_rows, perform

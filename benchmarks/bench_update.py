@@ -27,7 +27,7 @@ import numpy as np
 
 from adapt.errors import AcclimateError
 from adapt.settings import compose
-from benchmarks.results import FOLDER, record
+from benchmarks.support.results import FOLDER, record
 from policies.algorithms.registry import settings_type
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.results import FOLDER, ROOT, Record, Scalar, read
+from benchmarks.support.results import FOLDER, ROOT, Record, Scalar, read
 
 PAGE = ROOT / "docs" / "results.md"
 HEAD = """\

@@ -9,9 +9,9 @@ import pytest
 
 from adapt.settings import resolved
 from benchmarks import bench_ablation as ablation
-from benchmarks import results
 from benchmarks.bench_ablation import Outcome
 from benchmarks.make_results import render
+from benchmarks.support import results
 from policies.training.settings import TrainSettings
 
 TINY = (

@@ -8,10 +8,10 @@ import pytest
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.bench_bridge import Case, Plan, at_rate, tell
-from benchmarks.clients import Client, middle
-from benchmarks.paced import Track, take_turns
-from benchmarks.results import read
-from benchmarks.servers import Policy, command, request
+from benchmarks.support.clients import Client, middle
+from benchmarks.support.paced import Track, take_turns
+from benchmarks.support.results import read
+from benchmarks.support.servers import Policy, command, request
 from robot_bridge.protocol.codec import encode_command, encode_observation
 from robot_bridge.protocol.messages import Command, Mode, Observation
 from robot_bridge.safety.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 
 from adapt.errors import AcclimateError
 from benchmarks import bench_published as published
-from benchmarks import results
+from benchmarks.support import results
 from policies.training import cli as training
 
 TINY = (

@@ -7,9 +7,9 @@ import pytest
 
 from adapt.errors import AcclimateError
 from benchmarks.bench_reference import Plan, tell_runs, tell_schedule
-from benchmarks.reference import FAMILY, _importing, published
-from benchmarks.results import read
-from benchmarks.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
+from benchmarks.support.reference import FAMILY, _importing, published
+from benchmarks.support.results import read
+from benchmarks.support.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
 
 CONFIG = {
     "n_train_tasks": 100,

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks import make_results, results
+from benchmarks import make_results
+from benchmarks.support import results
 from robot_bridge.system import host_info as machine
 
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from benchmarks import bench_scale
 from benchmarks.bench_scale import QUICK, Cell, Found, cells, composed, peak_memory, report
-from benchmarks.products import Layout, again, recorded
-from benchmarks.results import read
+from benchmarks.support.products import Layout, again, recorded
+from benchmarks.support.results import read
 
 
 def sizes(found):

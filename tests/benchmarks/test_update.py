@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import bench_update
 from benchmarks.bench_update import PARTS, REST, WHOLE, Clock
-from benchmarks.results import Record
+from benchmarks.support.results import Record
 
 
 class Work:

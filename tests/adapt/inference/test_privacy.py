@@ -1,4 +1,4 @@
-"""A process of ours that loads and runs a bundle looks up no name and writes into no home folder."""
+"""A process that loads and runs a bundle looks up no host name and writes into no home folder."""
 
 import ast
 import os
@@ -21,7 +21,8 @@ from adapt.bundle.policy_bundle import PolicyBundle
 adapter = make_adapter(PolicyBundle.load(sys.argv[1]), 0)
 adapter.begin_episode()
 action = adapter.act(np.zeros(6, np.float32))
-adapter.observe(Transition(np.zeros(6, np.float32), action.normalised, 0.0, np.zeros(6, np.float32)))
+zeros = np.zeros(6, np.float32)
+adapter.observe(Transition(zeros, action.normalised, 0.0, zeros))
 """
 COMMANDS = {
     "adapter": ["-c", PLAY, "{bundle}"],

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benchmarks.results import ROOT
+from benchmarks.support.results import ROOT
 
 READY = 60.0  # [s]; a busy machine takes its time to import onnxruntime
 END = 10.0  # [s]

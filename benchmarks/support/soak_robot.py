@@ -1,6 +1,6 @@
 """The robot of the soak: a driver at a fixed rate that knows why a period was missed.
 
-    python -m benchmarks.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
+    python -m benchmarks.support.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
 
 PID is the bridge's. Prints `moving` once it follows commands, then one line of JSON at the end.
 Between two episodes it drives the floor at FLOOR for a second, at the same rate: what a program
@@ -31,8 +31,8 @@ import numpy as np
 
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle, read_manifest
-from benchmarks.clients import Floor, middle
-from benchmarks.servers import Policy
+from benchmarks.support.clients import Floor, middle
+from benchmarks.support.servers import Policy
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol.messages import Mode, Outcome
 from robot_bridge.system.clock import Rate

@@ -13,7 +13,7 @@ import msgspec
 
 from robot_bridge.system import host_info as machine
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "results"
 
 Scalar = bool | int | float | str

@@ -1,6 +1,6 @@
 """Servers that the bridge is measured against, each a process of its own:
 
-    python -m benchmarks.servers KIND BUNDLE ADDRESS [--core N] [--curve SECRET]
+    python -m benchmarks.support.servers KIND BUNDLE ADDRESS [--core N] [--curve SECRET]
 
 floor      bare pyzmq and one bare onnxruntime run: what is left when the bridge does nothing.
 websocket  WebSocket and MessagePack, as openpi serves policies.

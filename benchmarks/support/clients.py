@@ -12,7 +12,7 @@ import zmq
 
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import read_manifest
-from benchmarks.servers import METHOD, Policy, command, request
+from benchmarks.support.servers import METHOD, Policy, command, request
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol.messages import Mode
 
