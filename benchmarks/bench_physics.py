@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.support.results import Scalar, record
 from sim.benchmarks.running import RunnerWorlds
 from sim.core.batch import BatchSim
-from sim.core.registry import FAMILIES, UniformActions
+from sim.core.family import UniformActions
+from sim.core.registry import family
 from sim.core.worlds import Worlds
 from sim.insertion.body import WristBody
 from sim.insertion.scripted import Privileged, SpiralSearch
@@ -104,10 +105,10 @@ def insertion(script: Script, worlds: int, threads: int, seed: int) -> Subject:
 def runner(name: str, worlds: int, threads: int, seed: int) -> Subject:
     """A published family under uniform random actions."""
     rng = np.random.default_rng(seed)
-    runners = FAMILIES[name].make(worlds, seed, threads)
+    runners = family(name).make(worlds, seed, threads)
     if not isinstance(runners, RunnerWorlds):
         raise RuntimeError(f"expected a family of runners, found {type(runners).__name__}")
-    runners.assign(FAMILIES[name].space.sample(worlds, rng))
+    runners.assign(family(name).space.sample(worlds, rng))
     models = [runners.sim.model(world) for world in range(worlds)]
     act = UniformActions(runners, rng).act
     return Subject(runners, runners.sim, models, runners.substeps, act, lambda action: action)

@@ -36,7 +36,8 @@ from policies.algorithms.registry import make_trainer, settings_type
 from policies.training.runs import load_settings, read_log
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
-from sim.core.registry import UniformActions, family
+from sim.core.family import UniformActions
+from sim.core.registry import family
 
 NAME = "reference"
 EXPERIMENT = "cheetah_vel"

@@ -15,9 +15,8 @@ from rich.console import Console
 from benchmarks.support.results import record
 from robot_bridge.trial.folder import read_lines
 from sim.core.task_space import Split
-from sim.demo import DemoSettings, group_rows, perform
+from sim.demo import BodyName, DemoSettings, group_rows, perform
 from sim.twin.child_processes import Signals
-from sim.twin.takes import BodyName
 
 NAME = "twin"
 GROUPS: dict[Split, int] = {"held_out": 24, "unseen_choice": 16}

@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 from rich.console import Console
@@ -25,8 +25,8 @@ from robot_bridge.trial.report import ReportSettings, write_report
 from robot_bridge.trial.runner import TrialSettings, run
 from robot_bridge.trial.statistics import Row, table
 from sim.core.task_space import Split
+from sim.render.takes import Take, take_path
 from sim.twin.child_processes import Children, Signals
-from sim.twin.takes import BodyName, Take, take_path
 
 HELP = """acclimate demo [bundle=PATH] [out=FOLDER] [seed=N]
 
@@ -34,6 +34,7 @@ Starts a bridge that serves the bundle and a simulated robot, each a process of 
 episodes on each of some plugs that the policy has never met; prints success against the number of
 adaptation episodes, films one task and writes everything into one HTML page."""
 
+BodyName = Literal["arm", "wrist"]
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
 START = 60.0
 """For bridge and robot to appear [s]."""

@@ -1,8 +1,8 @@
 """Every task family as a Gymnasium environment, one world or many.
 
-Importing this module registers `acclimate/Insertion-v0` and its like, one for each entry of
-`sim.core.registry.FAMILIES`, so `gymnasium.make("sim.gym:acclimate/Insertion-v0")` finds it.
-Observations are in physical units, actions in [−1, 1].
+Importing this module registers `acclimate/Insertion-v0` and its like, one for each installed
+family, so `gymnasium.make("sim.gym:acclimate/Insertion-v0")` finds it. Observations are in physical
+units, actions in [−1, 1]. With `render_mode="rgb_array"`, `render` draws the worlds.
 
 An episode's task comes from reset's options, or is drawn from a split of the task space:
 
@@ -22,7 +22,7 @@ An episode's task comes from reset's options, or is drawn from a split of the ta
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -33,14 +33,17 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from adapt.errors import AcclimateError
-from sim.core import registry as families
+from sim.core.registry import family as find
+from sim.core.registry import family_names
 from sim.core.reset_options import tasks_for_reset
 from sim.core.task_space import Split, Task, check_split
 from sim.core.worlds import Step, Worlds, WorldSpec
+from sim.render.canvas import Pictures
 
 Float32 = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Info = dict[str, Any]
+Picture = npt.NDArray[np.uint8]
 
 
 def env_id(name: str) -> str:
@@ -70,23 +73,31 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
     needs; `reset` gives every world a new one.
 
     Args:
-        family: name in `sim.core.registry.FAMILIES`, or `package.module:NAME`.
+        family: its name, or `package.module:NAME`.
         num_envs: worlds B.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
+        render_mode: None, or "rgb_array" for pictures.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "render_modes": [],
+    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own declaration)
+        "render_modes": ["rgb_array"],
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
     def __init__(
-        self, family: str, num_envs: int, split: Split = "train", threads: int = 2
+        self,
+        family: str,
+        num_envs: int,
+        split: Split = "train",
+        threads: int = 2,
+        render_mode: str | None = None,
     ) -> None:
         if num_envs < 1:
             raise AcclimateError(f"num_envs must be at least 1, got {num_envs}")
-        found = families.family(family)
+        if render_mode not in (None, "rgb_array"):
+            raise AcclimateError(f"no render_mode {render_mode!r}; expected None or 'rgb_array'")
+        found = find(family)
         self._space = found.space
         self._split: Split = check_split(split)
         self.num_envs = num_envs
@@ -96,6 +107,9 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.worlds = found.make(num_envs, 0, threads)
         self.tasks: list[Task] = []
+        self.metadata = self.metadata | {"render_fps": round(1 / found.spec.control_period)}
+        self.render_mode = render_mode
+        self._pictures = Pictures(family, self.worlds) if render_mode else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -150,7 +164,17 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
             )
         return self.worlds.step(actions)
 
+    def render(self) -> tuple[Picture, ...] | None:
+        """A picture (height, width, 3) of every world; None without a render_mode."""
+        if self._pictures is None:
+            return None
+        if not self.tasks:
+            raise gymnasium.error.ResetNeeded("reset the environment before it is drawn")
+        return tuple(self._pictures.draw(world) for world in range(self.num_envs))
+
     def close_extras(self) -> None:
+        if self._pictures is not None:
+            self._pictures.close()
         self.worlds.close()
 
 
@@ -158,15 +182,20 @@ class FamilyEnv(gymnasium.Env[Float32, Float32]):
     """One world of a family. Every reset meets a new task unless its options say otherwise.
 
     Args:
-        family: name in `sim.core.registry.FAMILIES`, or `package.module:NAME`.
+        family: its name, or `package.module:NAME`.
         split: side of the task space that tasks are drawn from.
         threads: of the physics.
+        render_mode: None, or "rgb_array" for pictures.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
-    def __init__(self, family: str, split: Split = "train", threads: int = 1) -> None:
-        self._batch = FamilyVectorEnv(family, 1, split, threads)
+    def __init__(
+        self, family: str, split: Split = "train", threads: int = 1, render_mode: str | None = None
+    ) -> None:
+        self._batch = FamilyVectorEnv(family, 1, split, threads, render_mode)
+        self.metadata = self.metadata | {"render_fps": self._batch.metadata["render_fps"]}
+        self.render_mode = render_mode
         self.observation_space = self._batch.single_observation_space
         self.action_space = self._batch.single_action_space
 
@@ -196,6 +225,11 @@ class FamilyEnv(gymnasium.Env[Float32, Float32]):
         info = _single(step_info(step, self.worlds))
         ends = bool(terminated(step)[0]), bool(truncated(step)[0])
         return step.observation[0], float(step_reward(step)[0]), *ends, info
+
+    def render(self) -> Picture | None:
+        """A picture (height, width, 3); None without a render_mode."""
+        pictures = self._batch.render()
+        return pictures[0] if pictures else None
 
     def close(self) -> None:
         self._batch.close()
@@ -239,7 +273,7 @@ def _only(which: Flags, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def register() -> None:
     """Enter every family into Gymnasium's registry, once."""
-    for name in families.FAMILIES:
+    for name in family_names():
         if env_id(name) not in gymnasium.registry:
             gymnasium.register(
                 env_id(name),

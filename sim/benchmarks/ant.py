@@ -23,6 +23,7 @@ from sim.benchmarks.running import (
     RunnerWorlds,
     load_model,
 )
+from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import Step, WorldSpec
@@ -111,6 +112,7 @@ def dir_factors(task: Task) -> np.ndarray:
 
 class _AntWorlds(RunnerWorlds):
     substeps = SUBSTEPS
+    asset = "ant"
 
     def _model(self, task: Task) -> mujoco.MjModel:
         return ant_model()
@@ -180,3 +182,7 @@ class AntDirWorlds(_AntWorlds):
     def _fallen(self) -> np.ndarray:
         height = self.sim.qpos[:, 2]
         return (height < HEALTHY_LOW) | (height > HEALTHY_HIGH)
+
+
+GOAL_FAMILY = Family(GOAL_SPACE, GOAL_SPEC, AntGoalWorlds, goal_factors)
+DIR_FAMILY = Family(DIR_SPACE, DIR_SPEC, AntDirWorlds, dir_factors)

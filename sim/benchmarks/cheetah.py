@@ -22,6 +22,7 @@ from sim.benchmarks.running import (
     RunnerWorlds,
     load_model,
 )
+from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import WorldSpec
@@ -90,6 +91,7 @@ def dir_factors(task: Task) -> np.ndarray:
 
 class _CheetahWorlds(RunnerWorlds):
     substeps = SUBSTEPS
+    asset = "half_cheetah"
 
     def _model(self, task: Task) -> mujoco.MjModel:
         return cheetah_model()
@@ -132,3 +134,7 @@ class CheetahDirWorlds(_CheetahWorlds):
     def _reward(self, before: np.ndarray, action: np.ndarray) -> np.ndarray:
         along = self._goal[:, 0] * self._forward(before)
         return along - CONTROL_COST * (action**2).sum(axis=1)
+
+
+VEL_FAMILY = Family(VEL_SPACE, VEL_SPEC, CheetahVelWorlds, vel_factors)
+DIR_FAMILY = Family(DIR_SPACE, DIR_SPEC, CheetahDirWorlds, dir_factors)

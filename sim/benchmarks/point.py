@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
+import mujoco
 import numpy as np
 
 from adapt.bundle.manifest import ActionField, Factor, Field
+from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
+from sim.core.scene import Scene, View
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import Step, Worlds, WorldSpec, check_action
 
@@ -110,8 +114,27 @@ class PointWorlds:
             diverged=np.zeros(self.worlds, bool),
         )
 
+    def scene(self, world: int) -> Scene:
+        return point_scene()
+
+    def configuration(self, world: int) -> np.ndarray:
+        return np.concatenate([self.position[world], self.goal[world]])
+
     def close(self) -> None:
         """Nothing to stop."""
+
+
+@cache
+def point_scene() -> Scene:
+    """The plane from above: the point, its start, and the disc within which the goal is felt."""
+    model = mujoco.MjModel.from_xml_string(f"""<mujoco><worldbody>
+      <geom type="cylinder" size="0.02 0.001" rgba="0.5 0.5 0.5 1"/>
+      <body><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/>
+        <geom type="cylinder" size="0.05 0.02" pos="0 0 0.03" rgba="0.2 0.4 0.7 1"/></body>
+      <body><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/>
+        <geom type="cylinder" size="{GOAL_RADIUS} 0.005" rgba="0.3 0.7 0.4 1"/></body>
+    </worldbody></mujoco>""")
+    return Scene(model, model.geom_rgba.copy(), View((0.0, 0.5, 0.0), 4.5, 90.0, -89.0, 0.1))
 
 
 class Wander:
@@ -149,3 +172,6 @@ class Privileged:
     def act(self, worlds: PointWorlds) -> np.ndarray:
         """Action (B, 2)."""
         return np.clip((worlds.goal - worlds.position) / STEP, -1.0, 1.0)
+
+
+FAMILY = Family(SPACE, SPEC, PointWorlds, task_factors, Wander)

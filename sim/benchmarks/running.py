@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import as_file, files
 
 import mujoco
 import numpy as np
 
 from sim.core.batch import MAX_SPEED, BatchSim
+from sim.core.scene import Scene, View
 from sim.core.task_space import Task
 from sim.core.worlds import Step, WorldSpec, check_action
 
@@ -23,29 +25,43 @@ ANYWHERE = 1000.0
 """Bound [m or rad] on what nothing bounds but an episode's length."""
 JOINT_BOUND = 10.0
 """Bound on a joint's angle [rad]; its limits are soft and far within."""
+SIDE = View((0.0, 0.0, 0.6), 3.0, 90.0, -12.0, 30.0)
 SPEED_BOUND = MAX_SPEED
 """Bound on speeds [m/s, rad/s]: beyond it a world counts as diverged."""
 
 
-def load_model(name: str, total_mass: float | None = None) -> mujoco.MjModel:
-    """A body from Gymnasium's assets, without its textures.
+def load_model(
+    name: str, total_mass: float | None = None, textures: bool = False
+) -> mujoco.MjModel:
+    """A body from Gymnasium's assets.
 
     Args:
         name: of the file, e.g. "ant".
         total_mass: to which all masses are scaled [kg], where the file asks for that by an
             attribute that MuJoCo is about to drop.
+        textures: keep them, for pictures.
     """
     asset = files("gymnasium") / "envs" / "mujoco" / "assets" / f"{name}.xml"
     with as_file(asset) as path:
         spec = mujoco.MjSpec.from_file(str(path))
-    # A copy for every world of a texture that nobody draws would take 30 MB each.
-    spec.compiler.discardvisual = True
+    # A texture takes 30 MB, in every world.
+    spec.compiler.discardvisual = not textures
     spec.compiler.settotalmass = -1
     model = spec.compile()
     if total_mass is not None:
         mujoco.mj_setTotalmass(model, total_mass)
         mujoco.mj_setConst(model, mujoco.MjData(model))
     return model
+
+
+@cache
+def runner_scene(name: str) -> Scene:
+    """The looks of a body from Gymnasium's assets, followed from its right side."""
+    model = load_model(name, textures=True)
+    colours = model.geom_rgba.copy()
+    for geom in np.flatnonzero(model.geom_matid >= 0):
+        colours[geom] = model.mat_rgba[model.geom_matid[geom]]
+    return Scene(model, colours, SIDE, follow="torso")
 
 
 class RunnerWorlds(ABC):
@@ -63,6 +79,7 @@ class RunnerWorlds(ABC):
 
     spec: WorldSpec
     substeps: int
+    asset: str  # the body's file in Gymnasium, without its ending
 
     def __init__(self, worlds: int, seed: int, threads: int = 2) -> None:
         self.worlds = worlds
@@ -120,6 +137,13 @@ class RunnerWorlds(ABC):
             success=np.zeros(self.worlds, bool),
             diverged=diverged,
         )
+
+    def scene(self, world: int) -> Scene:
+        # No task changes a body's shape.
+        return runner_scene(self.asset)
+
+    def configuration(self, world: int) -> np.ndarray:
+        return self.sim.qpos[world].copy()
 
     def close(self) -> None:
         if self._sim is not None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from adapt.bundle.manifest import ActionField, Factor, Field
 from sim.benchmarks.running import ANYWHERE, HORIZON, JOINT_BOUND, RunnerWorlds, load_model
+from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import WorldSpec
@@ -114,6 +115,7 @@ class WalkerParamsWorlds(RunnerWorlds):
 
     spec = SPEC
     substeps = SUBSTEPS
+    asset = "walker2d"
 
     def _model(self, task: Task) -> mujoco.MjModel:
         return walker_model(task)
@@ -140,3 +142,6 @@ class WalkerParamsWorlds(RunnerWorlds):
         height, pitch = self.sim.qpos[:, 1], self.sim.qpos[:, 2]
         upright = (height > HEALTHY_LOW) & (height < HEALTHY_HIGH)
         return ~(upright & (np.abs(pitch) < HEALTHY_PITCH))
+
+
+FAMILY = Family(SPACE, SPEC, WalkerParamsWorlds, task_factors)

@@ -1,9 +1,12 @@
 """What every task family is built of: task spaces, batched worlds, the registry."""
 
+from sim.core.family import Family
+from sim.core.registry import family
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import Step, Worlds, WorldSpec, check_action
 
 __all__ = [
+    "Family",
     "Parameter",
     "Step",
     "Task",
@@ -11,4 +14,5 @@ __all__ = [
     "WorldSpec",
     "Worlds",
     "check_action",
+    "family",
 ]

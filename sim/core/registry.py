@@ -1,112 +1,49 @@
-"""The task families by name: what the learner, the benchmarks and the twin may ask for."""
+"""Finds a task family by its name.
+
+A family of ours stands in `FAMILIES`; another package's is found by its entry point in the group
+"acclimate.families"; any object by `package.module:NAME` (docs/families.md). A family is imported
+when it is asked for.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import numpy as np
+from importlib.metadata import entry_points
 
 from adapt.errors import AcclimateError
-from sim.benchmarks import ant, cheetah, point, walker
-from sim.core.task_space import Task, TaskSpace
-from sim.core.worlds import Worlds, WorldSpec
-from sim.insertion import worlds as insertion
-from sim.insertion.scripted import Demonstrations
+from sim.core.family import Family
 
-
-class Script(Protocol):
-    """A controller that fills a replay before there is a policy."""
-
-    def begin(self, which: np.ndarray) -> None:
-        """An episode begins in worlds (B,)."""
-        ...
-
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        """Action (B, n_a) in [−1, 1]."""
-        ...
-
-
-class UniformActions:
-    """Fills a replay where there is no better script: actions uniform in [−1, 1]."""
-
-    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
-        self._shape = (worlds.worlds, worlds.spec.action_size)
-        self.rng = rng
-
-    def begin(self, which: np.ndarray) -> None:
-        """Every action is drawn alone; an episode's beginning means nothing."""
-
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        """Action (B, n_a)."""
-        return self.rng.uniform(-1.0, 1.0, self._shape)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A task space, its worlds, and the script that starts a replay.
-
-    make: (worlds, seed, threads) → worlds.
-    factors: a task's standardised factors (n_f,).
-    script: (worlds, generator) → script.
-    judged_by: what chooses checkpoints and is reported first: the success rate, or the return of
-        the measured reward.
-    """
-
-    space: TaskSpace
-    spec: WorldSpec
-    make: Callable[[int, int, int], Worlds]
-    factors: Callable[[Task], np.ndarray]
-    script: Callable[..., Script] = UniformActions
-    judged_by: Literal["success", "return"] = "return"
-
-
-FAMILIES: dict[str, Family] = {
-    "insertion": Family(
-        insertion.SPACE,
-        insertion.SPEC,
-        insertion.InsertionWorlds,
-        insertion.task_factors,
-        Demonstrations,
-        "success",
-    ),
-    "point-sparse": Family(
-        point.SPACE, point.SPEC, point.PointWorlds, point.task_factors, point.Wander
-    ),
-    "cheetah-vel": Family(
-        cheetah.VEL_SPACE, cheetah.VEL_SPEC, cheetah.CheetahVelWorlds, cheetah.vel_factors
-    ),
-    "cheetah-dir": Family(
-        cheetah.DIR_SPACE, cheetah.DIR_SPEC, cheetah.CheetahDirWorlds, cheetah.dir_factors
-    ),
-    "ant-goal": Family(ant.GOAL_SPACE, ant.GOAL_SPEC, ant.AntGoalWorlds, ant.goal_factors),
-    "ant-dir": Family(ant.DIR_SPACE, ant.DIR_SPEC, ant.AntDirWorlds, ant.dir_factors),
-    "walker-params": Family(
-        walker.SPACE, walker.SPEC, walker.WalkerParamsWorlds, walker.task_factors
-    ),
+GROUP = "acclimate.families"
+FAMILIES = {
+    "insertion": "sim.insertion.family:FAMILY",
+    "point-sparse": "sim.benchmarks.point:FAMILY",
+    "cheetah-vel": "sim.benchmarks.cheetah:VEL_FAMILY",
+    "cheetah-dir": "sim.benchmarks.cheetah:DIR_FAMILY",
+    "ant-goal": "sim.benchmarks.ant:GOAL_FAMILY",
+    "ant-dir": "sim.benchmarks.ant:DIR_FAMILY",
+    "walker-params": "sim.benchmarks.walker:FAMILY",
 }
+"""Name → package.module:NAME."""
+
+
+def family_names() -> dict[str, str]:
+    """Name → package.module:NAME of every installed family; a name of ours cannot be replaced."""
+    found = {point.name: point.value for point in entry_points(group=GROUP)}
+    return found | FAMILIES
 
 
 def family(name: str) -> Family:
-    """A family of ours by its name, or anybody's by `package.module:NAME` (docs/families.md).
+    """The family of that name, or at `package.module:NAME`.
 
-    Raises AcclimateError when there is none.
+    Raises AcclimateError if there is none, or if it is not a `Family`.
     """
-    if ":" in name:
-        return _elsewhere(name)
-    if name not in FAMILIES:
+    path = name if ":" in name else family_names().get(name)
+    if path is None:
         raise AcclimateError(
-            f"no task family {name!r}; there are {sorted(FAMILIES)}, and package.module:NAME for "
-            "one of your own"
+            f"no task family {name!r}; there are {sorted(family_names())}, and "
+            "package.module:NAME for one of your own"
         )
-    return FAMILIES[name]
-
-
-def _elsewhere(name: str) -> Family:
-    """The `Family` that a module holds under a name."""
-    module, _, attribute = name.partition(":")
+    module, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     # An empty or a relative name has errors of its own.

@@ -64,6 +64,12 @@ class WorldSpec:
     def action_size(self) -> int:
         return sum(int(np.prod(f.shape)) for f in self.action)
 
+    def columns(self, field: str) -> slice:
+        """Where an observation (..., n_o) holds the field of that name."""
+        names = [f.name for f in self.observation]
+        start = sum(f.size for f in self.observation[: names.index(field)])
+        return slice(start, start + self.observation[names.index(field)].size)
+
 
 def check_action(action: np.ndarray, worlds: int, spec: WorldSpec) -> np.ndarray:
     """The action (B, n_a) clipped to [−1, 1]; a wrong shape or a NaN is an error that names it."""

@@ -14,11 +14,14 @@ import numpy as np
 
 from adapt.errors import AcclimateError
 from sim.core.batch import MAX_SPEED
+from sim.core.scene import View
 from sim.core.task_space import Task
 from sim.insertion.body import Motion
+from sim.insertion.scene import WHOLE
 from sim.insertion.shapes import Box, plug_shapes
 from sim.insertion.wrist import (
     STIFFNESS,
+    TIMESTEP,
     base_model,
     build_plug,
     build_socket,
@@ -77,8 +80,10 @@ class ArmBody:
     threads: ignored, as one arm takes one.
     """
 
+    overview: View | None = WHOLE
+
     def __init__(self, threads: int = 1) -> None:
-        self._control = Impedance()
+        self._control = Impedance(TIMESTEP)
         self._model: mujoco.MjModel | None = None
 
     @property

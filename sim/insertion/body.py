@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from sim.core.batch import BatchSim
+from sim.core.scene import View
 from sim.core.task_space import Task
 from sim.insertion.wrist import SPRING_START, seat_pose, task_plug, wrist_model
 
@@ -32,7 +33,12 @@ class Motion:
 
 
 class Body(Protocol):
-    """B tools under Cartesian impedance control, each over a socket of its own."""
+    """B tools under Cartesian impedance control, each over a socket of its own.
+
+    overview: a camera on the whole robot, for films; None for a tool without one.
+    """
+
+    overview: View | None
 
     @property
     def qpos(self) -> np.ndarray:
@@ -73,6 +79,8 @@ class WristBody:
 
     threads: of the physics.
     """
+
+    overview: View | None = None
 
     def __init__(self, threads: int) -> None:
         self._threads = threads

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapt.bundle.manifest import ActionField, Factor, Field, Limit, Quantity
+from sim.core.scene import Scene
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.core.worlds import Step, WorldSpec, check_action
 from sim.insertion.body import Body, WristBody
 from sim.insertion.plugs import FAMILIES, MM
+from sim.insertion.scene import scene
 from sim.insertion.wrist import SHAPE, TIMESTEP, seat_pose, task_plug
 
 CONTROL_PERIOD = 0.05
@@ -239,6 +241,7 @@ class InsertionWorlds:
         if len(tasks) != self.worlds:
             raise ValueError(f"{self.worlds} worlds need as many tasks, got {len(tasks)}")
         self.tasks = list(tasks)
+        self._scenes: dict[int, Scene] = {}
         self.sim.assign(tasks)
         self.constants = Constants.of(tasks)
         b = self.worlds
@@ -297,6 +300,14 @@ class InsertionWorlds:
             success=success,
             diverged=motion.diverged,
         )
+
+    def scene(self, world: int) -> Scene:
+        if world not in self._scenes:
+            self._scenes[world] = scene(self.sim.model(world), self.sim.overview)
+        return self._scenes[world]
+
+    def configuration(self, world: int) -> np.ndarray:
+        return self.sim.configuration(world)
 
     def close(self) -> None:
         self.sim.close()

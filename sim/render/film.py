@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v2 as imageio
-import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from adapt.errors import AcclimateError
+from sim.core.embodiment import Measure
+from sim.core.family import Family
+from sim.core.registry import family
+from sim.core.scene import Scene, drawable
 from sim.core.task_space import Task
-from sim.insertion.arm import arm_model
-from sim.insertion.worlds import FORCE_COMFORT, FORCE_LIMIT, SPACE
-from sim.insertion.wrist import wrist_model
-from sim.render.render import Canvas
-from sim.render.views import CLOSE, WHOLE
-from sim.twin.takes import Take
+from sim.render.canvas import Canvas
+from sim.render.takes import Take
 
-PANEL, ARM, CAPTION, GAP = 400, 272, 64, 16
-"""Width of a panel and height of its close view, height of the whole arm's view, of the caption;
+PANEL, OVERVIEW, CAPTION, GAP = 400, 272, 64, 16
+"""Width of a panel and height of its close view, height of the overview, of the caption;
 between panels [pixels]. Sums of them are multiples of 16, as H.264 wants."""
 AFTERWARDS = 1.5
 """How long the last picture stands [s]."""
@@ -31,20 +30,23 @@ PAPER, INK, SOFT, GROOVE = (27, 31, 37), (236, 238, 241), (176, 184, 194), (62, 
 GOOD, BAD, BAR = (38, 132, 82), (214, 84, 70), (118, 168, 226)
 
 
-def take_model(take: Take) -> mujoco.MjModel:
-    """The model in which a take was recorded. Raises AcclimateError where it no longer fits."""
-    task = Task(SPACE, take.task)
-    model = arm_model(task) if take.body == "arm" else wrist_model(task)
-    if take.joints.shape[1:] != (model.nq,):
+def take_scene(take: Take, found: Family) -> Scene:
+    """The scene of a take of that family. Raises AcclimateError where it no longer fits."""
+    worlds = found.one_world(take.body)
+    worlds.assign([Task(found.space, take.task)])
+    scene = drawable(take.family, worlds).scene(0)
+    worlds.close()
+    if take.joints.shape[1:] != (scene.model.nq,):
         raise AcclimateError(
-            f"take of the {take.body}: {take.joints.shape[1:]} joints, its model has {model.nq}"
+            f"take of the {take.body}: {take.joints.shape[1:]} joints, its model has "
+            f"{scene.model.nq}"
         )
-    return model
+    return scene
 
 
 def frames(takes: Sequence[Take], titles: Sequence[str]) -> Iterator[np.ndarray]:
     """Pictures (height, width, 3), uint8, one per period of the first take: side by side, for each
-    take the whole arm, if it has one, and the plug in the socket's section."""
+    take the scene's overview, if it has one, and its own view."""
     if not takes or len(takes) != len(titles):
         raise AcclimateError(f"{len(takes)} takes and {len(titles)} titles; each needs one")
     with ExitStack() as stack:
@@ -99,21 +101,23 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
 
 
 class _Panel:
-    """One take: its title, its clock, its contact force, and its pictures."""
+    """One take: its title, its clock, its gauge, and its pictures."""
 
     def __init__(self, take: Take, title: str, stack: ExitStack) -> None:
         self._take, self._title = take, title
-        model = take_model(take)
-        views = [(ARM, WHOLE)] if take.body == "arm" else []
+        self._family = found = family(take.family)
+        scene = take_scene(take, found)
+        views = [(PANEL, scene.view)]
+        if scene.overview is not None:
+            views.insert(0, (OVERVIEW, scene.overview))
         self._canvases = [
-            stack.enter_context(Canvas(model, PANEL, height, view))
-            for height, view in (*views, (PANEL, CLOSE))
+            stack.enter_context(Canvas(scene, PANEL, height, view)) for height, view in views
         ]
         self.height = CAPTION + sum(canvas.height for canvas in self._canvases)
 
     def draw(self, k: int) -> Image.Image:
         """The panel at frame k."""
-        take = self._take
+        take, embodiment = self._take, self._family.embodiment
         panel = Image.new("RGB", (PANEL, self.height), PAPER)
         top = CAPTION
         for canvas in self._canvases:
@@ -123,9 +127,9 @@ class _Panel:
         large, small = ImageFont.load_default(22), ImageFont.load_default(16)
         draw.text((10, 4), self._title, INK, large)
         draw.text((PANEL - 10, 4), f"{k * take.period:.2f} s", INK, large, anchor="ra")
-        _draw_force(draw, float(take.force[k]), small)
-        if k == len(take.joints) - 1:
-            text, colour = ("seated", GOOD) if take.success else ("failed", BAD)
+        _draw_gauge(draw, *embodiment.gauge, float(take.gauge[k]), small)
+        if k == len(take.joints) - 1 and self._family.judged_by == "success":
+            text, colour = (embodiment.succeeded, GOOD) if take.success else ("failed", BAD)
             box = (PANEL - 110, CAPTION + 10, PANEL - 10, CAPTION + 44)
             draw.rounded_rectangle(box, 6, colour)
             middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
@@ -133,13 +137,19 @@ class _Panel:
         return panel
 
 
-def _draw_force(draw: ImageDraw.ImageDraw, force: float, font: Any) -> None:
-    """A bar that ends at the force that ends an episode, with a mark where training sees a cost."""
-    draw.text((10, 38), f"contact force {force:3.0f} N", SOFT, font)
+def _draw_gauge(
+    draw: ImageDraw.ImageDraw, name: str, gauge: Measure, value: float, font: Any
+) -> None:
+    """A number and its bar, with a line at the gauge's mark; beyond it the bar is red."""
+    number = f"{value:3.0f}" if gauge.full >= 10 else f"{value:.2f}"
+    unit = "" if gauge.unit == "1" else f" {gauge.unit}"
+    draw.text((10, 38), f"{name} {number}{unit}", SOFT, font)
     left, right = 170, PANEL - 10
-    scale = (right - left) / FORCE_LIMIT
+    scale = (right - left) / gauge.full
     draw.rectangle((left, 42, right, 52), GROOVE)
-    filled = left + scale * min(force, FORCE_LIMIT)
-    draw.rectangle((left, 42, filled, 52), BAD if force > FORCE_COMFORT else BAR)
-    mark = left + scale * FORCE_COMFORT
-    draw.line((mark, 39, mark, 55), SOFT)
+    filled = left + scale * min(max(value, 0.0), gauge.full)
+    high = gauge.mark is not None and value > gauge.mark
+    draw.rectangle((left, 42, filled, 52), BAD if high else BAR)
+    if gauge.mark is not None:
+        mark = left + scale * gauge.mark
+        draw.line((mark, 39, mark, 55), SOFT)

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from sim.render.views import View, directions
+from sim.core.scene import View
 
 FIELD = np.tan(np.radians(45.0) / 2)
 """Half the height of the picture over the camera's distance: MuJoCo's free camera sees 45°."""
@@ -16,6 +16,16 @@ PIXELS_PER_INCH = 100
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 CAP = np.radians([30.0, 60.0, 90.0])
 RIM = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+BALL = np.stack(
+    [
+        (np.cos(RIM)[:, None] * np.cos(RIM)).ravel(),
+        (np.sin(RIM)[:, None] * np.cos(RIM)).ravel(),
+        np.tile(np.sin(RIM), len(RIM)),
+    ],
+    axis=1,
+)
+PLANE = 1000.0
+"""Half size of a plane, which has no end [m]."""
 
 
 def sketch(
@@ -35,7 +45,7 @@ def sketch(
     axes.set_xlim(-half * width / height, half * width / height)
     axes.set_ylim(-half, half)
     axes.set_axis_off()
-    right, up, forward = directions(view)
+    right, up, forward = view.directions()
     shapes = []
     for geom in np.flatnonzero(colours[:, 3] > 0):
         points = outline(model, data, int(geom))
@@ -69,6 +79,10 @@ def outline(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray
                 for sign in (-1, 1)
             ]
         )
+    elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        local = size[0] * BALL
+    elif kind == mujoco.mjtGeom.mjGEOM_PLANE:
+        local = PLANE * CORNERS[::2] * [1, 1, 0]
     else:
         return None
     return local @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom]

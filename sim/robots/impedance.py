@@ -8,7 +8,6 @@ import mujoco
 import numpy as np
 from dm_control import mjcf
 
-from sim.insertion.wrist import TIMESTEP
 from sim.robots.ur5e import HOME, TORQUE_LIMITS, add_arm
 
 DAMPING_RATIO = 1.0
@@ -72,9 +71,12 @@ class Impedance:
     measured wrench is fed back to make the arm feel lighter; D gives every axis `DAMPING_RATIO`
     with the inertia that is then left. That is still several times the training rig's virtual mass,
     and differs from axis to axis.
+
+    timestep: between calls of `torque` [s].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timestep: float) -> None:
+        self._timestep = timestep
         root = mjcf.RootElement(model="controller")
         root.compiler.angle = "radian"
         add_arm(root, true_masses=False)
@@ -145,7 +147,7 @@ class Impedance:
         contact: np.ndarray,
     ) -> np.ndarray:
         """Joint torques (6,) [N·m] toward a target (3,) [m] and (3, 3), after `look`. To be called
-        every `TIMESTEP`: the torque is taken as applied until the next call.
+        every `timestep`: the torque is taken as applied until the next call.
 
         contact: wrench (6,) on the plug, about the tip and in the tool's frame [N, N·m].
         """
@@ -164,7 +166,7 @@ class Impedance:
         # Whatever changes the momentum beyond this is friction, or mass that the model has wrong
         # (De Luca and Mattone 2003); how the inertia changes at these speeds is left out.
         expected = torque - self._bias + self._jacobian.T @ outside + self._disturbance
-        self._momentum += TIMESTEP * expected
+        self._momentum += self._timestep * expected
         mujoco.mj_makeM(model, data)
         mujoco.mj_fullM(model, data, self._mass)
         self._disturbance = OBSERVER * (self._mass @ velocity - self._momentum)

@@ -12,6 +12,7 @@ from benchmarks.bench_physics import BLOCK, measure, runner
 from benchmarks.bench_stable_baselines import JOBS, Job, make, mean_return, train
 from sim import gym
 from sim.benchmarks import point
+from sim.core import registry
 from sim.core.registry import FAMILIES
 
 
@@ -27,7 +28,7 @@ def test_its_own_checker_finds_nothing(name):
 @pytest.mark.parametrize("job", JOBS, ids=lambda j: f"{j.learner}-{j.family}")
 def test_every_episode_of_a_job_is_on_its_task(job):
     env = make(job)
-    wanted = FAMILIES[job.family].space.task(**job.task).values
+    wanted = registry.family(job.family).space.task(**job.task).values
     for _ in range(2):
         env.reset()
         family: Any = env.unwrapped

@@ -1,6 +1,9 @@
 """Every family keeps Gymnasium's contracts, alone and as a batch."""
 
+import sys
 import warnings
+from types import ModuleType
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -10,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from adapt.errors import AcclimateError
 from sim import gym
-from sim.core.registry import FAMILIES
+from sim.core.registry import FAMILIES, family
 from sim.core.task_space import Parameter, Task, TaskSpace
 from sim.insertion.scripted import Privileged
 from sim.insertion.worlds import task_factors
@@ -61,7 +64,7 @@ def test_gymnasiums_own_checker_finds_nothing(make, name):
 
 
 def test_spaces_are_the_specs(make, name):
-    spec, env = FAMILIES[name].spec, single(make, name)
+    spec, env = family(name).spec, single(make, name)
     assert env.observation_space.shape == (spec.observation_size,)
     start = 0
     for field in spec.observation:
@@ -74,7 +77,7 @@ def test_spaces_are_the_specs(make, name):
 
 def test_a_vector_environment_keeps_the_vector_contract(make, name):
     env = vector(make, name)
-    spec = FAMILIES[name].spec
+    spec = family(name).spec
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert env.observation_space == gymnasium.vector.utils.batch_space(
         env.single_observation_space, WORLDS
@@ -154,10 +157,10 @@ def test_an_episode_ends_within_its_step_and_the_next_is_on_the_same_task(make):
 def test_running_out_of_time_is_truncation_not_termination(make):
     env = single(make)
     env.reset(seed=0)
-    for period in range(1, FAMILIES["insertion"].spec.horizon + 1):
+    for period in range(1, family("insertion").spec.horizon + 1):
         *_, terminated, truncated, _ = env.step(np.zeros(4, np.float32))
         assert not terminated
-        assert truncated == (period == FAMILIES["insertion"].spec.horizon)
+        assert truncated == (period == family("insertion").spec.horizon)
 
 
 def test_a_diverged_world_is_cut_off_without_reward(make):
@@ -170,7 +173,7 @@ def test_a_diverged_world_is_cut_off_without_reward(make):
 
 def test_reset_takes_a_task_a_mapping_or_a_split(make):
     env = single(make)
-    space = FAMILIES["insertion"].space
+    space = family("insertion").space
     task = space.task(family="peg_round", socket_x=1e-3)
     env.reset(seed=0, options={"task": task})
     assert (env.unwrapped.task.values == task.values).all()
@@ -185,7 +188,7 @@ def test_reset_takes_a_task_a_mapping_or_a_split(make):
 
 
 def test_a_batch_takes_one_task_for_all_or_one_each(make):
-    env, space = vector(make), FAMILIES["insertion"].space
+    env, space = vector(make), family("insertion").space
     each = space.sample(WORLDS, np.random.default_rng(0))
     env.reset(seed=0, options={"task": each})
     assert all((a.values == b.values).all() for a, b in zip(env.tasks, each, strict=True))
@@ -216,7 +219,7 @@ def test_reset_refuses_options_that_make_no_sense(make, options, message):
 
 
 def test_a_task_of_wider_ranges_is_checked_against_these(make):
-    space = FAMILIES["insertion"].space
+    space = family("insertion").space
     wide = [
         Parameter(p.name, p.unit, p.low - 1, p.high + 1, nominal=p.nominal)
         for p in space.parameters
@@ -250,3 +253,58 @@ def test_registering_twice_changes_nothing():
     gym.register()
     assert gymnasium.registry == before
     assert INSERTION in before
+
+
+class Clip:
+    """Stands in for moviepy, which RecordVideo writes its films with; notes what they hold."""
+
+    made: ClassVar[list[Any]] = []
+
+    def __init__(self, frames: list[np.ndarray], fps: int) -> None:
+        self.frames, self.fps = frames, fps
+        self.made.append(self)
+
+    def write_videofile(self, path: str, **options: object) -> None:
+        """Nothing is encoded."""
+
+
+def test_a_world_is_drawn_and_recorded_as_a_film(name, tmp_path, monkeypatch):
+    for package in ("moviepy", "moviepy.video", "moviepy.video.io"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    clips = ModuleType("ImageSequenceClip")
+    monkeypatch.setattr(clips, "ImageSequenceClip", Clip, raising=False)
+    monkeypatch.setitem(sys.modules, "moviepy.video.io.ImageSequenceClip", clips)
+    env = gymnasium.make(gym.env_id(name), render_mode="rgb_array", max_episode_steps=3)
+    env = gymnasium.wrappers.RecordVideo(env, str(tmp_path / "films"), disable_logger=True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    env.close()
+    film = Clip.made[-1]
+    assert len(film.frames) == 4
+    assert film.fps == round(1 / family(name).spec.control_period)
+    assert {f.shape for f in film.frames} == {(480, 480, 3)}
+    assert {f.dtype for f in film.frames} == {np.dtype(np.uint8)}
+    assert (film.frames[0] != film.frames[-1]).any()
+
+
+def test_a_batch_draws_each_of_its_worlds():
+    env: Any = gymnasium.make_vec(INSERTION, num_envs=2, render_mode="rgb_array")
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.render()
+    env.reset(seed=0, options={"task": [{"family": "peg_round"}, {"family": "nema_5_15"}]})
+    one, other = env.render()
+    assert one.shape == other.shape == (480, 480, 3)
+    assert (one != other).any()
+    assert env.metadata["render_fps"] == 20
+    env.close()
+
+
+def test_nothing_is_drawn_without_a_render_mode_and_no_other_mode_is_taken(make):
+    env = single(make)
+    env.reset(seed=0)
+    assert env.render() is None
+    with pytest.raises(AcclimateError, match="no render_mode 'human'"):
+        gym.FamilyEnv("insertion", render_mode="human")
+    with pytest.raises(AcclimateError, match=r"no pictures"):
+        gym.FamilyEnv("tests.support.toy_worlds:FAMILY", render_mode="rgb_array")

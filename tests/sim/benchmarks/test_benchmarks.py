@@ -11,7 +11,7 @@ import pytest
 from sim.benchmarks import ant, cheetah, walker
 from sim.benchmarks.running import HORIZON
 from sim.core.batch import MAX_SPEED
-from sim.core.registry import FAMILIES
+from sim.core.registry import family
 from sim.core.task_space import TaskSpaceError
 
 COUNTS = {
@@ -31,7 +31,7 @@ def made():
     opened = []
 
     def make(name, tasks, seed=0):
-        worlds = FAMILIES[name].make(len(tasks), seed, 2)
+        worlds = family(name).make(len(tasks), seed, 2)
         opened.append(worlds)
         worlds.assign(tasks)
         worlds.reset(np.ones(len(tasks), bool))
@@ -54,7 +54,7 @@ def moved(worlds, action):
 
 @pytest.mark.parametrize("name", sorted(COUNTS))
 def test_the_sets_have_the_papers_sizes_and_are_always_the_same(name):
-    space = FAMILIES[name].space
+    space = family(name).space
     for split, n in zip(("train", "held_out"), COUNTS[name], strict=True):
         if not n:
             with pytest.raises(TaskSpaceError, match="holds no task out"):
@@ -66,7 +66,7 @@ def test_the_sets_have_the_papers_sizes_and_are_always_the_same(name):
             for seed in (0, 1)
         ]
         assert rows[0] == rows[1] and len(rows[0]) == n
-    assert FAMILIES[name].judged_by == "return"
+    assert family(name).judged_by == "return"
 
 
 def test_velocities_are_uniform_from_0_to_3():
@@ -99,7 +99,7 @@ def test_both_directions_are_in_the_training_set():
     ("name", "reference"), [("cheetah-dir", "HalfCheetah-v5"), ("ant-dir", "Ant-v5")]
 )
 def test_the_body_moves_as_gymnasiums_own(made, name, reference):
-    worlds = made(name, [FAMILIES[name].space.task(direction="forward")])
+    worlds = made(name, [family(name).space.task(direction="forward")])
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its model has an attribute that MuJoCo deprecates
@@ -121,7 +121,7 @@ def test_the_body_moves_as_gymnasiums_own(made, name, reference):
 
 @pytest.mark.parametrize("name", RUNNERS)
 def test_a_failed_world_is_no_fall_and_has_a_finite_reward(made, name):
-    worlds = made(name, [FAMILIES[name].space.task()] * 2)
+    worlds = made(name, [family(name).space.task()] * 2)
     worlds.sim.qvel[1] = 1e3 * MAX_SPEED
     step = worlds.step(np.zeros((2, worlds.spec.action_size)))
     assert step.diverged.tolist() == [False, True] and step.discount.tolist() == [1, 1]
@@ -132,7 +132,7 @@ def test_a_failed_world_is_no_fall_and_has_a_finite_reward(made, name):
 
 @pytest.mark.parametrize("name", [n for n in RUNNERS if n != "ant-goal"])
 def test_the_context_gets_the_reward_itself(made, name):
-    worlds = made(name, [FAMILIES[name].space.task()] * 2)
+    worlds = made(name, [family(name).space.task()] * 2)
     step = worlds.step(np.full((2, worlds.spec.action_size), 0.3))
     assert (step.reward == step.measured_reward).all() and worlds.spec.horizon == HORIZON
 

@@ -18,7 +18,8 @@ from sim.benchmarks.point import (
     goal,
     task_factors,
 )
-from sim.core.registry import FAMILIES, UniformActions
+from sim.core.family import UniformActions
+from sim.core.registry import family
 from sim.core.task_space import TaskSpaceError
 
 
@@ -117,7 +118,7 @@ def test_factors_are_the_goal_in_metres():
     task = SPACE.task(angle=1.0)
     physical = task_factors(task) * [f.scale for f in FACTORS] + [f.offset for f in FACTORS]
     assert physical == pytest.approx([math.cos(1.0), math.sin(1.0)])
-    assert FAMILIES["point-sparse"].judged_by == "return"
+    assert family("point-sparse").judged_by == "return"
 
 
 def test_no_choice_is_unseen_here():

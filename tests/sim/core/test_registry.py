@@ -1,10 +1,16 @@
 """The contract that every family's worlds keep."""
 
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
 import numpy as np
 import pytest
 
 from adapt.errors import AcclimateError
-from sim.core.registry import FAMILIES, UniformActions, family
+from sim.core import registry
+from sim.core.family import UniformActions
+from sim.core.registry import FAMILIES, GROUP, family
 from sim.core.worlds import Step
 
 WORLDS = 3
@@ -17,10 +23,10 @@ def made():
     opened = []
 
     def make(name, n=WORLDS, seed=0):
-        family = FAMILIES[name]
-        worlds = family.make(n, seed, 2)
+        found = family(name)
+        worlds = found.make(n, seed, 2)
         opened.append(worlds)
-        worlds.assign(family.space.sample(n, np.random.default_rng(7), "all"))
+        worlds.assign(found.space.sample(n, np.random.default_rng(7), "all"))
         return worlds
 
     yield make
@@ -63,7 +69,7 @@ def test_steps_have_the_shapes_and_types_of_the_spec(made, name):
 
 
 def test_specs_name_each_field_and_factor_once_in_order(name):
-    spec = FAMILIES[name].spec
+    spec = family(name).spec
     for fields in (spec.observation, spec.action, spec.factors):
         assert len({f.name for f in fields}) == len(fields)
     assert [f.index for f in spec.factors] == list(range(len(spec.factors)))
@@ -144,10 +150,10 @@ def test_actions_beyond_their_range_count_as_its_ends(made, name):
 
 
 def test_wrong_numbers_of_tasks_and_actions_are_refused(made, name):
-    worlds, n_a = made(name), FAMILIES[name].spec.action_size
+    worlds, n_a = made(name), family(name).spec.action_size
     worlds.reset(everyone(worlds))
     with pytest.raises(ValueError, match="3 worlds need as many tasks, got 1"):
-        worlds.assign([FAMILIES[name].space.task()])
+        worlds.assign([family(name).space.task()])
     with pytest.raises(ValueError, match=rf"\(3, {n_a + 1}\), expected \(3, {n_a}\)"):
         worlds.step(np.zeros((WORLDS, n_a + 1)))
     action = np.zeros((WORLDS, n_a))
@@ -159,7 +165,7 @@ def test_wrong_numbers_of_tasks_and_actions_are_refused(made, name):
 def test_scripts_act_within_range_and_differ_from_world_to_world(made, name):
     worlds = made(name)
     observation = worlds.reset(everyone(worlds))
-    script = FAMILIES[name].script(worlds, np.random.default_rng(0))
+    script = family(name).script(worlds, np.random.default_rng(0))
     script.begin(everyone(worlds))
     for _ in range(5):
         action = script.act(observation)
@@ -175,9 +181,9 @@ def test_uniform_actions_are_uniform(made):
 
 
 def test_factors_are_standardised_over_the_space(name):
-    family, n = FAMILIES[name], 3000
-    tasks = family.space.sample(n, np.random.default_rng(0), "all")
-    factors = np.array([family.factors(t) for t in tasks])
+    found, n = family(name), 3000
+    tasks = found.space.sample(n, np.random.default_rng(0), "all")
+    factors = np.array([found.factors(t) for t in tasks])
     # Standard errors: of the mean 0.018, of the variance below 0.03.
     assert (abs(factors.mean(axis=0)) < 0.08).all()
     assert (abs(factors.var(axis=0) - 1) < 0.1).all()
@@ -185,8 +191,8 @@ def test_factors_are_standardised_over_the_space(name):
 
 def test_worlds_factors_are_their_tasks(made, name):
     worlds = made(name)
-    tasks = FAMILIES[name].space.sample(WORLDS, np.random.default_rng(7), "all")
-    expected = [FAMILIES[name].factors(t) for t in tasks]
+    tasks = family(name).space.sample(WORLDS, np.random.default_rng(7), "all")
+    expected = [family(name).factors(t) for t in tasks]
     assert np.allclose(worlds.factors(), expected, atol=1e-6)
 
 
@@ -198,8 +204,8 @@ def test_worlds_factors_are_their_tasks(made, name):
         (":FAMILY", r"':FAMILY': "),
         (".point:FAMILY", r"'.point:FAMILY': "),
         (
-            "sim.core.registry:Family",
-            r"sim\.core\.registry holds a type under 'Family'; expected a Family",
+            "sim.core.family:Family",
+            r"sim\.core\.family holds a type under 'Family'; expected a Family",
         ),
         ("sim.core.registry:FAMILY", r"sim\.core\.registry holds nothing under 'FAMILY'"),
         ("sim.core.registry:", r"sim\.core\.registry holds nothing under ''"),
@@ -208,3 +214,25 @@ def test_worlds_factors_are_their_tasks(made, name):
 def test_a_family_that_is_not_there_is_named(name, text):
     with pytest.raises(AcclimateError, match=text):
         family(name)
+
+
+def test_a_family_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys; from sim.core import family; before = set(sys.modules);"
+        "family('point-sparse');"
+        "assert 'sim.benchmarks.point' in set(sys.modules) - before;"
+        "assert not any(n.startswith(('sim.insertion', 'sim.robots')) for n in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_another_packages_family_is_found_by_its_entry_point_and_replaces_none(monkeypatch):
+    strangers = [
+        EntryPoint("toy", "tests.support.toy_worlds:FAMILY", GROUP),
+        EntryPoint("insertion", "tests.support.toy_worlds:FAMILY", GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: strangers if group == GROUP else ())
+    assert family("toy").spec.name == "toy"
+    assert family("insertion").spec.name == "insertion"
+    with pytest.raises(AcclimateError, match="'toy'"):
+        family("hovering")

@@ -13,7 +13,7 @@ from sim.insertion.arm import ArmBody, arm_model
 from sim.insertion.plugs import FAMILIES
 from sim.insertion.scripted import Privileged
 from sim.insertion.worlds import SPACE, InsertionWorlds
-from sim.insertion.wrist import STIFFNESS, retention_force, task_plug
+from sim.insertion.wrist import STIFFNESS, TIMESTEP, retention_force, task_plug
 from sim.robots.impedance import Impedance, angle_rates, angles, rotation
 from sim.robots.ur5e import BASE, HOME, JOINTS, LINKS, TOOL_LENGTH, TORQUE_LIMITS
 
@@ -39,7 +39,7 @@ def denavit_hartenberg(q: np.ndarray) -> np.ndarray:
 
 def test_kinematics_are_the_published_table() -> None:
     rng = np.random.default_rng(0)
-    control = Impedance()
+    control = Impedance(TIMESTEP)
     for _ in range(20):
         q = rng.uniform(-3, 3, 6)
         control.look(q, np.zeros(6))
@@ -66,7 +66,7 @@ def test_every_family_compiles_and_hangs_in_the_gripper() -> None:
         model = arm_model(SPACE.task(family=family))
         assert model.nq == 6
         data = mujoco.MjData(model)
-        data.qpos[:] = Impedance().inverse(np.array([0, 0, 0.03, 0, 0, 0]))
+        data.qpos[:] = Impedance(TIMESTEP).inverse(np.array([0, 0, 0.03, 0, 0, 0]))
         mujoco.mj_forward(model, data)
         assert data.ncon == 0
 
@@ -87,7 +87,7 @@ def test_angle_rates_are_derivatives() -> None:
 
 
 def test_rates_are_derivatives_of_the_pose() -> None:
-    rng, control, h = np.random.default_rng(3), Impedance(), 1e-6
+    rng, control, h = np.random.default_rng(3), Impedance(TIMESTEP), 1e-6
     q, v = HOME + rng.uniform(-0.1, 0.1, 6), rng.normal(size=6)
     poses = []
     for sign in (-1, 1):
@@ -98,7 +98,7 @@ def test_rates_are_derivatives_of_the_pose() -> None:
 
 
 def test_inverse_reaches_the_workspace_and_says_where_it_ends() -> None:
-    rng, control = np.random.default_rng(4), Impedance()
+    rng, control = np.random.default_rng(4), Impedance(TIMESTEP)
     for _ in range(10):
         pose = rng.uniform(-1, 1, 6) * [0.008, 0.008, 0.04, 0.3, 0.05, 0.05]
         control.look(control.inverse(pose), np.zeros(6))
@@ -109,7 +109,7 @@ def test_inverse_reaches_the_workspace_and_says_where_it_ends() -> None:
 
 
 def test_torque_stays_within_the_joints_limits() -> None:
-    control = Impedance()
+    control = Impedance(TIMESTEP)
     control.look(HOME, np.zeros(6))
     control.tune(np.full(6, 1e5))
     torque = control.torque(np.zeros(6), np.array([3.0, 3.0, 3.0]), np.eye(3), np.zeros(6))

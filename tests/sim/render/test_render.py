@@ -12,17 +12,28 @@ import pytest
 from PIL import Image
 
 from adapt.errors import AcclimateError
+from sim.core.registry import FAMILIES, family
 from sim.insertion.arm import arm_model
-from sim.insertion.plugs import FAMILIES
+from sim.insertion.plugs import FAMILIES as PLUGS
+from sim.insertion.scene import CLOSE, HOUSING, WHOLE, colours, scene
+from sim.insertion.section import cut_open, geom_name, housing, shapes
 from sim.insertion.worlds import SPACE
 from sim.insertion.wrist import wrist_model
-from sim.render import render
-from sim.render.film import AFTERWARDS, ARM, CAPTION, GAP, PANEL, frames, save_film, save_picture
-from sim.render.render import HOUSING, Canvas, backend, colours
-from sim.render.section import cut_open, face_box, geom_name, housing, shapes
+from sim.render import canvas as render
+from sim.render.canvas import Canvas, Pictures, backend, face_box
+from sim.render.film import (
+    AFTERWARDS,
+    CAPTION,
+    GAP,
+    OVERVIEW,
+    PANEL,
+    frames,
+    save_film,
+    save_picture,
+)
 from sim.render.sketch import hull
-from sim.render.views import CLOSE, WHOLE, directions
-from sim.twin.takes import Take
+from sim.render.takes import Take
+from tests.support.toy_worlds import ToyWorlds
 
 TASK = SPACE.task(family="nema_5_15")
 
@@ -50,12 +61,13 @@ def joints(height: float) -> np.ndarray:
 def take(success: bool, length: int) -> Take:
     path = np.linspace(0.006, -0.01, length)
     states = np.stack([joints(z) for z in path])
-    return Take("wrist", TASK.values, 0.05, states, np.linspace(0, 60, length), success)
+    force = np.linspace(0, 60, length)
+    return Take("insertion", "wrist", TASK.values, 0.05, states, force, success)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_socket_is_cut_open_along_the_pins_and_placeholders_are_hidden(family) -> None:
-    model = wrist_model(SPACE.task(family=family))
+@pytest.mark.parametrize("plug", PLUGS)
+def test_the_socket_is_cut_open_along_the_pins_and_placeholders_are_hidden(plug) -> None:
+    model = wrist_model(SPACE.task(family=plug))
     cut, faces = cut_open(model)
     data = mujoco.MjData(cut)
     mujoco.mj_kinematics(cut, data)
@@ -86,7 +98,7 @@ def test_the_socket_is_cut_open_along_the_pins_and_placeholders_are_hidden(famil
 
 def test_directions_are_upright_and_orthogonal() -> None:
     for view in (CLOSE, WHOLE):
-        right, up, forward = axes = directions(view)
+        right, up, forward = axes = view.directions()
         np.testing.assert_allclose(np.array(axes) @ np.array(axes).T, np.eye(3), atol=1e-12)
         assert right[2] == 0
         assert up[2] > 0
@@ -103,9 +115,9 @@ def test_hull_holds_every_point_and_turns_left() -> None:
 
 
 def test_without_opengl_a_sketch_is_drawn_and_it_is_said_once(model, no_opengl, capsys) -> None:
-    with Canvas(model, 160, 120) as canvas:
+    with Canvas(scene(model), 160, 120) as canvas:
         above, inside = canvas.draw(joints(0.006)), canvas.draw(joints(-0.01))
-    Canvas(model, 160, 120).close()
+    Canvas(scene(model), 160, 120).close()
     assert above.shape == inside.shape == (120, 160, 3)
     assert above.dtype == np.uint8
     assert (above != inside).any()
@@ -119,7 +131,7 @@ def test_a_context_that_breaks_later_is_replaced_by_a_sketch(model, monkeypatch,
 
     monkeypatch.setattr(render, "backend", lambda: "egl")
     monkeypatch.setattr(render, "_OffScreen", broken)
-    with Canvas(model, 160, 120) as canvas:
+    with Canvas(scene(model), 160, 120) as canvas:
         assert len(np.unique(canvas.draw(joints(0.006)).reshape(-1, 3), axis=0)) > 3
     assert "no such device" in capsys.readouterr().err
 
@@ -127,7 +139,7 @@ def test_a_context_that_breaks_later_is_replaced_by_a_sketch(model, monkeypatch,
 def test_opengl_draws_the_plug_going_down(model) -> None:
     if backend() is None:
         pytest.skip("no off-screen OpenGL here")
-    with Canvas(model, 160, 120) as canvas:
+    with Canvas(scene(model), 160, 120) as canvas:
         above, again, inside = (canvas.draw(joints(z)) for z in (0.006, 0.006, -0.01))
     assert above.shape == (120, 160, 3)
     np.testing.assert_array_equal(above, again)
@@ -153,14 +165,20 @@ def test_film_shows_all_takes_on_one_clock(no_opengl) -> None:
 
 def test_an_arm_is_shown_whole_above_its_plug(no_opengl) -> None:
     joints = np.zeros((1, arm_model(TASK).nq))
-    shown = next(frames([Take("arm", TASK.values, 0.05, joints, np.zeros(1), True)], ["only"]))
-    assert shown.shape == (CAPTION + ARM + PANEL, PANEL, 3)
+    shown = next(
+        frames([Take("insertion", "arm", TASK.values, 0.05, joints, np.zeros(1), True)], ["only"])
+    )
+    assert shown.shape == (CAPTION + OVERVIEW + PANEL, PANEL, 3)
 
 
 @pytest.mark.parametrize(("force", "filled"), [(0, 0), (40, 110), (80, 220), (200, 220)])
 def test_the_bar_of_force_ends_where_an_episode_ends(no_opengl, force, filled) -> None:
     path = np.tile(joints(0.006), (2, 1))
-    shown = next(frames([Take("wrist", TASK.values, 0.05, path, np.full(2, force), True)], ["one"]))
+    shown = next(
+        frames(
+            [Take("insertion", "wrist", TASK.values, 0.05, path, np.full(2, force), True)], ["one"]
+        )
+    )
     row = shown[47, 171:390].astype(int)
     groove = np.abs(row - np.array((62, 69, 79))).sum(axis=1) < 5
     assert abs((~groove).sum() - filled) <= 3
@@ -189,11 +207,34 @@ def test_takes_are_read_back_and_others_refused(tmp_path: Path) -> None:
     path = written.save(tmp_path / "takes", 4, 1)
     assert path.name == "0004-01.npz"
     read = Take.load(path)
-    assert (read.body, read.period, read.success) == ("wrist", 0.05, True)
-    for name in ("task", "joints", "force"):
+    assert (read.family, read.body, read.period) == ("insertion", "wrist", 0.05)
+    assert read.success
+    for name in ("task", "joints", "gauge"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     np.savez(tmp_path / "other.npz", body="leg")
-    with pytest.raises(AcclimateError, match=r"other\.npz.*no body 'leg'"):
+    with pytest.raises(AcclimateError, match=r"other\.npz.*family"):
         Take.load(tmp_path / "other.npz")
     with pytest.raises(AcclimateError, match=r"none\.npz"):
         Take.load(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_family_is_drawn_with_and_without_opengl(name: str, no_opengl) -> None:
+    worlds = family(name).make(1, 0, 1)
+    worlds.assign([family(name).space.task()])
+    worlds.reset(np.ones(1, bool))
+    pictures = Pictures(name, worlds)
+    before = pictures.draw(0)
+    for _ in range(5):
+        worlds.step(np.ones((1, worlds.spec.action_size)))
+    after = pictures.draw(0)
+    assert before.shape == (480, 480, 3) and before.dtype == np.uint8
+    assert len(np.unique(before.reshape(-1, 3), axis=0)) > 3
+    assert (before != after).any()
+    pictures.close()
+    worlds.close()
+
+
+def test_worlds_without_looks_are_named() -> None:
+    with pytest.raises(AcclimateError, match=r"'toy' has no pictures; .* scene and configuration"):
+        Pictures("toy", ToyWorlds(1, 0))

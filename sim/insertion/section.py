@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import mujoco
-import numpy as np
 
 PARKED_SIZE = 0.0011
 """Shapes no larger than this [m] are placeholders and are not drawn."""
@@ -60,13 +59,3 @@ def _row(model: mujoco.MjModel) -> float:
         y = round(float(model.geom_pos[geom, 1]), 5)
         width[y] = width.get(y, 0.0) + (model.geom_size[geom, 0] if boxes else 1.0)
     return max(width, key=lambda y: (round(width[y], 5), -abs(y)), default=0.0)
-
-
-def face_box(
-    model: mujoco.MjModel, data: mujoco.MjData, geom: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half sizes (3,), centre (3,) and axes (9,) in the world of a sheet on a box's front face."""
-    axes = data.geom_xmat[geom].reshape(3, 3)
-    size = model.geom_size[geom]
-    centre = data.geom_xpos[geom] - axes[:, 1] * size[1]
-    return np.array([size[0], 1e-5, size[2]]), centre, axes.ravel()

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
 from adapt.errors import AcclimateError
 
-BodyName = Literal["arm", "wrist"]
-
 
 @dataclass(frozen=True)
 class Take:
-    """One episode of one body.
+    """One episode of one robot.
 
-    body: which robot. task: values (n_p,) of its task. period: between frames [s].
-    joints: joint positions (T, n_q) of the body's model. force: contact force (T,) [N].
-    success: whether the plug went home.
+    family: its name, as `sim.core.family` finds it. body: which of the family's. task: values
+    (n_p,) of its task. period: between frames [s]. joints: joint positions (T, n_q) of the scene's
+    model. gauge: the family's gauge (T,), see `Embodiment`. success: whether the episode succeeded.
     """
 
-    body: BodyName
+    family: str
+    body: str
     task: np.ndarray
     period: float
     joints: np.ndarray
-    force: np.ndarray
+    gauge: np.ndarray
     success: bool
 
     def save(self, folder: Path, task: int, episode: int) -> Path:
@@ -34,16 +32,7 @@ class Take:
         path = take_path(folder, task, episode)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            np.savez(
-                path,
-                allow_pickle=False,
-                body=self.body,
-                task=self.task,
-                period=self.period,
-                joints=self.joints,
-                force=self.force,
-                success=self.success,
-            )
+            np.savez(path, allow_pickle=False, **asdict(self))
         except OSError as error:
             raise AcclimateError(f"{path}: {error.strerror or error}") from error
         return path
@@ -53,15 +42,13 @@ class Take:
         """Raises AcclimateError naming the file and what is wrong with it."""
         try:
             with np.load(path, allow_pickle=False) as stored:
-                body = str(stored["body"])
-                if body not in get_args(BodyName):
-                    raise ValueError(f"no body {body!r}; there are {list(get_args(BodyName))}")
                 return Take(
-                    "arm" if body == "arm" else "wrist",
+                    str(stored["family"]),
+                    str(stored["body"]),
                     stored["task"],
                     float(stored["period"]),
                     stored["joints"],
-                    stored["force"],
+                    stored["gauge"],
                     bool(stored["success"]),
                 )
         except (OSError, ValueError, KeyError) as error:
@@ -69,4 +56,5 @@ class Take:
 
 
 def take_path(folder: Path, task: int, episode: int) -> Path:
+    """Where the take of a task's episode lies."""
     return folder / f"{task:04d}-{episode:02d}.npz"

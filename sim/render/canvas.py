@@ -1,8 +1,7 @@
-"""Pictures of the rig or the arm, with OpenGL off the screen or, where there is none, as a sketch.
+"""Pictures of a scene: with OpenGL off the screen, or as a sketch where there is none.
 
-`Canvas` never fails for want of a picture: EGL is tried first, then OSMesa, each in a process of
-its own because a broken driver may take its process down; when neither works, that is said once and
-the plug and the socket are drawn with matplotlib.
+`Canvas` tries EGL first, then OSMesa, each in a process of its own because a broken driver can end
+its process. When neither works, it says so once and draws with matplotlib instead.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -18,8 +17,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from sim.render.section import PARKED_SIZE, cut_open, face_box, geom_name, housing
-from sim.render.views import CLOSE, View, directions
+from sim.core.scene import Scene, View, drawable
 
 BACKENDS = ("egl", "osmesa")
 PROBE_SECONDS = 30
@@ -33,9 +31,6 @@ context.free()
 """
 BACKDROP = (0.145, 0.165, 0.195, 1.0)
 """Of a middle tone: it suits a light page and a dark one."""
-SOLID, SECTION = (0.30, 0.45, 0.66, 1.0), (0.66, 0.76, 0.90, 1.0)
-"""A socket, and where it is cut open."""
-METAL, HOUSING = (0.86, 0.85, 0.80, 1.0), (0.93, 0.55, 0.16, 1.0)
 
 
 @cache
@@ -68,42 +63,33 @@ def backend() -> str | None:
 
 
 class Canvas:
-    """Draws one model.
-
-    width, height: of the pictures [pixels]. view: where from. cut_away: cuts the socket open along
-    the pins, so that they are seen inside.
-    """
+    """Draws one scene. width, height: of the pictures [pixels]. view: instead of the scene's."""
 
     def __init__(
-        self,
-        model: mujoco.MjModel,
-        width: int = 480,
-        height: int = 480,
-        view: View = CLOSE,
-        cut_away: bool = True,
+        self, scene: Scene, width: int = 480, height: int = 480, view: View | None = None
     ) -> None:
-        self.width, self.height, self.view = width, height, view
-        self._faces: list[int] = []
-        if cut_away:
-            model, self._faces = cut_open(model)
-        self._model, self._data = model, mujoco.MjData(model)
-        self._colours = colours(model)
-        self._gl = _open(model, width, height)
+        self.width, self.height, self.scene = width, height, scene
+        self._view = view or scene.view
+        self._data = mujoco.MjData(scene.model)
+        self._gl = _open(scene.model, width, height)
 
     def draw(self, joints: np.ndarray) -> np.ndarray:
         """Picture (height, width, 3), uint8, at joint positions (n_q,)."""
-        self._data.qpos[:] = joints
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
+        scene, data = self.scene, self._data
+        data.qpos[:] = joints
+        mujoco.mj_kinematics(scene.model, data)
+        mujoco.mj_comPos(scene.model, data)
+        mujoco.mj_camlight(scene.model, data)
+        view = self._view
+        if scene.follow:
+            x, y, _ = data.body(scene.follow).xpos
+            view = replace(view, target=(view.target[0] + x, view.target[1] + y, view.target[2]))
         if self._gl is None:
             # Here and not above: OpenGL does not need it, and it is slow to import.
             from sim.render.sketch import sketch
 
-            return sketch(
-                self._model, self._data, self._colours, self.width, self.height, self.view
-            )
-        return self._gl.draw(self._model, self._data, self._colours, self.view, self._faces)
+            return sketch(scene.model, data, scene.colours, self.width, self.height, view)
+        return self._gl.draw(scene, data, view)
 
     def close(self) -> None:
         """Let go of the OpenGL context."""
@@ -116,6 +102,32 @@ class Canvas:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class Pictures:
+    """Draws any world of a batch, with one canvas for each model.
+
+    family: for messages. Raises AcclimateError if these worlds cannot be drawn.
+    """
+
+    def __init__(self, family: str, worlds: object) -> None:
+        self._worlds = drawable(family, worlds)
+        self._canvases: dict[int, Canvas] = {}  # by world; several may share one
+
+    def draw(self, world: int) -> np.ndarray:
+        """Picture (height, width, 3), uint8, of one world as it stands."""
+        scene, canvas = self._worlds.scene(world), self._canvases.get(world)
+        if canvas is None or canvas.scene.model is not scene.model:
+            shared = [c for c in self._canvases.values() if c.scene.model is scene.model]
+            self._canvases[world] = shared[0] if shared else Canvas(scene)
+            if canvas is not None and canvas not in self._canvases.values():
+                canvas.close()
+        return self._canvases[world].draw(self._worlds.configuration(world))
+
+    def close(self) -> None:
+        for canvas in self._canvases.values():
+            canvas.close()
+        self._canvases.clear()
 
 
 def _open(model: mujoco.MjModel, width: int, height: int) -> _OffScreen | None:
@@ -134,18 +146,6 @@ def _open(model: mujoco.MjModel, width: int, height: int) -> _OffScreen | None:
 def _say(text: str) -> None:
     """Print a line on stderr, once."""
     print(f"render: {text}", file=sys.stderr, flush=True)
-
-
-def colours(model: mujoco.MjModel) -> np.ndarray:
-    """Colour and opacity of every shape (n_geom, 4); 0 for placeholders and what is cut away."""
-    found = model.geom_rgba.copy()
-    for prefix, colour in (("socket_", SOLID), ("plug_", METAL)):
-        for geom in range(model.ngeom):
-            if geom_name(model, geom).startswith(prefix):
-                found[geom] = colour if model.geom_size[geom].max() >= PARKED_SIZE else 0.0
-    if (top := housing(model)) >= 0:
-        found[top] = HOUSING
-    return found
 
 
 class _OffScreen:
@@ -167,29 +167,22 @@ class _OffScreen:
         self._area = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.zeros((height, width, 3), np.uint8)
 
-    def draw(
-        self,
-        model: mujoco.MjModel,
-        data: mujoco.MjData,
-        colours: np.ndarray,
-        view: View,
-        faces: Sequence[int],
-    ) -> np.ndarray:
+    def draw(self, looks: Scene, data: mujoco.MjData, view: View) -> np.ndarray:
         self._context.make_current()
         camera, scene = self._camera, self._scene
         camera.lookat[:] = view.target
         camera.distance, camera.azimuth = view.distance, view.azimuth
         camera.elevation = view.elevation
         mujoco.mjv_updateScene(
-            model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene
+            looks.model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, scene
         )
         for i in range(scene.ngeom):
             geom = scene.geoms[i]
             if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
-                geom.rgba[:] = colours[geom.objid]
-                geom.transparent = colours[geom.objid, 3] < 1
-        for geom in faces:
-            _add_box(scene, *face_box(model, data, geom), SECTION)
+                geom.rgba[:] = looks.colours[geom.objid]
+                geom.transparent = looks.colours[geom.objid, 3] < 1
+        for geom in looks.faces:
+            _add_box(scene, *face_box(looks.model, data, geom), looks.face_colour)
         _add_backdrop(scene, view)
         mujoco.mjr_render(self._area, scene, self._renderer)
         mujoco.mjr_readPixels(self._pixels, None, self._area, self._renderer)
@@ -215,7 +208,7 @@ def _light(model: mujoco.MjModel) -> None:
 
 def _add_backdrop(scene: mujoco.MjvScene, view: View) -> None:
     """A plain wall behind everything, upright to the view."""
-    right, up, forward = directions(view)
+    right, up, forward = view.directions()
     axes = np.stack([right, up, -forward], axis=1)
     centre = np.array(view.target) + view.backdrop * forward
     _add_box(scene, np.array([20.0, 20.0, 0.001]), centre, axes.ravel(), BACKDROP, emission=1.0)
@@ -238,3 +231,13 @@ def _add_box(
     mujoco.mjv_initGeom(box, kind, half, centre, axes, np.array(colour, np.float32))
     box.emission, box.specular = emission, 0.0
     scene.ngeom += 1
+
+
+def face_box(
+    model: mujoco.MjModel, data: mujoco.MjData, geom: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half sizes (3,), centre (3,) and axes (9,) in the world of a sheet on a box's front face."""
+    axes = data.geom_xmat[geom].reshape(3, 3)
+    size = model.geom_size[geom]
+    centre = data.geom_xpos[geom] - axes[:, 1] * size[1]
+    return np.array([size[0], 1e-5, size[2]]), centre, axes.ravel()
