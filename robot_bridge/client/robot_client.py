@@ -50,18 +50,18 @@ from robot_bridge.protocol.messages import (
     Stop,
     Welcome,
 )
+from robot_bridge.protocol.timing import BRIDGE_LOST, HEARTBEAT
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
 from robot_bridge.system.clock import Offset
 from robot_bridge.system.log import speakable
-from robot_bridge.transport.client_socket import LIVENESS, Link
+from robot_bridge.transport.client_socket import Link
 
 # A simulated clock waits for its answer, so its silence is counted by the wall: a busy machine may
 # take this long, a bridge that is gone takes longer [s].
 SIMULATED_PATIENCE = 2.0
 CONNECT = 10.0  # [s]
 GLANCE = 0.1  # between looks at the bridge's signs of life [s]
-HEARTBEAT = 0.5  # between signs of life to the bridge [s]
 
 
 class RobotClient:
@@ -246,7 +246,7 @@ class RobotClient:
         while it moves to the start. Hears stops, and shows the bridge that the robot lives."""
         self._receiver.drain()
         self._occur(safety.Tick(self._now_ns()))
-        if not self.stopped and self._link.quiet() > LIVENESS:
+        if not self.stopped and self._link.quiet() > BRIDGE_LOST:
             self._occur(safety.Halt(f"nothing from the bridge for {self._link.quiet():.1f} s"))
         self._beat()
         return self.state.mode

@@ -10,14 +10,13 @@ from robot_bridge.errors import CodecError
 from robot_bridge.protocol.codec import encode_message
 from robot_bridge.protocol.handshake import common_version, differences, spoken, welcome
 from robot_bridge.protocol.messages import OLDEST, PROTOCOL, Heartbeat, Hello, Welcome
+from robot_bridge.protocol.timing import ROBOT_LOST, ROBOT_SILENT
 from robot_bridge.safety.stop_registry import NAMES, StopRegistry
 from robot_bridge.server.session_registry import Peer, SessionRegistry
 from robot_bridge.session.belief_store import BeliefRecovery
 from robot_bridge.session.model_registry import ModelRegistry
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.transport.access_policy import Gate
-
-SILENCE = 3.0  # of a robot before its operators are told [s]
 
 
 class Admission:
@@ -45,10 +44,10 @@ class Admission:
     def greet(self, address: bytes, hello: Hello, version: int, now_ns: int) -> None:
         """Welcome a peer, or refuse it with every reason. now_ns: when its frame was in."""
         registry = self._registry
-        # Whoever is gone without a word makes room now, not at the next sign of life.
+        # A peer that is gone or silent makes room now, not at the next heartbeat.
         for peer in registry:
             if peer.name == hello.name or peer.address == address:
-                self.check(peer)
+                self.check(peer, ROBOT_SILENT)
         misuse = self._gate.misuse(address, hello.role, hello.name)
         if misuse:
             registry.refuse(address, [misuse], version)
@@ -126,8 +125,9 @@ class Admission:
             stopped=of_robot and stops.stopped(hello.name),
         )
 
-    def check(self, peer: Peer) -> None:
-        """A sign of life to a peer, and a look at its own."""
+    def check(self, peer: Peer, patience: float = ROBOT_LOST) -> None:
+        """Send a peer a heartbeat, and look at its own. patience: silence after which a robot is
+        disconnected [s]."""
         void = self._gate.void(peer.address)
         if void:
             self._expel(peer.address, void)
@@ -139,9 +139,16 @@ class Admission:
             self.drop(peer, "robot_lost", "its connection broke")
             return
         quiet = (time.monotonic_ns() - peer.heard_ns) / 1e9
-        if peer.robot is not None and quiet > SILENCE and not peer.silent:
+        if peer.robot is None or quiet <= ROBOT_SILENT:
+            return
+        text = f"nothing from it for {quiet:.1f} s"
+        if not peer.silent:
             peer.silent = True
-            self._registry.tell("robot_silent", peer.name, f"nothing from it for {quiet:.1f} s")
+            self._registry.tell("robot_silent", peer.name, text)
+        if quiet > patience and (patience < ROBOT_LOST or not peer.robot.simulated_time):
+            self._registry.refuse(peer.address, [text])
+            self._gate.shut(peer.address)
+            self.drop(peer, "robot_lost", text)
 
     def hear(self, peer: Peer, now_ns: int) -> None:
         """It has said something."""

@@ -28,6 +28,7 @@ from robot_bridge.protocol.messages import (
     Stop,
 )
 from robot_bridge.protocol.operator_messages import StageStatus
+from robot_bridge.protocol.timing import HEARTBEAT
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.safety.stop_registry import StopRegistry
 from robot_bridge.server.admission import Admission
@@ -42,7 +43,6 @@ from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import ClockRecord
 from robot_bridge.transport.access_policy import Gate, OpenGate
 
-HEARTBEAT = 0.5  # between signs of life to every peer [s]
 JOINING = 1.0  # that workers get to come to their end, all together [s]
 
 
@@ -104,6 +104,7 @@ class Dispatcher:
         control = self._control
         self.flush, self.teach, self.rest = control.flush, control.teach, control.rest
         self._heartbeat_due = 0.0
+        self._tended_at = time.monotonic()
         self._robots_may: dict[Kind, Callable[[Peer, RobotSession, Frame], None]] = {
             Kind.OBSERVATION: self._control.observation,
             Kind.READY: lambda _, robot, frame: robot.ready(decode_message(frame, Ready)),
@@ -197,6 +198,11 @@ class Dispatcher:
         for text in self._taps.problems():
             self._registry.tell("tap_failed", "", text)
         now = time.monotonic()
+        held_up, self._tended_at = now - self._tended_at, now
+        if held_up > HEARTBEAT:
+            # The bridge itself was too slow: what peers have said meanwhile may still wait.
+            for peer in self._registry:
+                peer.heard_ns += round(held_up * 1e9)
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT
             for peer in self._registry:

@@ -22,6 +22,7 @@ from robot_bridge.protocol.codec import (
 )
 from robot_bridge.protocol.handshake import differences
 from robot_bridge.protocol.messages import Hello, Kind, Lasting, Message, Refused, Welcome
+from robot_bridge.protocol.timing import BRIDGE_LOST
 from robot_bridge.transport import endpoint as endpoints
 from robot_bridge.transport.curve_keys import Role, fingerprint, folder_of, read_certificate
 
@@ -29,8 +30,6 @@ LINGER_MS = 300  # for the last word
 GLANCE = 0.1  # between looks at how the handshake fares [s]
 RECONNECT_MS = 50
 WAITING = 100  # frames that may wait for a bridge that does not read
-# The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
-LIVENESS = 3.0
 
 
 class Link:
@@ -191,8 +190,8 @@ class Link:
         return time.monotonic() - self._heard
 
     def check_alive(self) -> None:
-        """Raises BridgeLost when the bridge has been silent for longer than LIVENESS."""
-        if self.quiet() > LIVENESS:
+        """Raises BridgeLost when the bridge has been silent for longer than BRIDGE_LOST."""
+        if self.quiet() > BRIDGE_LOST:
             raise BridgeLost(f"{self.endpoint}: nothing from the bridge for {self.quiet():.1f} s")
 
     def _check_over(self) -> None:

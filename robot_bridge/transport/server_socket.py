@@ -8,6 +8,7 @@ from pathlib import Path
 
 import zmq
 
+from robot_bridge.protocol import timing
 from robot_bridge.protocol.codec import FRAME_BYTES
 from robot_bridge.transport.connection import Connection
 from robot_bridge.transport.curve_keys import Role, folder_of
@@ -15,9 +16,6 @@ from robot_bridge.transport.endpoint import CURVE_BYTES, Address, ipc_path
 from robot_bridge.transport.peer_connection import Guest
 from robot_bridge.transport.zap_authenticator import Door
 
-# A peer whose machine or process hangs is noticed by libzmq itself, on a thread of its own [ms].
-HEARTBEAT_MS = 500
-SILENCE_MS = 2000
 # Long enough for a stop to leave, short enough for Ctrl-C [ms].
 LINGER_MS = 300
 # A peer that never stops talking must not keep the loop from its other duties.
@@ -53,8 +51,12 @@ class Router:
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES + CURVE_BYTES)
         self._socket.set(zmq.RCVHWM, WAITING)
         self._socket.set(zmq.SNDHWM, WAITING)
-        self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.set(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
+        # Over tcp alone: a peer's machine that is gone.
+        self._socket.set(zmq.TCP_MAXRT, timing.UNACKNOWLEDGED_MS)
+        self._socket.set(zmq.TCP_KEEPALIVE, 1)
+        self._socket.set(zmq.TCP_KEEPALIVE_IDLE, timing.IDLE)
+        self._socket.set(zmq.TCP_KEEPALIVE_INTVL, timing.PROBE)
+        self._socket.set(zmq.TCP_KEEPALIVE_CNT, timing.PROBES)
         try:
             if ipc_path(self.endpoint) is None:
                 self._door = Door(self._context, self._socket, folder_of(keys))

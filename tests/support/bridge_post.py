@@ -68,12 +68,12 @@ class Post:
     ) -> None:
         """Shake hands under the address as a name."""
         manifest = self._bundle.manifest
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {"name": address.decode()}
         if role == "robot":
             fields["observation"] = specs(manifest.observation)
             fields["action"] = specs(manifest.action)
             fields["control_period"] = manifest.control_period
-        self.say(address, Hello(role, address.decode(), **(fields | changes)))
+        self.say(address, Hello(role, **(fields | changes)))
         for frame in self.frames(address, Kind.WELCOME):
             self._sessions[address] = codec.decode_message(frame, Welcome).session
 

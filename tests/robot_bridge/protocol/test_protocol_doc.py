@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from adapt.bundle import manifest
-from robot_bridge.client import robot_client as client
-from robot_bridge.protocol import codec, messages, operator_messages
+from robot_bridge.protocol import codec, messages, operator_messages, timing
 from robot_bridge.protocol.handshake import ACTION_MOST, OBSERVATION_MOST, PERIOD_TOLERANCE
 from robot_bridge.protocol.messages import (
     FieldSpec,
@@ -25,14 +24,11 @@ from robot_bridge.protocol.messages import (
     Stop,
 )
 from robot_bridge.safety.state_machine import Staleness
-from robot_bridge.server.admission import SILENCE
-from robot_bridge.server.dispatcher import HEARTBEAT
 from robot_bridge.session import episode_lifecycle as course
 from robot_bridge.transport import connection_limiter as lobby
 from robot_bridge.transport import curve_keys as keys
 from robot_bridge.transport import server_socket as router
 from robot_bridge.transport import zap_authenticator as door
-from robot_bridge.transport.client_socket import LIVENESS
 
 BODIES = messages.BODIES | operator_messages.OPERATOR_BODIES
 ROOT = Path(__file__).resolve().parents[3]
@@ -175,13 +171,15 @@ def test_the_bounds_are_those_of_the_code():
     ]
     assert numbers["payload of any other kind"] == [str(codec.CONTROL_BYTES)]
     assert numbers["payload of EPISODE_RECORD and STATUS"] == [str(codec.RECORD_BYTES)]
-    assert numbers["bridge's ZMTP ping"] == [str(router.HEARTBEAT_MS), str(router.SILENCE_MS)]
     most = numbers["numbers of an observation and of an action"]
     assert most == [str(OBSERVATION_MOST), str(ACTION_MOST)]
-    assert float(numbers["HEARTBEAT from the bridge"][0]) == HEARTBEAT
-    assert float(numbers["HEARTBEAT from a robot"][0]) == client.HEARTBEAT
-    assert float(numbers["client gives the bridge up"][0]) == LIVENESS
-    assert float(numbers["bridge calls a robot silent"][0]) == SILENCE
+    assert float(numbers["HEARTBEAT from the bridge"][0]) == timing.HEARTBEAT
+    assert float(numbers["HEARTBEAT from a robot"][0]) == timing.HEARTBEAT
+    assert float(numbers["client gives the bridge up"][0]) == timing.BRIDGE_LOST
+    assert float(numbers["bridge calls a robot silent"][0]) == timing.ROBOT_SILENT
+    assert float(numbers["bridge disconnects a robot"][0]) == timing.ROBOT_LOST
+    probing = [timing.UNACKNOWLEDGED_MS, timing.PROBES, timing.PROBE, timing.IDLE]
+    assert numbers["bridge disconnects any peer over tcp"] == list(map(str, probing))
     assert PERIOD_TOLERANCE == 1e-9
     stale = Staleness()
     words = f"From {stale.hold} the client holds, from {stale.damp} it damps, from {stale.stop} it"

@@ -169,17 +169,6 @@ def test_heartbeats_carry_what_may_have_been_lost(post):
     assert [(event.robot, event.number) for event in events(post, STOPPED)] == [("leg", 4)]
 
 
-def test_a_robot_that_says_nothing_is_told_of_until_it_speaks(post, monkeypatch):
-    later = time.monotonic_ns() + 10**11
-    monkeypatch.setattr("robot_bridge.server.dispatcher.time.monotonic_ns", lambda: later)
-    for _ in range(2):
-        post.peers._heartbeat_due = 0.0
-        post.peers.tend()
-    assert sorted(event.robot for event in events(post, "robot_silent")) == ["arm", "leg"]
-    post.say(b"arm", Heartbeat())
-    assert [event.robot for event in events(post, "robot_heard")] == ["arm"]
-
-
 def test_a_robot_that_never_begins_is_given_up(post, monkeypatch):
     post.say(b"person", Begin("arm", 0, 0, 0, True))
     post.say(b"person", Begin("arm", 1, 0, 0, True))

@@ -28,6 +28,7 @@
 #include "acclimate/limits.hpp"
 #include "acclimate/link.hpp"
 #include "acclimate/safety.hpp"
+#include "acclimate/timing.hpp"
 
 namespace acclimate {
 
@@ -35,7 +36,6 @@ namespace acclimate {
 // take this long, a bridge that is gone takes longer [s].
 constexpr double SIMULATED_PATIENCE = 2.0;
 constexpr double CONNECT = 10.0;    // [s]
-constexpr double HEARTBEAT = 0.5;   // between signs of life to the bridge [s]
 constexpr std::size_t EVENTS = 100;  // a driver that never looks at them runs for months
 // Frames looked through after the answer, for a stop among them: as many as libzmq keeps.
 constexpr int BACKLOG = 1000;
@@ -190,7 +190,7 @@ public:
     Mode check() {
         drain();
         occur(safety::Tick{monotonic_ns()});
-        if (!stopped() && link_.quiet() > LIVENESS) {
+        if (!stopped() && link_.quiet() > BRIDGE_LOST) {
             occur(safety::Halt{"nothing from the bridge for " + general(link_.quiet()) + " s"});
         }
         beat();

@@ -18,6 +18,7 @@
 #include "acclimate/frame.hpp"
 #include "acclimate/handshake.hpp"
 #include "acclimate/keys.hpp"
+#include "acclimate/timing.hpp"
 
 namespace acclimate {
 
@@ -26,8 +27,6 @@ constexpr int RECONNECT_MS = 50;
 constexpr int WAITING = 100;  // frames that may wait for a bridge that does not read
 // What CURVE adds to a frame: command name, nonce, authenticator, flags.
 constexpr std::int64_t CURVE_BYTES = 33;
-// The bridge speaks up every half second; a bridge this quiet hangs or is gone [s].
-constexpr double LIVENESS = 3.0;
 constexpr double GLANCE = 0.1;  // between looks at how things stand [s]
 
 inline double seconds_now() { return static_cast<double>(monotonic_ns()) / 1e9; }
@@ -174,7 +173,7 @@ public:
     double quiet() const { return seconds_now() - heard_; }
 
     void check_alive() const {
-        if (quiet() <= LIVENESS) return;
+        if (quiet() <= BRIDGE_LOST) return;
         throw BridgeLost(endpoint_ + ": nothing from the bridge for " + general(quiet()) + " s");
     }
 

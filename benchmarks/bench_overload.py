@@ -1,0 +1,394 @@
+"""A bridge under more than it can serve: who is served, who is told, and whether it lives.
+
+    python -m benchmarks.bench_overload [--rounds 50] [--seconds 8] [--only WORDS] [--quick]
+
+Overload: many robots at their control rate, while the bridge gets a share of one core. Descriptors:
+peers that connect and never close, under a low limit of open files, beside robots that are served.
+In each round the bridge is a new process. It must not end by itself, must serve a new robot once
+the load is gone, and must end in order when it is asked to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import zmq
+
+from adapt.bundle.manifest import Manifest
+from adapt.bundle.policy_bundle import read_manifest
+from benchmarks.bench_bridge import BUNDLE, at_rate
+from benchmarks.support.clients import middle
+from benchmarks.support.processes import free_port, started
+from benchmarks.support.results import FOLDER, record
+from robot_bridge.errors import CodecError
+from robot_bridge.protocol.codec import (
+    Frame,
+    decode,
+    decode_command,
+    decode_message,
+    encode_message,
+    encode_observation,
+)
+from robot_bridge.protocol.handshake import specs
+from robot_bridge.protocol.messages import (
+    NO_FLAGS,
+    Flag,
+    Heartbeat,
+    Hello,
+    Kind,
+    Mode,
+    Observation,
+    Welcome,
+)
+from robot_bridge.protocol.timing import HEARTBEAT
+from robot_bridge.transport.curve_keys import Certificate, Role, read_certificate
+from robot_bridge.transport.key_store import KeyFolder
+
+NAME = "overload"
+RECOVERY = 30.0  # that a bridge gets to serve a new robot after the load [s]
+PATIENCE = 1.0  # of a robot, before it connects anew [s]
+SERVED = 0.9  # share of timely TRACK answers from which a robot counts as served
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One kind of overload.
+
+    robots, rate [1/s]: the load. share: of one core that the bridge gets. idle: peers that connect
+    and never close, beside the robots. files: the bridge's soft limit of open files; 0 as it is.
+    transport: ipc or tcp.
+    """
+
+    robots: int
+    rate: int
+    share: float = 1.0
+    idle: int = 0
+    files: int = 0
+    transport: str = "ipc"
+
+    @property
+    def name(self) -> str:
+        load = f"{self.robots} robots at {self.rate} Hz, {self.share:.0%} of a core"
+        if not self.idle:
+            return load
+        return f"{load}, {self.idle} idle peers, {self.files} files, {self.transport}"
+
+
+ATTACKS = (
+    Attack(32, 20, 0.08),
+    Attack(64, 20, 0.08),
+    Attack(16, 100, 0.08),
+    Attack(64, 20),
+    Attack(16, 100),
+    Attack(2, 20, idle=1100, files=1024),
+    Attack(2, 20, idle=100, files=64),
+    Attack(2, 20, idle=400, files=1024, transport="tcp"),
+    Attack(2, 20, idle=100, files=64, transport="tcp"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int = 50
+    seconds: float = 20.0
+    attacks: tuple[Attack, ...] = ATTACKS
+    folder: Path = FOLDER
+
+
+@dataclass
+class Round:
+    """What one round gave. ages: of answers [s]. idle: peers that were let in. fault: why the
+    bridge failed, or ""."""
+
+    served: int = 0
+    refused: int = 0
+    idle: int = 0
+    ages: list[float] = field(default_factory=list)
+    fault: str = ""
+
+
+class Robot:
+    """One driver, in an episode of its own. It connects anew when it is refused, or when nothing
+    comes for PATIENCE. connect: makes its socket."""
+
+    def __init__(self, connect: Callable[[], zmq.Socket], name: str, manifest: Manifest) -> None:
+        self._connect = connect
+        self.refused = False
+        self.sent: dict[int, int] = {}  # time [ns] by sequence
+        self.ages: list[float] = []
+        self.timely = 0
+        self._period_ns = round(manifest.control_period * 1e9)
+        self._numbers = middle(manifest)
+        self._beat_ns = 0
+        self._hello = Hello(
+            "robot",
+            name,
+            observation=specs(manifest.observation),
+            action=specs(manifest.action),
+            control_period=manifest.control_period,
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self.socket = self._connect()
+        self.session = 0
+        self._first = True
+        self._heard_ns = time.monotonic_ns()
+        self._tell(encode_message(self._hello))
+
+    def ask(self) -> None:
+        """Send an observation, once welcomed."""
+        self.hear()
+        now_ns = time.monotonic_ns()
+        if now_ns - self._heard_ns > PATIENCE * 1e9:
+            self.socket.close(0)
+            self._begin()
+        if not self.session:
+            return
+        if now_ns >= self._beat_ns:
+            self._beat_ns = now_ns + round(HEARTBEAT * 1e9)
+            self._tell(encode_message(Heartbeat(), session=self.session))
+        number = len(self.sent) + 1
+        flags = Flag.FIRST if self._first else NO_FLAGS
+        self._first = False
+        self.sent[number] = now_ns
+        seen = Observation(number, now_ns, self._numbers, 0.0, flags)
+        self._tell(encode_observation(seen, self.session))
+
+    def hear(self) -> None:
+        while True:
+            try:
+                data = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._take(decode(data))
+            except CodecError:
+                continue
+
+    def _take(self, frame: Frame) -> None:
+        self._heard_ns = time.monotonic_ns()
+        if frame.kind is Kind.WELCOME:
+            self.session = decode_message(frame, Welcome).session
+        elif frame.kind in (Kind.REFUSED, Kind.STOP):
+            self.refused = True
+        elif frame.kind is Kind.COMMAND:
+            command = decode_command(frame)
+            age_ns = time.monotonic_ns() - self.sent[command.sequence]
+            self.ages.append(age_ns / 1e9)
+            self.timely += command.mode is Mode.TRACK and age_ns <= self._period_ns
+
+    @property
+    def served(self) -> bool:
+        return bool(self.sent) and self.timely >= SERVED * len(self.sent)
+
+    def _tell(self, data: bytes) -> None:
+        try:
+            self.socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+class Site:
+    """Where one round happens: the bundle, keys, and sockets to the bridge."""
+
+    def __init__(self, attack: Attack, folder: Path) -> None:
+        self.attack = attack
+        self.bundle = folder / "bundle"
+        self.keys = folder / "keys"
+        at_rate(BUNDLE, self.bundle, 1 / attack.rate)
+        self.manifest, _ = read_manifest(self.bundle)
+        tcp = attack.transport == "tcp"
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}" if tcp else f"ipc://{folder}/b"
+        self.context = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, attack.idle + attack.robots + 100)
+        self._names = [f"arm{k}" for k in range(attack.robots)]
+        self._held: dict[str, Certificate] = {}
+        if tcp:
+            folder_of_keys = KeyFolder(self.keys)
+            folder_of_keys.make_server()
+            for name in [*self._names, "late", "idle"]:
+                role: Role = "operator" if name == "idle" else "robot"
+                path = folder_of_keys.make_client(role, name)
+                self._held[name] = read_certificate(path, role, name)
+
+    def dealer(self, name: str) -> zmq.Socket:
+        made = self.context.socket(zmq.DEALER)
+        made.set(zmq.LINGER, 0)
+        held = self._held.get(name)
+        if held is not None:
+            made.set(zmq.CURVE_SERVERKEY, held.server.encode())
+            made.set(zmq.CURVE_PUBLICKEY, held.public.encode())
+            made.set(zmq.CURVE_SECRETKEY, held.secret.encode())
+        made.connect(self.endpoint)
+        return made
+
+    def robot(self, name: str) -> Robot:
+        return Robot(lambda: self.dealer(name), name, self.manifest)
+
+    def robots(self) -> list[Robot]:
+        return [self.robot(name) for name in self._names]
+
+    def words(self) -> list[str]:
+        """Of the bridge's command."""
+        settings = [f"bundle={self.bundle}", f"endpoint={self.endpoint}", f"keys={self.keys}"]
+        return ["-m", "acclimate", "bridge", *settings]
+
+
+@contextmanager
+def limited(files: int) -> Iterator[None]:
+    """Processes that are started here get this soft limit of open files; 0 leaves it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files or soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextmanager
+def starved(process: subprocess.Popen[bytes], share: float) -> Iterator[None]:
+    """Within the block the bridge's loop gets about this share of one core; a busy process has the
+    rest. The bridge's other threads keep their priority, as libzmq's own must on a robot."""
+    if share == 1:
+        yield
+        return
+    core = min(os.sched_getaffinity(0))
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(burner.pid, {core})
+        for thread in os.listdir(f"/proc/{process.pid}/task"):
+            os.sched_setaffinity(int(thread), {core})
+        # Of the loop's thread alone. Each step of niceness divides its share by 1.25.
+        os.setpriority(os.PRIO_PROCESS, process.pid, round(math.log((1 - share) / share, 1.25)))
+        yield
+    finally:
+        burner.kill()
+        burner.wait()
+        if process.poll() is None:
+            os.setpriority(os.PRIO_PROCESS, process.pid, 0)
+
+
+def drive(robots: list[Robot], period: float, seconds: float, alive: Callable[[], bool]) -> None:
+    """Every robot once a period [s], spread over it; answers are taken as they come."""
+    start = time.monotonic()
+    turn = 0
+    while (now := time.monotonic()) < start + seconds and alive():
+        due = start + turn * period / len(robots)
+        if now >= due:
+            robots[turn % len(robots)].ask()
+            turn += 1
+        else:
+            by_socket = {robot.socket: robot for robot in robots}
+            for socket in zmq.select(list(by_socket), [], [], due - now)[0]:
+                by_socket[socket].hear()
+
+
+def recovered(site: Site) -> bool:
+    """Whether a new robot is served."""
+    late = site.robot("late")
+    deadline = time.monotonic() + RECOVERY
+    while time.monotonic() < deadline:
+        drive([late], site.manifest.control_period, 0.2, lambda: True)
+        if late.timely:
+            return True
+    return False
+
+
+def run(attack: Attack, seconds: float) -> Round:
+    """One round."""
+    found = Round()
+    with tempfile.TemporaryDirectory() as scratch:
+        site = Site(attack, Path(scratch))
+        try:
+            with limited(attack.files):
+                bridge = started(site.words())
+                process = bridge.__enter__()
+            try:
+                robots = site.robots()
+                drive(robots, 1 / attack.rate, 1.0, lambda: process.poll() is None)
+                idle = [site.dealer("idle") for _ in range(attack.idle)]
+                for number, peer in enumerate(idle):
+                    peer.send(encode_message(Hello("operator", f"idle{number}")))
+                with starved(process, attack.share):
+                    drive(robots, 1 / attack.rate, seconds, lambda: process.poll() is None)
+                    # They leave while it is still behind.
+                    found.idle = sum(bool(peer.poll(0)) for peer in idle)
+                    for socket in [*idle, *(robot.socket for robot in robots)]:
+                        socket.close(0)
+                found.served = sum(robot.served for robot in robots)
+                found.refused = sum(robot.refused for robot in robots)
+                found.ages = [age for robot in robots for age in robot.ages]
+                if process.poll() is None and not recovered(site):
+                    found.fault = f"no new robot was served within {RECOVERY:g} s of the load's end"
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait(RECOVERY)
+                if process.returncode:
+                    found.fault = f"it ended with {process.returncode}"
+            finally:
+                bridge.__exit__(None, None, None)
+        finally:
+            site.context.destroy(0)
+    return found
+
+
+def report(attack: Attack, rounds: list[Round], plan: Plan) -> None:
+    parameters = {"attack": attack.name, "rounds": len(rounds), "seconds": plan.seconds}
+    ages = np.array([age for each in rounds for age in each.ages])
+    p50, p99 = np.percentile(ages, [50, 99]) * 1e3 if len(ages) else (-1.0, -1.0)
+    for metric, value, unit in (
+        ("robots", attack.robots, "1"),
+        ("served", float(np.mean([each.served for each in rounds])), "1"),
+        ("told to stop", float(np.mean([each.refused for each in rounds])), "1"),
+        ("idle peers let in", float(np.mean([each.idle for each in rounds])), "1"),
+        ("answer p50", p50, "ms"),
+        ("answer p99", p99, "ms"),
+        ("failed rounds", sum(bool(each.fault) for each in rounds), "1"),
+    ):
+        record(NAME, metric, value, unit, parameters, 0, folder=plan.folder)
+
+
+def measure(plan: Plan) -> int:
+    """Number of rounds in which a bridge failed."""
+    failed = 0
+    for attack in plan.attacks:
+        rounds = []
+        for number in range(plan.rounds):
+            rounds.append(run(attack, plan.seconds))
+            fault = rounds[-1].fault
+            print(f"{attack.name}: round {number + 1}: {fault or 'lived'}", flush=True)
+            failed += bool(fault)
+        report(attack, rounds, plan)
+    return failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=Plan.rounds)
+    parser.add_argument("--seconds", type=float, default=Plan.seconds)
+    parser.add_argument("--only", default="", help="attacks with these words in their name")
+    parser.add_argument("--quick", action="store_true", help="one short round; records nothing")
+    options = parser.parse_args()
+    chosen = tuple(attack for attack in ATTACKS if options.only in attack.name)
+    plan = Plan(options.rounds, options.seconds, chosen)
+    if not options.quick:
+        return min(1, measure(plan))
+    with tempfile.TemporaryDirectory() as scratch:
+        return min(1, measure(replace(plan, rounds=1, seconds=2.0, folder=Path(scratch))))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
