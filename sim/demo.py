@@ -7,24 +7,34 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.settings import compose
 from robot_bridge.errors import BridgeError
-from robot_bridge.protocol.operator_messages import EpisodeRecord
-from robot_bridge.trial.folder import EpisodeLine, clear, read_lines
-from robot_bridge.trial.report import ReportSettings, write_report
-from robot_bridge.trial.runner import TrialSettings, run
-from robot_bridge.trial.statistics import Row, table
-from sim.core.task_space import Split
+from robot_bridge.trial.folder import (
+    About,
+    EpisodeLine,
+    FilmNote,
+    TaskGroup,
+    clear,
+    read_lines,
+    write_about,
+)
+from robot_bridge.trial.report import ReportSettings, group_tasks, write_report
+from robot_bridge.trial.runner import TrialSettings, run_with_progress, summary_table
+from robot_bridge.trial.tasks import Task as TaskLines
+from robot_bridge.trial.tasks import by_task, story, telling
+from sim.core.task_space import Split, Task
+from sim.insertion.plugs import TITLES as PLUGS
+from sim.insertion.worlds import FORCE_COMFORT, FORCE_LIMIT, SPACE
 from sim.render.takes import Take, take_path
 from sim.twin.child_processes import Children, Signals
 
@@ -39,9 +49,9 @@ SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
 START = 60.0
 """For bridge and robot to appear [s]."""
 TITLES: dict[Split, str] = {
-    "train": "trained tasks",
-    "held_out": "unseen sizes and clearances",
-    "unseen_choice": "a family never seen",
+    "train": "tasks of training",
+    "held_out": "trained families in unseen sizes and clearances",
+    "unseen_choice": "a family never seen in training",
     "all": "all tasks",
 }
 
@@ -103,95 +113,88 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
                 wait=START,
             )
             try:
-                _run(trial, console)
+                run_with_progress(trial, console)
             except BridgeError as error:
                 raise AcclimateError(f"{error}{children.last_words()}") from error
         lines = read_lines(settings.out)
-        console.print(group_table(lines, groups))
-        if settings.film:
-            film(lines, takes, settings.out, console)
+        about = describe(settings, lines, groups, takes)
+        for group in group_tasks(lines, about):
+            console.print(summary_table(group.rows, group.title))
+        if settings.film and lines:
+            note = film(lines, about.names, takes, settings.out, console)
+            about = msgspec.structs.replace(about, film=note)
+        write_about(settings.out, about)
     return write_report(ReportSettings(settings.out))
 
 
-def _run(trial: TrialSettings, console: Console) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+def describe(
+    settings: DemoSettings, lines: list[EpisodeLine], groups: dict[Split, int], takes: Path
+) -> About:
+    """What the page says of the tasks: their names, and the groups in which they are counted."""
+    names = {line.task: plug_name(takes, line.task) for line in lines}
+    ends = accumulate(groups.values())
+    counted = [
+        TaskGroup(TITLES[split], tuple(range(end - groups[split], end)))
+        for split, end in zip(groups, ends, strict=True)
+    ]
+    body = "A simulated six-joint arm" if settings.body == "arm" else "A simulated wrist"
+    many = "; ".join(f"{count} of {TITLES[split]}" for split, count in groups.items())
+    return About(
+        title=f"{sum(groups.values())} unknown plugs, {settings.episodes} attempts each",
+        sentence=f"{body} that feels and does not see brings a plug into a socket whose place it "
+        f"knows only to 3 mm and 5°. From attempt to attempt it infers where the socket is. "
+        f"Plugs: {many}.",
+        names=names,
+        groups=tuple(counted),
     )
-    with Progress(*columns, console=console) as bar:
-        job = bar.add_task("episodes", total=trial.tasks * trial.episodes)
-
-        def count(record: EpisodeRecord) -> None:
-            bar.advance(job)
-
-        run(trial, count)
 
 
-def group_rows(lines: list[EpisodeLine], groups: dict[Split, int]) -> dict[Split, list[Row]]:
-    """The trial's table for each group; tasks are numbered group after group."""
-    rows: dict[Split, list[Row]] = {}
-    first = 0
-    for split, count in groups.items():
-        chosen = [line for line in lines if first <= line.task < first + count]
-        rows[split] = table((line.episode, line.outcome) for line in chosen)
-        first += count
-    return rows
+def plug_name(takes: Path, task: int) -> str:
+    """The plug of a task, from the first take of it."""
+    drawn = Task(SPACE, Take.load(take_path(takes, task, 0)).task)
+    return f"{PLUGS[drawn.choice('family')]}, clearance {drawn['clearance'] * 1e3:.2f} mm"
 
 
-def group_table(lines: list[EpisodeLine], groups: dict[Split, int]) -> Table:
-    """Success, with Wilson's 95 % interval, and mean time of insertion, against adaptation."""
-    shown = Table(title="success against adaptation")
-    shown.add_column("episodes before", justify="right")
-    by_group = group_rows(lines, groups)
-    for split in by_group:
-        shown.add_column(TITLES[split], justify="right")
-        shown.add_column("time", justify="right")
-    for cells in zip(*by_group.values(), strict=True):
-        words = [str(cells[0].episode)]
-        for row in cells:
-            words.append(
-                f"{row.successes}/{row.tasks} = {row.rate:.0%} ({row.low:.0%}–{row.high:.0%})"
-            )
-            words.append("–" if row.duration is None else f"{row.duration:.2f} s")
-        shown.add_row(*words)
-    return shown
+def choose(lines: list[EpisodeLine]) -> TaskLines:
+    """The task that shows adaptation best, of those that succeeded in the end if there are any."""
+    ordered = telling([by_task(lines)])
+    return next((task for task in ordered if task[-1].outcome.success), ordered[0])
 
 
-def choose(lines: list[EpisodeLine]) -> tuple[int, int, int] | None:
-    """The task that shows adaptation best, its first and its last episode; None without episodes.
-
-    One that failed at first and came home quickly in the end; else the greatest gain of time.
-    """
-    best: tuple[tuple[bool, bool, float], tuple[int, int, int]] | None = None
-    for task in sorted({line.task for line in lines}):
-        own = sorted((line for line in lines if line.task == task), key=lambda line: line.episode)
-        before, after = own[0].outcome, own[-1].outcome
-        gain = before.duration - after.duration
-        rank = (after.success, after.success and not before.success, gain)
-        if best is None or rank > best[0]:
-            best = rank, (task, own[0].episode, own[-1].episode)
-    return best[1] if best else None
-
-
-def film(lines: list[EpisodeLine], takes: Path, out: Path, console: Console) -> None:
-    """Film one task; without a film, which is said, the page still stands."""
+def film(
+    lines: list[EpisodeLine], names: dict[int, str], takes: Path, out: Path, console: Console
+) -> FilmNote | None:
+    """Film one task's first and last episode; what the page says of it. Without a film, which is
+    said, the page still stands."""
     from sim.render.film import frames, save_film
 
-    chosen = choose(lines)
-    if chosen is None:
-        return
-    task, *episodes = chosen
-    console.print(f"filming task {task}", highlight=False)
+    task = choose(lines)
+    shown = [task[0], task[-1]][: len(task)]
+    number = task[0].task
+    console.print(f"filming task {number}", highlight=False)
     path = out / "film.mp4"
     try:
-        shots = [Take.load(take_path(takes, task, episode)) for episode in dict.fromkeys(episodes)]
-        titles = [f"episode {episode + 1}" for episode in dict.fromkeys(episodes)]
-        save_film(path, frames(shots, titles), shots[0].period)
+        shots = [Take.load(take_path(takes, number, line.episode)) for line in shown]
+        save_film(
+            path, frames(shots, [f"attempt {line.episode + 1}" for line in shown]), shots[0].period
+        )
     except Exception as error:  # encoders and drivers raise anything; the page needs no film
         path.unlink(missing_ok=True)
         console.print(f"no film: {error}", highlight=False)
+        return None
+    ends = " and ".join(
+        f"attempt {line.episode + 1} {'succeeds' if line.outcome.success else 'fails'} after "
+        f"{line.outcome.duration:.2f} s"
+        for line in shown
+    )
+    return FilmNote(
+        names[number],
+        f"Task {number}: {ends}. It is shown because it {story(task)}, with the greatest gain in "
+        "time among such tasks. Above, the whole robot; below, the socket, cut open along the "
+        f"plug's pins. The bar is the contact force: it ends at {FORCE_LIMIT:g} N, which ends an "
+        f"episode, and its mark is at {FORCE_COMFORT:g} N, above which training counts a cost.",
+        f"Film of two attempts side by side with a {names[number]}: {ends}",
+    )
 
 
 def main(argv: list[str]) -> int:

@@ -1,15 +1,20 @@
-"""A trial's pictures as SVG text that takes its colours from the page, in light and in dark."""
+"""A trial's charts: one small SVG each, so that a page arranges them for its width.
+
+Text stays text, and colours are the page's variables, in light and in dark.
+"""
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from adapt.bundle.manifest import Factor, Field
 from robot_bridge.errors import TrialError
@@ -20,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that nobody would choose stand for the page's variables until the SVG is written.
+Float64 = npt.NDArray[np.float64]
+
+# Colours that no chart uses stand for the page's variables until the SVG is written.
 INK, SOFT, FAINT = "#010101", "#020202", "#030303"
 SERIES = ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406")
 TRUTH = "#050505"
@@ -28,13 +35,13 @@ _VARIABLES = {INK: "--ink", SOFT: "--soft", FAINT: "--faint", TRUTH: "--truth"} 
     colour: f"--series-{index}" for index, colour in enumerate(SERIES)
 }
 _STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: it can be found, copied, and follows the page's font
-    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": SOFT,
     "axes.titlecolor": INK,
-    "axes.titlesize": 9.5,
+    "axes.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -49,14 +56,24 @@ _STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
-# SI prefixes for axes: a belief about half a millimetre is not read in metres.
-_PREFIXES = ((1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"))
+# From which size on [unit] a prefix is taken: a tenth of a millimetre is read in millimetres.
+_PREFIXES = ((5e2, 1e3, "k"), (5e-1, 1.0, ""), (5e-6, 1e-3, "m"), (0.0, 1e-6, "µ"))
+SMALL, LARGE = (2.4, 1.75), (4.6, 2.7)
+"""Sizes of a chart [inch]."""
+
+
+class Force(NamedTuple):
+    """Measured contact force of some tasks. svgs: one for each task. cut: sizes at which readings
+    end, where some did [N]; empty where none did."""
+
+    svgs: list[str]
+    cut: str
 
 
 class Figures:
     """Draws with matplotlib, which is imported here alone. Raises TrialError without it.
 
-    A context: within it the house style holds, for matplotlib keeps its style in one global.
+    A context: within it the house style holds, because matplotlib keeps its style in one global.
     """
 
     def __init__(self) -> None:
@@ -84,126 +101,129 @@ class Figures:
     ) -> None:
         self._style.__exit__(kind, error, trace)
 
-    def success(self, rows: Sequence[Row]) -> str:
-        """Success rate with its interval, and mean time of success, against adaptation."""
-        figure = self._new(2, 1, 3.0)
-        left, right = figure.axes
-        at = [row.episode for row in rows]
-        rates = np.array([row.rate for row in rows]) * 100
-        low, high = (np.array([getattr(row, key) for row in rows]) * 100 for key in ("low", "high"))
-        left.fill_between(at, low, high, color=SERIES[0], alpha=0.18, linewidth=0)
-        left.plot(at, rates, "o-", color=SERIES[0])
-        left.set(title="success [%], with its 95 % interval", ylim=(0, 103))
-        timed = [(row.episode, row.duration) for row in rows if row.duration is not None]
-        right.plot(*(np.array(timed).reshape(-1, 2).T), "o-", color=SERIES[1])
-        right.set(title="mean time of success [s]", ylim=(0, None))
-        for axes in (left, right):
-            axes.set(xlabel="adaptation episodes before", xticks=at, xlim=(-0.15, max(at) + 0.15))
-        return self._svg(figure)
-
-    def belief(self, header: TrialHeader, lines: Sequence[EpisodeLine]) -> str:
-        """One task: each named factor, mean ± 2σ over transitions, against the truth."""
-        factors = header.latent.factors
-        columns = min(4, len(factors))
-        figure = self._new(columns, -(-len(factors) // columns), 2.3)
-        starts = _starts(lines)
-        for axes, factor in zip(figure.axes, factors, strict=False):
-            at, mean, deviation = _course(lines, starts, factor)
-            truth = lines[0].truth.get(factor.name)
-            size = max(np.abs(mean) + deviation) if mean.size else 1.0
-            ratio, unit = _prefixed(factor.unit, size)
-            mean, deviation = mean / ratio, deviation / ratio
-            band = {"color": SERIES[0], "linewidth": 0, "step": "post"}
-            axes.fill_between(at, mean - 2 * deviation, mean + 2 * deviation, alpha=0.18, **band)
-            axes.plot(at, mean, color=SERIES[0], drawstyle="steps-post")
-            if truth is not None:
-                axes.axhline(truth / ratio, color=TRUTH, linewidth=1.4, dashes=(4, 2))
-            for start in starts[1:]:
-                axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
-            axes.set(title=f"{_words(factor.name)} [{unit}]", xlim=(0, max(starts[-1], at[-1], 1)))
-        for axes in figure.axes[len(factors) :]:
-            axes.remove()
-        figure.supxlabel("transitions", color=SOFT, fontsize=9.5)
-        return self._svg(figure)
-
-    def errors(self, header: TrialHeader, tasks: Sequence[Sequence[EpisodeLine]]) -> str:
-        """All tasks: |belief mean − truth| before each episode, median and quartiles."""
-        factors = [
-            factor
-            for factor in header.latent.factors
-            if any(factor.name in lines[0].truth for lines in tasks)
+    def success(self, groups: Sequence[Sequence[Row]]) -> list[str]:
+        """Success rate with its interval, and mean time of success, against adaptation: one line
+        for each group of tasks."""
+        rate, rate_axes = self._new(LARGE)
+        time, time_axes = self._new(LARGE)
+        for colour, rows in zip(SERIES, groups, strict=False):
+            at = [row.episode for row in rows]
+            low, high = ([100 * getattr(row, key) for row in rows] for key in ("low", "high"))
+            rate_axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+            rate_axes.plot(at, [100 * row.rate for row in rows], "o-", color=colour)
+            durations = [np.nan if row.duration is None else row.duration for row in rows]
+            time_axes.plot(at, durations, "o-", color=colour)
+        episodes = sorted({row.episode for rows in groups for row in rows})
+        for axes in (rate_axes, time_axes):
+            axes.set(xlabel="adaptation episodes before", xticks=episodes)
+        rate_axes.set(title="success [%], with its 95 % interval", ylim=(0, 103))
+        time_axes.set(title="mean time of success [s]", ylim=(0, None))
+        shown = "Line chart against adaptation episodes; the table above has its numbers:"
+        return [
+            self._svg(rate, f"{shown} success rate"),
+            self._svg(time, f"{shown} mean time of success"),
         ]
-        if not factors:
-            return ""
-        columns = min(4, len(factors))
-        figure = self._new(columns, -(-len(factors) // columns), 2.1)
-        for axes, factor in zip(figure.axes, factors, strict=False):
-            episodes = sorted({line.episode for lines in tasks for line in lines})
-            misses = [
-                [
-                    abs(_physical(factor, line.belief_before.mean) - line.truth[factor.name])
-                    for lines in tasks
-                    for line in lines
-                    if line.episode == episode and factor.name in line.truth
-                ]
-                for episode in episodes
-            ]
-            quartiles = np.array([np.percentile(miss, (25, 50, 75)) for miss in misses])
-            ratio, unit = _prefixed(factor.unit, float(quartiles.max()))
-            low, middle, high = quartiles.T / ratio
-            axes.fill_between(episodes, low, high, color=SERIES[2], alpha=0.18, linewidth=0)
-            axes.plot(episodes, middle, "o-", color=SERIES[2], markersize=4)
-            axes.set(title=f"{_words(factor.name)} [{unit}]", xticks=episodes, ylim=(0, None))
-        for axes in figure.axes[len(factors) :]:
-            axes.remove()
-        figure.supxlabel("adaptation episodes before", color=SOFT, fontsize=9.5)
-        return self._svg(figure)
+
+    def belief(self, header: TrialHeader, lines: Sequence[EpisodeLine]) -> list[str]:
+        """One task, one chart for each named factor: mean and ± 2σ over transitions, and the
+        truth."""
+        starts = _starts(lines)
+        return [self._belief(factor, lines, starts) for factor in header.latent.factors]
+
+    def _belief(self, factor: Factor, lines: Sequence[EpisodeLine], starts: list[int]) -> str:
+        figure, axes = self._new(SMALL)
+        at, mean, deviation = _course(lines, starts, factor)
+        bounds = [_natural(factor, mean + side * deviation) for side in (-2, 0, 2)]
+        ratio, unit = _prefixed(factor, float(np.abs(bounds[1]).max() + np.ptp(bounds[0]) / 2))
+        low, middle, high = (bound / ratio for bound in bounds)
+        axes.fill_between(at, low, high, color=SERIES[0], alpha=0.18, linewidth=0, step="post")
+        axes.plot(at, middle, color=SERIES[0], drawstyle="steps-post")
+        told = f"{_words(factor.name)}: the belief ends at {middle[-1]:.3g} {unit}, two standard "
+        told += f"deviations from {low[-1]:.3g} to {high[-1]:.3g}"
+        if factor.name in lines[0].truth:
+            truth = float(_natural(factor, lines[0].truth[factor.name])) / ratio
+            axes.axhline(truth, color=TRUTH, linewidth=1.4, dashes=(4, 2))
+            told += f"; the truth is {truth:.3g}"
+        for start in starts[1:]:
+            axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
+        axes.set(title=_titled(factor, unit), xlim=(0, max(starts[-1], at[-1], 1)))
+        return self._svg(figure, told)
+
+    def errors(self, header: TrialHeader, tasks: Sequence[Sequence[EpisodeLine]]) -> list[str]:
+        """All tasks, one chart for each factor whose truth is known: |belief mean − truth| before
+        each episode, median and quartiles."""
+        drawn = []
+        lines = [line for task in tasks for line in task]
+        episodes = sorted({line.episode for line in lines})
+        for factor in header.latent.factors:
+            misses = {episode: [] for episode in episodes}
+            for line in lines:
+                if factor.name in line.truth:
+                    believed = factor.offset + factor.scale * line.belief_before.mean[factor.index]
+                    ends = _natural(factor, np.array([believed, line.truth[factor.name]]))
+                    misses[line.episode].append(abs(float(ends[0] - ends[1])))
+            if all(misses.values()):
+                drawn.append(self._error(factor, misses))
+        return drawn
+
+    def _error(self, factor: Factor, misses: dict[int, list[float]]) -> str:
+        figure, axes = self._new(SMALL)
+        quartiles = np.array([np.percentile(miss, (25, 50, 75)) for miss in misses.values()])
+        ratio, unit = _prefixed(factor, float(quartiles.max()))
+        low, middle, high = quartiles.T / ratio
+        episodes = list(misses)
+        axes.fill_between(episodes, low, high, color=SERIES[2], alpha=0.18, linewidth=0)
+        axes.plot(episodes, middle, "o-", color=SERIES[2], markersize=4)
+        axes.set(title=_titled(factor, unit), xticks=episodes, ylim=(0, None))
+        told = f"{_words(factor.name)}: median distance of the belief's mean from the truth, from "
+        return self._svg(figure, f"{told}{middle[0]:.3g} to {middle[-1]:.3g} {unit}")
 
     def forces(
         self, header: TrialHeader, folder: Path, tasks: Sequence[Sequence[EpisodeLine]]
-    ) -> str:
-        """Size of the contact force over time, one panel per task, one line per episode."""
-        where = _force(header.observation)
-        if where is None:
-            return ""
-        columns = min(3, len(tasks))
-        figure = self._new(columns, -(-len(tasks) // columns), 2.1, share=True)
-        for axes, lines in zip(figure.axes, tasks, strict=False):
+    ) -> Force:
+        """Size of the observed contact force over time: one chart for each task, one line for each
+        episode. Nothing where no field of the observation is a force."""
+        found = _force(header.observation)
+        if found is None:
+            return Force([], "")
+        where, field = found
+        charts, most, cut = [], 0.0, False
+        for lines in tasks:
+            figure, axes = self._new(SMALL)
+            peak = 0.0
             for line in lines:
                 arrays = read_arrays(folder, line)
                 if not len(arrays["steps"]):
                     continue
-                force = np.linalg.norm(arrays["observations"][:, where], axis=1)
-                time = arrays["steps"] * header.control_period
-                shade = 0.35 + 0.65 * (line.episode + 1) / len(lines)
+                vectors = arrays["observations"][:, where]
+                cut |= bool(((vectors <= field.low) | (vectors >= field.high)).any())
+                force = np.linalg.norm(vectors, axis=1)
+                peak = max(peak, float(force.max()))
                 colour = SERIES[line.episode % len(SERIES)]
-                label = f"{line.episode} before"
-                axes.plot(time, force, color=colour, alpha=shade, linewidth=1.2, label=label)
-            axes.set(title=f"task {lines[0].task}", ylim=(0, None))
-        for axes in figure.axes[len(tasks) :]:
-            axes.remove()
-        figure.supxlabel("time [s]", color=SOFT, fontsize=9.5)
-        figure.supylabel("force [N]", color=SOFT, fontsize=9.5)
-        handles, labels = _legend(figure.axes)
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper right",
-            ncols=len(labels),
-            fontsize=8.5,
-            labelcolor=SOFT,
-            title_fontsize=8.5,
+                axes.plot(
+                    arrays["steps"] * header.control_period, force, color=colour, linewidth=1.2
+                )
+            charts.append((figure, axes, lines[0].task, peak))
+            most = max(most, peak)
+        for _, axes, task, _ in charts:
+            axes.set(title=f"task {task}", ylim=(0, 1.05 * most or 1.0), xlim=(0, None))
+        return Force(
+            [
+                self._svg(figure, f"task {task}: observed contact force up to {peak:.0f} N")
+                for figure, _, task, peak in charts
+            ],
+            f"{field.low:g} to {field.high:g} {field.unit}" if cut else "",
         )
-        return self._svg(figure)
 
-    def _new(self, columns: int, rows: int, height: float, share: bool = False) -> Figure:
-        """height of one row [inch]; all figures are equally wide, so that their text is too."""
-        figure = self._figure(figsize=(9.4, height * rows), layout="constrained")
-        figure.subplots(rows, columns, squeeze=False, sharey=share)
-        return figure
+    def _new(self, size: tuple[float, float]) -> tuple[Figure, Axes]:
+        figure = self._figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.locator_params(nbins=4)
+        return figure, axes
 
-    def _svg(self, figure: Figure) -> str:
-        """One <svg> element. Ids differ from figure to figure, and not from run to run."""
+    def _svg(self, figure: Figure, told: str) -> str:
+        """One <svg> element that tells the same in words. Ids differ from figure to figure, and not
+        from run to run."""
         self._drawn += 1
         text = io.StringIO()
         with self._matplotlib.rc_context({"svg.hashsalt": f"figure-{self._drawn}"}):
@@ -216,11 +236,13 @@ class Figures:
         svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
         svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(told)}"', 1)
         return re.sub(r'<g id="[^"]*">', "<g>", svg)
 
 
-def _physical(factor: Factor, latent: Sequence[float]) -> float:
-    return factor.offset + factor.scale * latent[factor.index]
+def _natural(factor: Factor, values: Float64 | float) -> Float64:
+    """The quantity itself, of a factor that may be its logarithm (unit "log m", for example)."""
+    return np.exp(values) if factor.unit.startswith("log ") else np.asarray(values)
 
 
 def _starts(lines: Sequence[EpisodeLine]) -> list[int]:
@@ -230,46 +252,40 @@ def _starts(lines: Sequence[EpisodeLine]) -> list[int]:
 
 def _course(
     lines: Sequence[EpisodeLine], starts: Sequence[int], factor: Factor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Float64, Float64, Float64]:
     """Steps, and the factor's mean and standard deviation at each, over all episodes of a task."""
-    at: list[float] = []
-    mean: list[float] = []
-    deviation: list[float] = []
-    for start, line in zip(starts, lines, strict=False):
-        for point in (*line.belief_trace, line.belief_after):
-            at.append(start + point.step)
-            mean.append(_physical(factor, point.mean))
-            deviation.append(abs(factor.scale) * point.variance[factor.index] ** 0.5)
-    return np.array(at), np.array(mean), np.array(deviation)
+    points = [
+        (start + point.step, point.mean[factor.index], point.variance[factor.index])
+        for start, line in zip(starts, lines, strict=False)
+        for point in (*line.belief_trace, line.belief_after)
+    ]
+    at, mean, variance = np.array(points, float).T
+    return at, factor.offset + factor.scale * mean, abs(factor.scale) * np.sqrt(variance)
 
 
-def _prefixed(unit: str, size: float) -> tuple[float, str]:
+def _prefixed(factor: Factor, size: float) -> tuple[float, str]:
     """What to divide by, and the unit then: (1e-3, "mm") for half a millimetre. A plain unit such
     as m, N or rad takes a prefix; a compound one stays."""
-    if not (unit.isalpha() and 0 < size < 1e6) or unit == "kg":
-        return 1.0, unit or "–"
-    for ratio, prefix in reversed(_PREFIXES):
-        if size >= 0.5 * ratio:
-            return ratio, prefix + unit
-    return 1.0, unit
+    unit = factor.unit.removeprefix("log ")
+    unit = "" if unit == "1" else unit
+    if not unit.isalpha() or unit == "kg":
+        return 1.0, unit
+    ratio, prefix = next((ratio, prefix) for least, ratio, prefix in _PREFIXES if size >= least)
+    return ratio, prefix + unit
 
 
-def _force(fields: Sequence[Field]) -> slice | None:
-    """Where an observation holds the contact force: its first field in newtons, at most (3,)."""
+def _titled(factor: Factor, unit: str) -> str:
+    return f"{_words(factor.name)} [{unit}]" if unit else _words(factor.name)
+
+
+def _force(fields: Sequence[Field]) -> tuple[slice, Field] | None:
+    """Where an observation holds the contact force, at most (3,): its first field in newtons."""
     start = 0
     for field in fields:
         if field.unit.split("/")[0].split(",")[0].strip() == "N":
-            return slice(start, start + min(3, field.size))
+            return slice(start, start + min(3, field.size)), field
         start += field.size
     return None
-
-
-def _legend(panels: Sequence[Axes]) -> tuple[list, list[str]]:
-    found: dict[str, object] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    return list(found.values()), list(found)
 
 
 def _words(name: str) -> str:

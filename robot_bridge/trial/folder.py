@@ -3,9 +3,10 @@
 trial.json                   what was run: TrialHeader
 episodes.jsonl               one EpisodeLine per finished episode, written as it ends
 arrays/TASK-EPISODE.npz      steps (T,), observations (T, n_o), commands (T, n_a), rewards (T,)
-summary.json                 the table: a list of trial_table.Row
-film.gif or film.mp4         put there by whoever filmed it; shown in the report
-report.html                  by `acclimate report`
+summary.json                 the table: a list of statistics.Row
+about.json                   optional, what the tasks and the film are: About
+film.gif or film.mp4         optional; shown in the report
+report.html                  written by `acclimate report`
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
 from robot_bridge.trial.statistics import Row
 
 HEADER, LINES, SUMMARY, ARRAYS = "trial.json", "episodes.jsonl", "summary.json", "arrays"
+ABOUT = "about.json"
 FILMS = ("film.gif", "film.mp4")
 FORMAT = 1
 
@@ -62,6 +64,36 @@ class EpisodeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     belief_trace: tuple[BeliefPoint, ...]
     events: tuple[str, ...]
     arrays: str
+
+
+class TaskGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tasks that a report counts apart from others. tasks: their numbers."""
+
+    title: str
+    tasks: tuple[int, ...]
+
+
+class FilmNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the film shows, and what of it a reader must know. alternative: the same for readers who
+    cannot see it."""
+
+    title: str
+    caption: str
+    alternative: str
+
+
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a report says of a trial beyond its numbers, written by what set the tasks.
+
+    title, sentence: at the top of the page. names: of tasks, by number. groups: in the order shown;
+    a task in none of them is counted in none.
+    """
+
+    title: str = ""
+    sentence: str = ""
+    names: dict[int, str] = {}
+    groups: tuple[TaskGroup, ...] = ()
+    film: FilmNote | None = None
 
 
 class TrialWriter:
@@ -146,6 +178,20 @@ def clear(folder: Path, overwrite: bool) -> None:
 def read_header(folder: Path) -> TrialHeader:
     """Raises TrialError naming what is missing or wrong."""
     return _decode(folder / HEADER, _read(folder / HEADER), TrialHeader)
+
+
+def write_about(folder: Path, about: About) -> None:
+    """Raises TrialError when the disk does not take it."""
+    try:
+        (folder / ABOUT).write_bytes(_pretty(about))
+    except OSError as error:
+        raise TrialError(f"{folder / ABOUT}: {error.strerror or error}") from error
+
+
+def read_about(folder: Path) -> About:
+    """What was written there, or an empty one. Raises TrialError naming what is wrong."""
+    path = folder / ABOUT
+    return _decode(path, _read(path), About) if path.exists() else About()
 
 
 def read_lines(folder: Path) -> list[EpisodeLine]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -15,19 +15,30 @@ from msgspec import Meta
 
 from adapt.settings import compose
 from robot_bridge.errors import TrialError
-from robot_bridge.trial.figures import Figures
-from robot_bridge.trial.folder import FILMS, EpisodeLine, TrialHeader, read_header, read_lines
-from robot_bridge.trial.statistics import table
+from robot_bridge.trial.figures import SERIES, Figures
+from robot_bridge.trial.folder import (
+    FILMS,
+    About,
+    EpisodeLine,
+    TrialHeader,
+    read_about,
+    read_header,
+    read_lines,
+)
+from robot_bridge.trial.statistics import Row, table
+from robot_bridge.trial.tasks import Task, by_task, story, telling
 
 PAGE = "report.html"
-# Beyond this a page takes longer to open than anyone waits [bytes].
 FILM_BYTES = 30 * 1024 * 1024
+"""A larger film would keep a browser loading for too long."""
+EVENTS = 50
+"""Events listed; more are counted."""
 
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """folder: of the trial. out: file to write, "" for report.html in that folder. beliefs, forces:
-    tasks to draw in detail. title: of the page, "" for the bundle's name."""
+    """folder: of the trial. out: file to write, "" for report.html in that folder. title: of the
+    page, "" for the trial's own. beliefs, forces: tasks to draw in detail."""
 
     folder: Path
     out: str = ""
@@ -36,18 +47,27 @@ class ReportSettings:
     forces: Annotated[int, Meta(ge=0)] = 6
 
 
+class Group(NamedTuple):
+    """Tasks that are counted apart from others. title: "" where there is only one group."""
+
+    title: str
+    tasks: list[Task]
+    rows: list[Row]
+
+
 def write_report(settings: ReportSettings) -> Path:
     """Draw the trial and write the page; returns its path.
 
-    Raises TrialError for a folder that holds no whole trial, or without matplotlib.
+    Raises TrialError for a folder that holds no whole trial, without matplotlib, or when the page
+    cannot be written.
     """
-    header, lines = read_header(settings.folder), read_lines(settings.folder)
+    folder = settings.folder
+    header, lines, about = read_header(folder), read_lines(folder), read_about(folder)
     if not lines:
-        raise TrialError(f"{settings.folder}: the trial has no finished episode to report")
-    tasks = by_task(lines)
+        raise TrialError(f"{folder}: the trial has no finished episode to report")
     with Figures() as figures:
-        page = _template().render(**_content(settings, figures, header, lines, tasks))
-    path = Path(settings.out) if settings.out else settings.folder / PAGE
+        page = _template().render(**_content(settings, figures, header, lines, about))
+    path = Path(settings.out) if settings.out else folder / PAGE
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -55,10 +75,19 @@ def write_report(settings: ReportSettings) -> Path:
     return path
 
 
-def by_task(lines: list[EpisodeLine]) -> list[list[EpisodeLine]]:
-    """The episodes of each task, in order."""
-    ordered = sorted(lines, key=lambda line: (line.task, line.episode))
-    return [list(group) for _, group in groupby(ordered, key=lambda line: line.task)]
+def group_tasks(lines: Sequence[EpisodeLine], about: About) -> list[Group]:
+    """The groups that have episodes; all tasks together where none are declared."""
+    tasks = by_task(lines)
+    found = []
+    for declared in about.groups:
+        own = [task for task in tasks if task[0].task in declared.tasks]
+        if own:
+            found.append(Group(declared.title, own, _table(own)))
+    return found or [Group("", tasks, _table(tasks))]
+
+
+def _table(tasks: Sequence[Task]) -> list[Row]:
+    return table((line.episode, line.outcome) for task in tasks for line in task)
 
 
 def _content(
@@ -66,57 +95,54 @@ def _content(
     figures: Figures,
     header: TrialHeader,
     lines: list[EpisodeLine],
-    tasks: list[list[EpisodeLine]],
+    about: About,
 ) -> dict[str, Any]:
-    rows = table((line.episode, line.outcome) for line in lines)
-    named = bool(header.latent.factors)
-    telling = _telling(tasks)
-    shown = telling[: settings.beliefs] if named else []
+    groups = group_tasks(lines, about)
+    tasks = [task for group in groups for task in group.tasks]
+    shown = telling([group.tasks for group in groups])
+    believed = shown[: settings.beliefs] if header.latent.factors else []
+    force = figures.forces(header, settings.folder, shown[: settings.forces])
+    peaks = [line.outcome.measures.get("peak_force", 0.0) for line in lines]
     return {
-        "title": settings.title or header.bundle,
+        "title": settings.title or about.title or header.bundle,
+        "about": about,
         "header": header,
-        "rows": rows,
+        "groups": groups,
         "tasks": tasks,
         "episodes": max(len(task) for task in tasks),
-        "success": Markup(figures.success(rows)),  # noqa: S704  drawn here
-        "beliefs": [(task, Markup(figures.belief(header, task))) for task in shown],  # noqa: S704
-        "errors": Markup(figures.errors(header, tasks)) if named else "",  # noqa: S704
-        "forces": Markup(  # noqa: S704
-            figures.forces(header, settings.folder, telling[: settings.forces])
-        )
-        if settings.forces
-        else "",
+        "series": len(SERIES),
+        "story": story,
+        "success": _safe(figures.success([group.rows for group in groups])),
+        "beliefs": [(task, _safe(figures.belief(header, task))) for task in believed],
+        "errors": _safe(figures.errors(header, tasks)),
+        "forces": _safe(force.svgs),
+        "cut": force.cut,
+        "peak": max(peaks),
         "film": _film(settings.folder),
-        "events": [(line, text) for line in lines for text in line.events][:50],
+        "events": [(line, text) for line in lines for text in line.events],
+        "listed": EVENTS,
     }
 
 
-def _telling(tasks: list[list[EpisodeLine]]) -> list[list[EpisodeLine]]:
-    """Tasks in the order in which they tell something: first those that failed before they
-    succeeded, the longest first, then those that always failed, then those that were easy."""
-
-    def rank(task: list[EpisodeLine]) -> tuple[int, int, int]:
-        wins = [line.outcome.success for line in task]
-        group = 0 if any(wins) and not wins[0] else 1 if not any(wins) else 2
-        return group, -len(task), task[0].task
-
-    return sorted(tasks, key=rank)
+def _safe(drawn: Sequence[str]) -> list[Markup]:
+    """Charts are drawn here, and their words escaped."""
+    return [Markup(svg) for svg in drawn]  # noqa: S704
 
 
 def _film(folder: Path) -> dict[str, str] | None:
     """The film as a data URL, and whether it is a video or a picture."""
-    for name in FILMS:
-        path = folder / name
-        if not path.is_file():
-            continue
-        if path.stat().st_size > FILM_BYTES:
-            raise TrialError(
-                f"{path}: {path.stat().st_size} bytes; a page takes at most {FILM_BYTES}"
-            )
-        kind = "video/mp4" if path.suffix == ".mp4" else "image/gif"
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
-        return {"kind": kind.split("/")[0], "url": f"data:{kind};base64,{data}"}
-    return None
+    path = next((folder / name for name in FILMS if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrialError(f"{path}: {error.strerror or error}") from error
+    if len(data) > FILM_BYTES:
+        raise TrialError(f"{path}: {len(data)} bytes; a page takes at most {FILM_BYTES}")
+    kind = "video/mp4" if path.suffix == ".mp4" else "image/gif"
+    url = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return {"kind": kind.split("/")[0], "url": url}
 
 
 def _template() -> Any:
@@ -124,6 +150,10 @@ def _template() -> Any:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: f"{value:.0%}"
+    environment.filters["seconds"] = lambda value: "–" if value is None else f"{value:.2f} s"
+    environment.filters["outcomes"] = lambda task: ", ".join(
+        "success" if line.outcome.success else "failure" for line in task
+    )
     source = resources.files("robot_bridge") / "templates" / "report.html"
     return environment.from_string(source.read_text(encoding="utf-8"))
 

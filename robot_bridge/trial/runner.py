@@ -86,9 +86,9 @@ def run(
         return rows
 
 
-def print_table(rows: list[Row], console: Console) -> None:
-    """The summary for a terminal."""
-    shown = Table(title="success against adaptation")
+def summary_table(rows: list[Row], title: str = "") -> Table:
+    """The summary for a terminal. title: of the tasks counted, "" for all of them."""
+    shown = Table(title=title or "success against adaptation")
     for heading in ("episodes before", "success", "95 % interval", "mean time of success"):
         shown.add_column(heading, justify="right")
     for row in rows:
@@ -98,7 +98,27 @@ def print_table(rows: list[Row], console: Console) -> None:
             f"{row.low:.0%} to {row.high:.0%}",
             "–" if row.duration is None else f"{row.duration:.2f} s",
         )
-    console.print(shown)
+    return shown
+
+
+def run_with_progress(settings: TrialSettings, console: Console) -> list[Row]:
+    """`run`, with a bar that is as wide as the terminal allows."""
+    columns = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[wins]} successes"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, expand=True) as bar:
+        job = bar.add_task("", total=settings.tasks * settings.episodes, wins=0)
+        wins = 0
+
+        def count(record: EpisodeRecord) -> None:
+            nonlocal wins
+            wins += record.outcome.success
+            bar.update(job, advance=1, wins=wins)
+
+        return run(settings, count)
 
 
 def _header(settings: TrialSettings, welcome: Welcome, robot: str) -> TrialHeader:
@@ -126,28 +146,10 @@ def main(argv: list[str]) -> int:
     # As Ctrl-C does: the robot must not be left alone with its episode.
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[wins]} successes"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        job = bar.add_task("episodes", total=settings.tasks * settings.episodes, wins=0)
-        wins = 0
-
-        def count(record: EpisodeRecord) -> None:
-            nonlocal wins
-            wins += record.outcome.success
-            text = f"task {record.task}, episode {record.episode}"
-            bar.update(job, advance=1, wins=wins, description=text)
-
-        try:
-            rows = run(settings, count)
-        except RobotLost as error:
-            raise RobotLost(f"{error}; the episodes until then are in {settings.out}") from error
-    print_table(rows, console)
+    try:
+        rows = run_with_progress(settings, console)
+    except RobotLost as error:
+        raise RobotLost(f"{error}; the episodes until then are in {settings.out}") from error
+    console.print(summary_table(rows))
     console.print(f"written to {settings.out}", soft_wrap=True, highlight=False)
     return 0

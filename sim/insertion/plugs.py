@@ -164,6 +164,18 @@ PROCEDURAL: dict[str, Callable[[float, Shape], tuple[Pin, ...]]] = {
     "procedural_3": _procedural_3,
 }
 FAMILIES = (*STANDARD, *PROCEDURAL)
+TITLES = {
+    "nema_1_15": "US plug, two blades (NEMA 1-15)",
+    "nema_5_15": "US plug, grounded (NEMA 5-15)",
+    "cee_7_16": "European plug, two round pins (CEE 7/16)",
+    "peg_round": "round peg",
+    "peg_rect": "rectangular peg",
+    "connector": "keyed connector",
+    "bs_1363": "British plug (BS 1363)",
+    "procedural_2": "plug of no standard, two pins",
+    "procedural_3": "plug of no standard, three pins",
+}
+"""The families' names for people."""
 
 
 def make_plug(family: str, size: float, shape: Shape = NOMINAL_SHAPE) -> Plug:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from adapt.bundle.manifest import Factor
@@ -17,8 +18,12 @@ from adapt.bundle.policy_bundle import write_bundle
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint
 from robot_bridge.trial.folder import EpisodeLine
-from sim.demo import choose, group_rows
-from sim.insertion.worlds import SPEC
+from robot_bridge.trial.report import group_tasks
+from sim.demo import DemoSettings, choose, describe
+from sim.insertion.plugs import FAMILIES
+from sim.insertion.plugs import TITLES as PLUGS
+from sim.insertion.worlds import SPACE, SPEC
+from sim.render.takes import Take
 from sim.twin.child_processes import Children, Signals
 from tests.robot_bridge.server.test_server import ROOT
 from tests.support import tiny_bundle
@@ -91,7 +96,11 @@ def test_demo_writes_a_page_with_a_film(bundle: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, err
     page = Path(out.split()[-1])
     assert page == (tmp_path / "out" / "report.html").resolve()
-    assert "data:video/mp4" in page.read_text()
+    text = page.read_text()
+    assert "data:video/mp4" in text
+    assert "On film: " in text
+    assert "It is shown because" in text
+    assert "British plug (BS 1363)" in text
     assert "unseen sizes" in out
     assert list((tmp_path / "tmp").glob("acclimate-*")) == []
     assert mentioning(str(tmp_path)) == []
@@ -136,18 +145,26 @@ def test_the_film_shows_who_learnt_most() -> None:
     never = [line(1, 0, False, slow), line(1, 1, False, slow)]
     learnt = [line(2, 0, False, slow), line(2, 1, True, 1.0)]
     learnt_better = [line(3, 0, False, slow), line(3, 1, True, quick)]
-    assert choose(never) == (1, 0, 1)
-    assert choose(never + always) == (0, 0, 1)
-    assert choose(always + never + learnt) == (2, 0, 1)
-    assert choose(learnt + learnt_better + always) == (3, 0, 1)
-    assert choose([]) is None
+    assert choose(never) == never
+    assert choose(never + always) == always
+    assert choose(always + never + learnt) == learnt
+    assert choose(learnt + learnt_better + always) == learnt_better
 
 
-def test_groups_are_counted_apart() -> None:
+def test_the_page_names_plugs_and_counts_families_apart(tmp_path: Path) -> None:
     lines = [line(t, e, t < 2, 1.0) for t in range(3) for e in range(2)]
-    rows = group_rows(lines, {"held_out": 2, "unseen_choice": 1})
-    assert [(r.successes, r.tasks) for r in rows["held_out"]] == [(2, 2), (2, 2)]
-    assert [(r.successes, r.tasks) for r in rows["unseen_choice"]] == [(0, 1), (0, 1)]
+    for number, family in enumerate(("cee_7_16", "peg_round", "bs_1363")):
+        values = SPACE.task(family=family, clearance=2e-4).values
+        Take("insertion", "wrist", values, 0.05, np.zeros((1, 6)), np.zeros(1), True).save(
+            tmp_path, number, 0
+        )
+    about = describe(DemoSettings(), lines, {"held_out": 2, "unseen_choice": 1}, tmp_path)
+    assert about.names[2] == "British plug (BS 1363), clearance 0.20 mm"
+    assert [group.tasks for group in about.groups] == [(0, 1), (2,)]
+    seen, unseen = group_tasks(lines, about)
+    assert [(r.successes, r.tasks) for r in seen.rows] == [(2, 2), (2, 2)]
+    assert [(r.successes, r.tasks) for r in unseen.rows] == [(0, 1), (0, 1)]
+    assert set(PLUGS) == set(FAMILIES)
 
 
 def test_a_signal_waits_while_a_child_is_being_started() -> None:

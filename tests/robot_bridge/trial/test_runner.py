@@ -1,11 +1,9 @@
 """Trials over real processes: a bridge, a toy robot, an operator; and the page that comes of it."""
 
-import re
 import signal
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import msgspec
@@ -15,12 +13,9 @@ import pytest
 import acclimate
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeLost, RobotLost, TrialError
-from robot_bridge.trial import report
 from robot_bridge.trial import runner as trial
 from robot_bridge.trial.folder import TrialWriter, clear, read_arrays, read_header, read_lines
-from robot_bridge.trial.report import ReportSettings, write_report
 from robot_bridge.trial.runner import TrialSettings
-from robot_bridge.trial.statistics import wilson
 from tests.robot_bridge.server.test_server import ROOT, bridge
 from tests.support import toy_robot
 
@@ -240,69 +235,8 @@ def test_a_misspelt_setting_and_an_absent_bridge_are_told_in_one_line(tmp_path, 
         assert "Traceback" not in told
 
 
-class Outside(HTMLParser):
-    """Collects everything that a page would fetch."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found += [
-            value
-            for key, value in attrs
-            if key in ("src", "href", "xlink:href") and not (value or "").startswith(("data:", "#"))
-        ]
-
-
-def test_the_page_holds_everything_it_shows(done, tmp_path):
-    (folder, _), (rows, _) = done
-    (folder / "film.gif").write_bytes(b"GIF89a" + bytes(20))
-    page = write_report(
-        ReportSettings(folder, str(tmp_path / "page.html"), title="A <b>")
-    ).read_text()
-    outside = Outside()
-    outside.feed(page)
-    assert outside.found == []
-    assert "data:image/gif;base64,R0lGODlh" in page
-    assert "A &lt;b&gt;" in page
-    for row in rows:
-        assert f"{row.successes}/{row.tasks}" in page
-    # success, three beliefs, errors, forces; all coloured by the page.
-    assert page.count("<svg") == 6
-    assert not re.search(r"#0[1-5]0\d0\d", page)
-    assert "goal x [" in page
-    ids = re.findall(r' id="([^"]+)"', page)
-    assert len(ids) == len(set(ids))
-
-
-def test_a_trial_without_named_factors_or_forces_still_has_a_page(done, tmp_path):
-    (folder, _), _ = done
-    header = msgspec.json.decode((folder / "trial.json").read_bytes())
-    header["latent"]["factors"] = []
-    header["observation"][2]["unit"] = "V"
-    (tmp_path / "trial.json").write_bytes(msgspec.json.encode(header))
-    first = (folder / "episodes.jsonl").read_bytes().split(b"\n")[0]
-    # The second line was cut off in the writing.
-    (tmp_path / "episodes.jsonl").write_bytes(first + b"\n" + first[:50])
-    assert report.main([f"folder={tmp_path}"]) == 0
-    assert (tmp_path / "report.html").read_text().count("<svg") == 1
-
-
 def test_arrays_from_outside_the_folder_are_refused(done):
     (folder, _), _ = done
     line = msgspec.structs.replace(read_lines(folder)[0], arrays="../../x.npz")
     with pytest.raises(TrialError, match="outside the folder"):
         read_arrays(folder, line)
-
-
-@pytest.mark.parametrize("n", [1, 7, 200])
-def test_wilson_contains_the_rate_and_stays_a_probability(n):
-    for k in range(n + 1):
-        low, high = wilson(k, n)
-        assert 0 <= low <= k / n <= high <= 1
-        assert low < high
-        mirrored = wilson(n - k, n)
-        np.testing.assert_allclose((1 - high, 1 - low), mirrored, atol=1e-12)
-    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
-    np.testing.assert_allclose(wilson(81, 263), (0.2553, 0.3662), atol=5e-5)

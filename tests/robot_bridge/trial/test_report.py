@@ -1,0 +1,217 @@
+"""The page of a trial: it stands alone, says its pictures in words, and cuts off nothing unsaid."""
+
+import re
+from html.parser import HTMLParser
+from itertools import count
+
+import msgspec
+import numpy as np
+import pytest
+
+from adapt.bundle.manifest import ActionField, Factor, Field, Latent
+from robot_bridge.errors import TrialError
+from robot_bridge.protocol.messages import Outcome
+from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
+from robot_bridge.trial import report
+from robot_bridge.trial.folder import (
+    About,
+    FilmNote,
+    TaskGroup,
+    TrialHeader,
+    TrialWriter,
+    read_lines,
+    write_about,
+)
+from robot_bridge.trial.report import ReportSettings, write_report
+from robot_bridge.trial.tasks import STORIES, by_task, story, telling
+
+FACTORS = [
+    Factor("seat_x", "m", 0.0, 0.002, 0),
+    Factor("clearance", "log m", float(np.log(2e-4)), 0.3, 1),
+]
+HEADER = TrialHeader(
+    started="2026-11-28T12:00:00",
+    robot="arm",
+    bundle="tiny",
+    digest="0" * 64,
+    algorithm="pearl",
+    observation=(Field("wrench", (3,), "N", -20.0, 20.0),),
+    action=(ActionField("x", (), "m", -0.001, 0.001, 0.001),),
+    control_period=0.05,
+    latent=Latent(2, [0.0, 0.0], [1.0, 1.0], 0, FACTORS),
+    settings={"out": "", "keys": None},
+)
+OUTCOMES = {
+    0: (False, True),
+    1: (True, True),
+    2: (False, False),
+    3: (True, False),
+    7: (False, True),
+}
+
+
+def episode(task, number, success, force=5.0, steps=4):
+    points = [
+        BeliefPoint(k, k, (0.5 * k / steps, 0.0), (1.0 - 0.9 * k / steps, 0.9))
+        for k in range(steps + 1)
+    ]
+    forces = np.zeros((steps, 3), "<f4")
+    forces[-1, 0] = force
+    return EpisodeRecord(
+        robot="arm",
+        task=task,
+        episode=number,
+        seed=0,
+        outcome=Outcome(success, steps, 1.0 + task / 10 - number / 2, "done", {"peak_force": 33.0}),
+        truth={"seat_x": 0.001, "clearance": float(np.log(1.5e-4))},
+        belief_before=points[0],
+        belief_after=points[-1],
+        belief_trace=tuple(points[:-1]),
+        steps=np.arange(steps, dtype="<i4").tobytes(),
+        observations=forces.tobytes(),
+        commands=np.zeros((steps, 1), "<f4").tobytes(),
+        rewards=np.zeros(steps, "<f4").tobytes(),
+        events=("something <happened>",) if task == 7 else (),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make(tmp_path / "trial")
+
+
+def make(path, forces=lambda task: 5.0, header=HEADER):
+    with TrialWriter(path, header) as writer:
+        for task, wins in OUTCOMES.items():
+            for number, success in enumerate(wins):
+                writer.add(episode(task, number, success, forces(task)))
+    return path
+
+
+def page(folder, **settings):
+    return write_report(ReportSettings(folder, **settings)).read_text()
+
+
+class Reader(HTMLParser):
+    """Collects what a page would fetch, and what a reader hears of each picture."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.fetched, self.pictures = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        for key in ("src", "href", "xlink:href"):
+            if not (found.get(key) or "#").startswith(("data:", "#")):
+                self.fetched.append(found[key])
+        if tag in ("svg", "img", "video"):
+            self.pictures.append(found.get("alt") or found.get("aria-label") or "")
+
+
+def test_the_page_holds_everything_it_shows_and_tells_its_pictures_in_words(folder):
+    (folder / "film.gif").write_bytes(b"GIF89a" + bytes(20))
+    text = page(folder, title="A <b>")
+    read = Reader(text)
+    assert read.fetched == []
+    assert "data:image/gif;base64,R0lGODlh" in text
+    assert "A &lt;b&gt;" in text
+    assert "something &lt;happened&gt;" in text
+    # Success and time; three tasks' two factors; the errors of two; the forces of five tasks; film.
+    assert len(read.pictures) == 2 + 3 * 2 + 2 + 5 + 1
+    assert all(len(words) > 10 for words in read.pictures)
+    assert not re.search(r"#0[1-5]0\d0\d", text)
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    # Nothing is wider than a phone.
+    assert "min-width" not in text
+
+
+def test_groups_are_counted_apart_and_the_tasks_are_named(folder):
+    groups = (
+        TaskGroup("the first", (0, 1, 2)),
+        TaskGroup("the other", (7,)),
+        TaskGroup("no", (9,)),
+    )
+    film = FilmNote("a plug", "shown because", "two attempts")
+    write_about(folder, About("Two kinds", "One sentence.", {7: "a <plug>"}, groups, film))
+    (folder / "film.mp4").write_bytes(bytes(20))
+    text = page(folder)
+    assert "<h1>Two kinds</h1>" in text
+    assert "One sentence." in text
+    assert text.count("1/3") == 1
+    assert text.count("2/3") == 1
+    assert text.count("0/1") == 1
+    assert text.count("1/1") == 1
+    assert "<h3>no" not in text
+    assert "Task 7, a &lt;plug&gt;: failed at first and succeeded in the end" in text
+    assert 'aria-label="two attempts"' in text
+    assert "from each group in turn" in text
+
+
+def test_a_damaged_note_is_told_in_one_line(folder):
+    (folder / "about.json").write_text('{"title": 3}')
+    with pytest.raises(TrialError, match=r"about\.json.*Expected `str`"):
+        page(folder)
+
+
+def test_a_logarithm_is_drawn_as_the_quantity_itself(folder):
+    text = page(folder)
+    assert "clearance [mm]" in text
+    assert "log m" not in text.split("What was run")[0]
+    # exp of the mean, and of two deviations below and above.
+    low, high = (0.2 * np.exp(side * 0.6 * 0.9**0.5) for side in (-1, 1))
+    assert (
+        f"the belief ends at 0.2 mm, two standard deviations from {low:.3g} to {high:.3g}" in text
+    )
+    assert "the truth is 0.15" in text
+    assert "median distance of the belief&#x27;s mean from the truth, from 0.05 to 0.05 mm" in text
+
+
+def test_forces_have_one_scale_and_cut_readings_are_told(tmp_path):
+    drawn = Reader(page(make(tmp_path / "a", lambda task: 2.0 + task)))
+    assert [w for w in drawn.pictures if "force up to 9 N" in w]
+    whole = (tmp_path / "a" / "report.html").read_text()
+    # The largest tick of every chart is the same: none is cut off at the first task's maximum.
+    charts = [svg for svg in whole.split("<svg")[1:] if "contact force" in svg[:200]]
+    ticks = [re.findall(r">([\d.]+)</text>", svg)[-1] for svg in charts]
+    assert len(ticks) == 5
+    assert len(set(ticks)) == 1
+    assert "Readings end" not in whole
+    assert "the largest that the robot itself reports is 33 N" in whole
+    assert "Readings end at -20 to 20 N on each axis" in page(make(tmp_path / "b", lambda _: 20.0))
+
+
+def test_tasks_that_show_adaptation_come_first_and_groups_take_turns(folder):
+    tasks = by_task(read_lines(folder))
+    stories = {task[0].task: story(task) for task in tasks}
+    assert stories == {0: STORIES[0], 1: STORIES[3], 2: STORIES[2], 3: STORIES[1], 7: STORIES[0]}
+    order = [task[0].task for task in telling([tasks])]
+    assert order == [0, 7, 3, 2, 1]
+    order = [task[0].task for task in telling([tasks[:3], tasks[3:]])]
+    assert order == [0, 7, 2, 3, 1]
+
+
+def test_a_trial_without_named_factors_or_forces_still_has_a_page(folder, tmp_path):
+    header = msgspec.structs.replace(
+        HEADER,
+        latent=Latent(2, [0.0, 0.0], [1.0, 1.0], 0, []),
+        observation=(Field("volts", (3,), "V", -20.0, 20.0),),
+    )
+    bare = make(tmp_path / "bare", header=header)
+    lines = (bare / "episodes.jsonl").read_bytes().split(b"\n")
+    # The second line was cut off in the writing.
+    (bare / "episodes.jsonl").write_bytes(lines[0] + b"\n" + lines[1][:50])
+    assert report.main([f"folder={bare}"]) == 0
+    assert (bare / "report.html").read_text().count("<svg") == 2
+
+
+def test_more_events_than_are_listed_are_counted(folder, monkeypatch):
+    monkeypatch.setattr(report, "EVENTS", 1)
+    assert "1 more are in episodes.jsonl" in page(folder)
+
+
+def test_pages_do_not_differ_from_run_to_run(folder):
+    counter = count()
+    one, two = (page(folder, out=str(folder / f"{next(counter)}.html")) for _ in range(2))
+    assert one == two
