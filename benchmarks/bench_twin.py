@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.support.results import record
-from robot_bridge.trial.folder import read_lines
+from robot_bridge.trial.folder import read_about, read_lines
+from robot_bridge.trial.report import group_tasks
 from sim.core.task_space import Split
-from sim.demo import BodyName, DemoSettings, group_rows, perform
+from sim.demo import BodyName, DemoSettings, perform
 from sim.twin.child_processes import Signals
 
 NAME = "twin"
@@ -34,10 +35,10 @@ def main() -> int:
                 settings = DemoSettings(out=out, body=body, groups=GROUPS, seed=seed, film=False)
                 with Signals() as signals:
                     perform(settings, Console(quiet=True), signals)
-                lines = read_lines(out)
-            for group, rows in group_rows(lines, GROUPS).items():
-                for row in rows:
-                    parameters = {"body": body, "group": group, "episodes": row.episode}
+                groups = group_tasks(read_lines(out), read_about(out))
+            for split, group in zip(GROUPS, groups, strict=True):
+                for row in group.rows:
+                    parameters = {"body": body, "group": split, "episodes": row.episode}
                     record(NAME, "success", row.rate, "1", parameters, seed)
     return 0
 
