@@ -57,3 +57,11 @@ class ModelError(BridgeError):
 
 class StateError(BridgeError):
     """A stored belief, or the folder that holds it, cannot be used."""
+
+
+def described(error: BaseException) -> str:
+    """An exception in a message: the text of one of ours, of any other its kind before it."""
+    text = str(error)
+    if isinstance(error, AcclimateError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,16 +10,21 @@ from robot_bridge.errors import LimitError
 from robot_bridge.protocol.messages import Command, Float32, Mode
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
+from robot_bridge.safety.spacing import SpacingMonitor
 
 
 class CommandFilter:
     """Keeps one robot within its limits, from period to period.
 
-    unapplied: whether the latest command was not followed as it was sent.
+    spacing: None for a robot whose clock waits for answers. unapplied: whether the latest command
+    was not followed as it was sent.
     """
 
-    def __init__(self, limits: Limits, monitor: SafetyMonitor) -> None:
+    def __init__(
+        self, limits: Limits, monitor: SafetyMonitor, spacing: SpacingMonitor | None
+    ) -> None:
         self._limits = limits
+        self._spacing = spacing
         self._monitor = monitor
         self._last: Command | None = None  # the last good command, as followed
         self._measured: Float32 | None = None  # a period ago, if that made sense
@@ -35,15 +40,20 @@ class CommandFilter:
         if self._monitor.state.mode is not Mode.TRACK:
             self._last, self.unapplied = None, True
 
-    def judge(self, observation: Float32) -> safety.Violation | None:
-        """What an observation (n_o,) breaks; it counts once the answer is in, or is not coming."""
-        limits = self._limits
+    def judge(self, observation: Float32, time_ns: int, first: bool) -> safety.Violation | None:
+        """What an observation (n_o,) breaks; it counts once the answer is in, or is not coming.
+        time_ns: of the robot's clock. first: of an episode."""
+        limits, spacing = self._limits, self._spacing
+        trouble = spacing.note(time_ns, first)[1] if spacing else ""
         if invalid := limits.invalid(observation):
             self._measured = None
             return safety.Violation(Mode.HOLD, invalid)
-        broken = limits.broken(observation, self._measured)
+        elapsed = spacing.elapsed if spacing else 1.0
+        broken = limits.broken(observation, self._measured, elapsed)
         self._measured = observation
-        return safety.Violation(*broken) if broken is not None else None
+        if broken is not None:
+            return safety.Violation(*broken)
+        return safety.Violation(Mode.HOLD, trouble) if trouble else None
 
     def guard(
         self, sequence: int, answer: Command | None, violation: safety.Violation | None
@@ -59,7 +69,8 @@ class CommandFilter:
         if command is not None and monitor.state.mode is Mode.TRACK:
             try:
                 before = self._last.payload if self._last is not None else None
-                payload, clipped = limits.clamp(command.payload, before)
+                allowed = self._spacing.allowed if self._spacing else 1.0
+                payload, clipped = limits.clamp(command.payload, before, allowed)
                 command = structs.replace(command, sequence=sequence, payload=payload)
             except LimitError as error:
                 monitor.occur(safety.Violation(Mode.HOLD, str(error)))

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from robot_bridge.client.safety_monitor import clipped
-from robot_bridge.errors import BridgeError, RobotLost
+from robot_bridge.errors import BridgeError, RobotLost, described
 from robot_bridge.protocol.codec import Frame, decode_message, encode
 from robot_bridge.protocol.messages import (
     RELEASE_REFUSED,
@@ -120,8 +120,9 @@ class OperatorClient:
             raise
 
     def _abandon(self, begin: Begin, error: BaseException) -> None:
-        """Stop the robot whose episode nobody waits for any more."""
-        why = f"nobody waits for task {begin.task}, episode {begin.episode} any more: {error!r}"
+        """Stop the robot whose episode this operator gives up."""
+        given_up = f"task {begin.task}, episode {begin.episode}"
+        why = f"the operator gave up {given_up}: {described(error)}"
         try:
             self.stop(why, begin.robot)
         except BridgeError:

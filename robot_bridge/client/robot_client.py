@@ -7,12 +7,18 @@
             command = robot.exchange(measured(), first=True)
             while not done():
                 follow(command)                       # by command.mode
+                rate.wait()                           # once per control period
                 command = robot.exchange(measured(), reward)
             robot.exchange(measured(), reward, last=True)
             robot.end_episode(Outcome(success, steps, duration, reason))
 
-The client guards last: it clamps commands to the bundle's margins, and on silence goes hold → damp
-→ latched stop, whatever the bridge does.
+The client guards last: it clamps commands to the bundle's limits, holds while the driver keeps
+another period than the bundle's, and on silence goes hold → damp → latched stop, whatever the
+bridge does.
+
+A client is one connection. `wait_reset`, `ready` and `end_episode` raise BridgeLost when the bridge
+is gone and HandshakeError when it was started anew and does not know this connection; `exchange`
+answers STOP. To connect again, close the client and make a new one; README.md shows the loop.
 """
 
 from __future__ import annotations
@@ -49,10 +55,12 @@ from robot_bridge.protocol.messages import (
     ResetRequest,
     Stop,
     Welcome,
+    fault_names,
 )
 from robot_bridge.protocol.timing import BRIDGE_LOST, HEARTBEAT
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
+from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
 from robot_bridge.system.clock import Offset
 from robot_bridge.system.log import speakable
 from robot_bridge.transport.client_socket import Link
@@ -71,7 +79,8 @@ class RobotClient:
     control_period [s]. digest: of the bundle that the driver was made for; "" for any with these
     fields. simulated_time: the robot's clock waits for answers. patience: how long `exchange`
     waits, and what silence is counted in [s]; one control period unless given, or
-    SIMULATED_PATIENCE for a simulated clock. now_ns: the monotonic clock [ns]. keys: for tcp, a
+    SIMULATED_PATIENCE for a simulated clock. spacing: how far from control_period two observations
+    may be apart before the robot holds. now_ns: the monotonic clock [ns]. keys: for tcp, a
     folder of keys or one certificate; None for the default folder.
     """
 
@@ -87,6 +96,7 @@ class RobotClient:
         simulated_time: bool = False,
         patience: float | None = None,
         staleness: safety.Staleness | None = None,
+        spacing: SpacingSettings | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
         keys: Path | None = None,
     ) -> None:
@@ -101,6 +111,8 @@ class RobotClient:
         )
         if patience is None:
             patience = SIMULATED_PATIENCE if simulated_time else control_period
+        # A clock that waits for answers has no spacing of its own.
+        self._spacing = None if simulated_time else SpacingMonitor(control_period, spacing)
         self._now_ns = now_ns
         self._link = Link(endpoint, "robot", name, keys)
         rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
@@ -123,7 +135,7 @@ class RobotClient:
         """
         welcome = self._link.introduce(self._hello, timeout)
         limits = Limits(welcome.observation, welcome.action, welcome.limits, welcome.control_period)
-        self._filter = CommandFilter(limits, self._monitor)
+        self._filter = CommandFilter(limits, self._monitor, self._spacing)
         self.welcome = welcome
         self._receiver.shadow = welcome.shadow
         latch = welcome.latches.get(self._hello.name, 0)
@@ -217,7 +229,7 @@ class RobotClient:
             command_filter.resume()
         # Once for each new fault: whoever releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
-            self._occur(safety.Halt(f"the robot reports fault {faults:#x}"))
+            self._occur(safety.Halt(f"the robot reports {fault_names(faults)}"))
         self._faults = faults
         self._sequence += 1
         sent = Observation(
@@ -234,7 +246,7 @@ class RobotClient:
         self._occur(safety.Asked(sent.time_ns))
         # Whatever need not wait for the answer, while the bridge is at it.
         self._beat()
-        violation = command_filter.judge(sent.payload)
+        violation = command_filter.judge(sent.payload, sent.time_ns, first)
         answer = self._receiver.answer(sent.sequence, sent.time_ns)
         command = command_filter.guard(sent.sequence, answer, violation)
         if last:

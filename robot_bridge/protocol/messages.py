@@ -91,6 +91,13 @@ class Fault(IntFlag):
     OTHER = 1 << 31
 
 
+def fault_names(bits: int) -> str:
+    """Fault bits in words: `fault EMERGENCY_STOP, SENSOR`."""
+    names = [str(fault.name) for fault in Fault if bits & fault]
+    rest = bits & ~sum(Fault)
+    return f"fault {', '.join(names + ([hex(rest)] if rest else []))}"
+
+
 # Structs here and below, although neither travels as MessagePack: they are made in a tenth of the
 # time that a frozen dataclass takes, a thousand times a second at each end.
 class Observation(Struct, frozen=True, eq=False):

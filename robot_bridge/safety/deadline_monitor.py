@@ -1,12 +1,15 @@
-"""Pace: does the bridge, by its own clock, answer one robot in time?"""
+"""Does the bridge answer one robot in time, the wait in its socket included?"""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from msgspec import Meta
+
+from robot_bridge.system.clock import DRIFT_PPM
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -30,8 +33,17 @@ class DeadlineSettings:
     window: Annotated[int, Meta(ge=10, le=100_000)] = 100
 
 
+# Between two clocks [ns per ns]: crystals are good to 50 ppm each.
+DRIFT = DRIFT_PPM * 1e-6
+
+
 class DeadlineMonitor:
-    """Watches the answers to one robot. period_ns: its control period [ns]."""
+    """Watches the answers to one robot. period_ns: its control period [ns].
+
+    An observation that waits in the socket has not been received yet, so the wait is told from the
+    robot's own stamp: by how much longer than the fastest observation it took to be received. The
+    two clocks need not agree; they drift apart by at most DRIFT.
+    """
 
     def __init__(self, settings: DeadlineSettings, period_ns: int) -> None:
         self._settings = settings
@@ -39,6 +51,8 @@ class DeadlineMonitor:
         self._answers: deque[tuple[int, bool]] = deque(maxlen=settings.window)
         self._late = 0
         self._told = False
+        self._received_ns = 0
+        self._least_ns = math.inf  # from a stamp to its receipt, across the two clocks
 
     @property
     def share(self) -> float:
@@ -53,10 +67,20 @@ class DeadlineMonitor:
         span_ns = self._answers[-1][0] - self._answers[0][0]
         return (len(self._answers) - 1) * 1e9 / span_ns if span_ns > 0 else 0.0
 
-    def note(self, received_ns: int, sent_ns: int) -> Literal["", "slipping", "lost"]:
-        """One answer to an observation that came in at received_ns; what has just come of it. Both
-        words are said once, until the share has halved or `reset`."""
-        late = sent_ns - received_ns > self._late_ns
+    def note(
+        self, stamp_ns: int, received_ns: int, sent_ns: int
+    ) -> Literal["", "slipping", "lost"]:
+        """One answer, and what it makes of the share of late ones; "slipping" is said once, until
+        the share has halved or `reset`.
+
+        stamp_ns: of the observation, on the robot's clock. received_ns, sent_ns: when its frame was
+        read and the answer sent, on the bridge's.
+        """
+        passed_ns = received_ns - stamp_ns
+        drifted_ns = self._least_ns + DRIFT * (received_ns - self._received_ns)
+        self._least_ns, self._received_ns = min(passed_ns, drifted_ns), received_ns
+        waited_ns = passed_ns - self._least_ns
+        late = waited_ns + sent_ns - received_ns > self._late_ns
         if len(self._answers) == self._settings.window:
             self._late -= self._answers[0][1]
         self._answers.append((received_ns, late))

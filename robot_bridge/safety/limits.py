@@ -116,20 +116,25 @@ class Limits:
                 "robot that stands still starts, and its range does not hold 0"
             )
 
-    def clamp(self, command: Float32, before: Float32 | None) -> tuple[Float32, tuple[str, ...]]:
+    def clamp(
+        self, command: Float32, before: Float32 | None, allowed: float = 1.0
+    ) -> tuple[Float32, tuple[str, ...]]:
         """The command within its margins, and the names of the fields that were changed.
 
         before: the command followed in the period before, or None where there was none: the robot
-        stood still, so the change counts from 0. Raises LimitError when the command is not finite
-        or of another size.
+        stood still, so the change counts from 0. allowed: part of a period's change, for a command
+        that comes early; above 0. Raises LimitError when the command is not finite or of another
+        size.
         """
         if command.shape != (self.action_size,):
             raise LimitError(f"command of shape {command.shape}; expected ({self.action_size},)")
         low, high = self._range
         if self._rated:
             reference = np.float32(0.0) if before is None else before
-            low = np.maximum(low, reference + self._change[0])
-            high = np.minimum(high, reference + self._change[1])
+            down, up = self._change
+            if allowed < 1.0:
+                down, up = np.float32(allowed) * down, np.float32(allowed) * up
+            low, high = np.maximum(low, reference + down), np.minimum(high, reference + up)
         # Nearly always. The range is finite, so nothing else is inside it.
         if _inside(command, (low, high)):
             return command, ()
@@ -160,13 +165,16 @@ class Limits:
         return ""
 
     def broken(
-        self, observation: Float32, before: Float32 | None = None
+        self, observation: Float32, before: Float32 | None = None, elapsed: float = 1.0
     ) -> tuple[Mode, str] | None:
         """The strictest response to margins that this observation breaks, and why.
 
-        before: the observation of the period before, or None at the start of an episode.
+        before: the observation before, or None at the start of an episode; elapsed: since then
+        [control periods].
         """
-        change = observation - before if self._jumps and before is not None else None
+        change = None
+        if self._jumps and before is not None:
+            change = (observation - before) / np.float32(elapsed)
         if _inside(observation, self._level) and (change is None or _inside(change, self._jump)):
             return None
         found: tuple[Mode, str] | None = None

@@ -50,6 +50,10 @@ class StopRegistry:
         """Whether a robot has to start stopped: by the bridge, or by its own latch when it left."""
         return self.standing(robot) or robot in self._latched
 
+    def latched(self, robot: str) -> bool:
+        """Whether the robot has said that its own stop is latched, or was lost."""
+        return robot in self._latched
+
     def lost(self, robot: str) -> None:
         """A robot went without a goodbye: it starts stopped when it is back."""
         self._latched.add(robot)

@@ -9,9 +9,11 @@ from typing import Literal
 
 from msgspec import structs
 
+from robot_bridge.errors import described
 from robot_bridge.protocol.codec import Frame, decode_observation, encode_command
-from robot_bridge.protocol.messages import Observation
+from robot_bridge.protocol.messages import Observation, fault_names
 from robot_bridge.server.inference_batcher import InferenceBatcher, Waiting
+from robot_bridge.server.operator_service import OperatorService
 from robot_bridge.server.session_registry import Peer, SessionRegistry
 from robot_bridge.session.answer import Answer
 from robot_bridge.session.robot_session import Open, RobotSession
@@ -21,7 +23,7 @@ from robot_bridge.telemetry.observers import Taps
 class ControlService:
     """Belongs to the loop's thread.
 
-    give_stop(robot, reason): stops one. faulty(address, error): told of what fails for one robot
+    faulty(address, error): told of what fails for one robot
     among several. together: answer observations that are there at once by one run of the policy;
     `flush` has to follow then.
     """
@@ -30,13 +32,13 @@ class ControlService:
         self,
         registry: SessionRegistry,
         taps: Taps,
-        give_stop: Callable[[str, str], None],
+        operators: OperatorService,
         faulty: Callable[[bytes, Exception], None],
         together: bool,
     ) -> None:
         self._registry = registry
         self._taps = taps
-        self._give_stop = give_stop
+        self._operators = operators
         self._faulty = faulty
         self._together = together
         self._batcher = InferenceBatcher(self._apart)
@@ -56,7 +58,7 @@ class ControlService:
             if answer is Open.POLICY:
                 return
         else:
-            answer = robot.answer(observation)
+            answer = robot.answer(observation, peer.heard_ns)
         self._give(peer, robot, observation, answer, peer.heard_ns)
 
     def flush(self) -> None:
@@ -100,7 +102,7 @@ class ControlService:
         if batcher.holds(robot):
             # In their order, and each from what the one before has left.
             self.flush()
-        answer = robot.ask(observation)
+        answer = robot.ask(observation, peer.heard_ns)
         if answer is Open.POLICY:
             batcher.add(Waiting(peer, robot, observation, peer.heard_ns))
             if batcher.full:
@@ -108,8 +110,7 @@ class ControlService:
         return answer
 
     def _apart(self, waiting: Sequence[Waiting], error: Exception) -> None:
-        why = str(error) or repr(error)
-        text = f"{why}; this model's robots have runs of their own from now on"
+        text = f"{described(error)}; this model's robots have runs of their own from now on"
         for one in waiting:
             self._registry.tell("shared_run_failed", one.peer.name, text, one.peer)
 
@@ -136,12 +137,22 @@ class ControlService:
                     answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)
                 )
             if not robot.simulated_time and not robot.halted:
-                self._check_pace(peer, robot, received_ns, sent_ns)
+                self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
+        self._check_faults(peer, robot, observation)
         # After the answer, which nothing delays, and before the next one.
         self.news(peer, robot)
 
-    def _check_pace(self, peer: Peer, robot: RobotSession, received_ns: int, sent_ns: int) -> None:
-        word = robot.pace.note(received_ns, sent_ns)
+    def _check_faults(self, peer: Peer, robot: RobotSession, observation: Observation) -> None:
+        """Have each new fault that a robot reports latched."""
+        faults, before = observation.faults, robot.faults
+        robot.faults = faults
+        if faults & ~before or (faults and not robot.halted):
+            self._operators.latch_fault(peer.name, robot, f"it reported {fault_names(faults)}")
+
+    def _check_pace(
+        self, peer: Peer, robot: RobotSession, stamp_ns: int, received_ns: int, sent_ns: int
+    ) -> None:
+        word = robot.pace.note(stamp_ns, received_ns, sent_ns)
         if not word:
             return
         text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"
@@ -149,5 +160,5 @@ class ControlService:
             self._registry.tell("rate_slipping", peer.name, text, peer)
             return
         # A robot that gets its commands too late is safer without them.
-        self._give_stop(peer.name, f"rate_lost: {text}")
+        self._operators.give_stop(peer.name, f"rate_lost: {text}")
         self._registry.tell("rate_lost", peer.name, text, peer)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
-from robot_bridge.errors import CodecError, VersionError
+from robot_bridge.errors import CodecError, VersionError, described
 from robot_bridge.protocol.codec import (
     Frame,
     decode,
@@ -30,6 +30,7 @@ from robot_bridge.protocol.messages import (
 from robot_bridge.protocol.operator_messages import StageStatus
 from robot_bridge.protocol.timing import HEARTBEAT
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
+from robot_bridge.safety.spacing import SpacingSettings
 from robot_bridge.safety.stop_registry import StopRegistry
 from robot_bridge.server.admission import Admission
 from robot_bridge.server.control_service import ControlService
@@ -47,12 +48,12 @@ JOINING = 1.0  # that workers get to come to their end, all together [s]
 
 
 class Dispatcher:
-    """send(address, data): False when the peer is gone. log: see `Journal`. taps: who else
-    is told. shadow: compute, never command. gate: who may be whom, and the way out. guard, pace: of
-    every robot. store: where beliefs outlive the bridge. open_bundle: reads a further model as the
-    first was. stages: how long each stage of the work takes. together: answer observations that are
-    there at once by one run of the policy; `flush` has to follow then. stopped: begin with a stop
-    of every robot."""
+    """send(address, data): False when the peer is gone. log: see `Journal`. taps: observers.
+    shadow: compute, never command. gate: which peer may have which name, and how peers are
+    disconnected. guard, pace, spacing: of every robot. store: where beliefs outlive the bridge.
+    open_bundle: reads a further model as the first was. stages: how long each stage of the work
+    takes. together: answer observations that are there at once by one run of the policy; `flush`
+    has to follow then. stopped: begin with a stop of every robot."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Dispatcher:
         stages: Callable[[], Sequence[StageStatus]] = tuple,
         together: bool = False,
         stopped: bool = False,
+        spacing: SpacingSettings | None = None,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -90,6 +92,7 @@ class Dispatcher:
                 shadow,
                 guard,
                 pace,
+                spacing,
             )
 
         self._admission = Admission(
@@ -98,9 +101,7 @@ class Dispatcher:
         self._operators = OperatorService(registry, models, self._stops, stages, shadow)
         if stopped:
             self._operators.give_stop("", "the bridge begins stopped")
-        self._control = ControlService(
-            registry, self._taps, self._operators.give_stop, self.faulty, together
-        )
+        self._control = ControlService(registry, self._taps, self._operators, self.faulty, together)
         control = self._control
         self.flush, self.teach, self.rest = control.flush, control.teach, control.rest
         self._heartbeat_due = 0.0
@@ -162,7 +163,7 @@ class Dispatcher:
     def faulty(self, address: bytes, error: Exception) -> None:
         """Acting on one frame failed by a fault of ours: people hear of it, the loop goes on."""
         peer = self._registry.get(address)
-        self._registry.tell("bridge_fault", peer.name if peer else "", repr(error))
+        self._registry.tell("bridge_fault", peer.name if peer else "", described(error))
 
     def garbled(self, address: bytes, error: CodecError) -> None:
         """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""

@@ -96,6 +96,14 @@ class OperatorService:
             reason += "; it is not connected, and starts stopped when it is"
         self._registry.tell(STOP_GIVEN, name, reason, number=number)
 
+    def latch_fault(self, name: str, robot: RobotSession, reason: str) -> None:
+        """Keep a robot that reported a fault stopped until it is released, also when the fault
+        clears. One that has latched by itself has a number for that; another gets a stop."""
+        if self._stops.latched(name):
+            robot.halt(reason)
+        else:
+            self.give_stop(name, reason)
+
     def release(self, operator: Peer, frame: Frame) -> None:
         """Let a robot move again, unless a stop is newer than the release."""
         release = decode_message(frame, Release)

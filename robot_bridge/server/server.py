@@ -17,11 +17,12 @@ from adapt.bundle.signature import Signers
 from adapt.guard import GuardSettings
 from adapt.inference.session import CPU
 from adapt.settings import compose
-from robot_bridge.errors import CodecError
+from robot_bridge.errors import CodecError, described
 from robot_bridge.protocol.operator_messages import StageStatus
 from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.safety.limits import Limits
+from robot_bridge.safety.spacing import SpacingSettings
 from robot_bridge.server.dispatcher import Dispatcher
 from robot_bridge.server.loop_timing import LoopTiming
 from robot_bridge.session.belief_store import BeliefStore
@@ -49,6 +50,7 @@ class BridgeSettings:
     stopped: begin with a stop of every robot, for what stood before a restart nobody remembers.
     record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
     guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
+    spacing: when a driver is too fast or too slow for its bundle.
     together: whether observations of several robots that arrive at once are answered by one run of
     the policy; auto on a GPU alone, for there a run costs more than its rows.
     loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
@@ -69,6 +71,7 @@ class BridgeSettings:
     state: Path | None = None
     guard: GuardSettings = field(default_factory=GuardSettings)
     pace: DeadlineSettings = field(default_factory=DeadlineSettings)
+    spacing: SpacingSettings = field(default_factory=SpacingSettings)
     together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
     core: Annotated[int, Meta(ge=0)] | None = None
@@ -124,6 +127,7 @@ class Daemon:
             stages,
             shares_runs(settings),
             settings.stopped,
+            settings.spacing,
         )
 
     def run(self, halted: Callable[[], bool], timing: LoopTiming | None = None) -> None:
@@ -236,9 +240,10 @@ def main(argv: list[str]) -> int:
         service.ready(f"{manifest.name} at {daemon.endpoint}")
         daemon.run(lambda: bool(interrupt), LoopTiming(settings.loop == "polling", service))
     except BaseException as error:
-        log("fault", repr(error))
-        service.stopping(f"fault: {error!r}")
-        daemon.close(f"fault: {error!r}")
+        text = described(error)
+        log("fault", text)
+        service.stopping(f"fault: {text}")
+        daemon.close(f"fault: {text}")
         raise
     reason = interrupt.signal.name if interrupt.signal else "done"
     service.stopping(reason)

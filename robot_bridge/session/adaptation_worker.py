@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from adapt.adapters.base import Adapter, Transition
 from adapt.errors import AcclimateError
+from robot_bridge.errors import described
 from robot_bridge.system.realtime import roam
 from robot_bridge.telemetry.records import AdaptationRecord
 
@@ -153,7 +154,7 @@ class AdaptationWorker:
             text = f"nothing learnt from one {what}: {error}"
         # Whatever it is, the control path goes on without adaptation and says so.
         except Exception as error:
-            text = f"adaptation failed: {error!r}"
+            text = f"adaptation failed: {described(error)}"
         if text:
             self._problems.put(text)
         if self._told is not None:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 from adapt.errors import SnapshotError
-from robot_bridge.errors import StateError
+from robot_bridge.errors import StateError, described
 from robot_bridge.session.robot_session import RobotSession
 
 MAGIC = b"ACBL1\n"
@@ -153,7 +153,7 @@ class BeliefStore:
                 _write(path, _encode(saved))
             # Whatever it is: later beliefs must be written all the same.
             except Exception as error:
-                self._problems.put(f"{path}: {error!r}; the belief before stays")
+                self._problems.put(f"{path}: {described(error)}; the belief before stays")
 
 
 class BeliefRecovery:

@@ -11,7 +11,7 @@ from pathlib import Path
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
-from robot_bridge.errors import CodecError, LimitError, ModelError
+from robot_bridge.errors import CodecError, LimitError, ModelError, described
 from robot_bridge.protocol.handshake import check_served, differences, specs
 from robot_bridge.protocol.messages import Hello
 from robot_bridge.safety.limits import Limits
@@ -94,7 +94,7 @@ class ModelRegistry:
             self._results.put(str(error))
         # Whatever it is, it must not be waited for in vain.
         except Exception as error:
-            self._results.put(f"{path}: {error!r}")
+            self._results.put(f"{path}: {described(error)}")
 
 
 def misfits(served: Manifest, other: Manifest) -> list[str]:

@@ -32,6 +32,7 @@ _NAMES = {
     """,
     Level.WARNING: """
         adaptation_late adaptation_problem belief_file_problem belief_not_kept belief_refused
+        driver_too_fast driver_too_slow
         episode_cut frame_refused guard_outside key_unreadable model_refused no_episode
         observation_invalid peer_expelled peer_refused rate_slipping recording_gap refused
         release_refused robot_lost robot_silent robot_stopped sequence_repeated shared_run_failed

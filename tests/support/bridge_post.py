@@ -24,6 +24,7 @@ from robot_bridge.protocol.messages import (
     Welcome,
 )
 from robot_bridge.server.dispatcher import Dispatcher
+from tests.support.unpaced import LOOSE
 
 
 class Post:
@@ -32,6 +33,7 @@ class Post:
     def __init__(self, bundle: PolicyBundle, **settings: Any) -> None:
         self.sent: list[tuple[bytes, codec.Frame]] = []
         self.told: list[str] = []  # events of the journal
+        settings.setdefault("spacing", LOOSE)
         self.peers = Dispatcher(bundle, self.send, 0, 1, self._note, **settings)
         self._bundle = bundle
         self._sessions: dict[bytes, int] = {}

@@ -34,13 +34,12 @@ from robot_bridge.recording.rows import EventRow, StepRow
 from robot_bridge.safety.state_machine import Staleness
 from tests.support.bridge_process import PATIENCE, ROOT, Bridge
 from tests.support.recorded import wait_for
+from tests.support.unpaced import CALM, LOOSE
 
 WAIT = 0.1  # that a client gives each answer: its period [s]
 STALE = Staleness()
 # One more than the rules say: what was on its way when the fault came may still be answered.
 HOLDS, STOPS = STALE.hold + 1, STALE.stop + 1
-# A busy machine is no fault.
-CALM = ("pace.slipping=1", "pace.lost=1")
 
 
 @contextmanager
@@ -65,7 +64,7 @@ def served(folder: Path, bundle: Path, *settings: str, endpoint: str = "") -> It
 def robot(bundle: Path, endpoint: str, name: str, **changes: Any) -> RobotClient:
     """A robot whose clock waits for nobody."""
     manifest, _ = read_manifest(bundle)
-    settings: dict[str, Any] = {"patience": WAIT}
+    settings: dict[str, Any] = {"patience": WAIT, "spacing": LOOSE}
     return RobotClient(
         endpoint,
         name,

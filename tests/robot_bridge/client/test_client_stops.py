@@ -29,17 +29,19 @@ from robot_bridge.protocol.messages import (
 )
 from tests.support import tiny_bundle
 from tests.support.fake_link import FakeLink
+from tests.support.unpaced import LOOSE
 
 GOOD = np.zeros(6, np.float32)
 RESET = ResetRequest(0, 0, 0, True)
 CALM = 10**12  # [ns]
+PERIOD_NS = 50_000_000
 
 
 class Wire:
     """A client and the frames around it. replies: what follows each observation, as functions of
     its sequence; nothing is silence."""
 
-    def __init__(self, bundle, monkeypatch, limits=None, **welcomed):
+    def __init__(self, bundle, monkeypatch, limits=None, spacing=None, **welcomed):
         manifest = bundle.manifest
         if limits is not None:
             manifest = msgspec.structs.replace(manifest, limits=limits)
@@ -47,10 +49,15 @@ class Wire:
         self.link = FakeLink(self.post)
         monkeypatch.setattr(module, "Link", lambda *arguments: self.link)
         self.replies = []
-        self.now_ns = 10**15
+        self.now_ns = 10**15 - PERIOD_NS + 3000
         fields = manifest.observation, manifest.action, manifest.control_period
         self.client = RobotClient(
-            "ipc:///nowhere", "arm", *fields, patience=CALM / 1e9, now_ns=lambda: self.now_ns
+            "ipc:///nowhere",
+            "arm",
+            *fields,
+            patience=CALM / 1e9,
+            now_ns=lambda: self.now_ns,
+            spacing=spacing,
         )
         self.bridge(welcome(bundle, 5, ["arm"], **welcomed))
         self.client.connect()
@@ -67,6 +74,7 @@ class Wire:
             self.link.inbox.append(codec.encode_message(message))
 
     def exchange(self, *makes, measured=GOOD, **flags):
+        self.now_ns += PERIOD_NS - 3000
         self.replies.append(makes)
         return self.client.exchange(measured, **flags)
 
@@ -103,7 +111,7 @@ def wire(bundle, monkeypatch):
 
 def test_a_stop_behind_a_command_wins_over_it_now(wire):
     assert wire.exchange(track(), first=True).mode is Mode.TRACK
-    command = wire.exchange(track(0.001), says(Stop("button", number=1)))
+    command = wire.exchange(track(0.001, 0, 0), says(Stop("button", number=1)))
     assert (command.mode, command.payload.tolist()) == (Mode.STOP, [0, 0, 0])
     assert wire.client.state.stop == 1
 
@@ -151,7 +159,7 @@ def test_a_fault_counts_once_for_as_long_as_it_lasts(wire):
 
 def test_the_answer_to_what_was_asked_before_a_release_is_not_followed(wire):
     wire.client.halt("one")
-    command = wire.exchange(says(Release("arm", 0, 1)), track(0.001), first=True)
+    command = wire.exchange(says(Release("arm", 0, 1)), track(0.001, 0, 0), first=True)
     assert command.mode is Mode.HOLD
     assert wire.exchange(track()).mode is Mode.TRACK
 
@@ -299,7 +307,7 @@ def test_a_measurement_that_jumps_damps(bundle, monkeypatch):
 def test_a_measurement_that_makes_no_sense_is_not_moved_by(wire):
     wire.exchange(track(), first=True)
     for measured in (np.full(6, np.nan, np.float32), np.full(6, 99, np.float32), np.zeros(7)):
-        assert wire.exchange(track(0.001), measured=measured).mode is Mode.HOLD
+        assert wire.exchange(track(0.001, 0, 0), measured=measured).mode is Mode.HOLD
 
 
 def test_the_first_command_and_the_first_after_a_hold_change_from_nothing(bundle, monkeypatch):
@@ -318,7 +326,7 @@ JERK = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")  # 0.0005 m a pe
 @pytest.fixture
 def moving(bundle, monkeypatch):
     """A robot that follows 0.001 m a period."""
-    wire = Wire(bundle, monkeypatch, [JERK])
+    wire = Wire(bundle, monkeypatch, [JERK], LOOSE)
     for first in (True, False):
         assert wire.exchange(track(0.001, 0, 0), first=first).mode is Mode.TRACK
     return wire
@@ -384,3 +392,38 @@ def test_a_bridge_at_the_end_of_its_numbers_cannot_keep_a_robot_from_stopping(bu
     # No release can answer it: nothing is left to count with.
     wire.bridge(Release("arm", 2**62, 2**62))
     assert wire.client.check() is Mode.STOP
+
+
+def apart(wire, periods, *makes, **flags):
+    """An exchange so many control periods after the one before."""
+    wire.now_ns += round((periods - 1) * PERIOD_NS)
+    return wire.exchange(*makes, **flags).mode
+
+
+def test_a_driver_that_never_waits_is_held_whatever_the_bridge_says(bundle, monkeypatch):
+    wire = Wire(bundle, monkeypatch)
+    modes = [apart(wire, 0.1, track(0.001, 0, 0), first=step == 0) for step in range(100)]
+    assert modes.count(Mode.TRACK) < 6
+    assert modes[-1] is Mode.HOLD
+    assert "control period is 0.05 s" in wire.client.state.reason
+    modes = [apart(wire, 1, track(0.001, 0, 0)) for _ in range(40)]
+    assert modes[-1] is Mode.TRACK
+
+
+def test_a_driver_that_stalls_holds_and_says_that_it_did_not_follow(bundle, monkeypatch):
+    wire = Wire(bundle, monkeypatch)
+    assert apart(wire, 1, track(0.001, 0, 0), first=True) is Mode.TRACK
+    assert apart(wire, 1, track(0.001, 0, 0)) is Mode.TRACK
+    assert apart(wire, 40, track(0.001, 0, 0)) is Mode.HOLD
+    apart(wire, 1, track(0.001, 0, 0))
+    assert wire.flags() & Flag.UNAPPLIED
+
+
+def test_rates_count_the_time_that_has_passed(bundle, monkeypatch):
+    # Of a full step within a control period.
+    rate = Limit("rate", "translation", -0.02, 0.02, "m/s", "jerk")
+    wire = Wire(bundle, monkeypatch, limits=[rate])
+    apart(wire, 1, track(0, 0, 0), first=True)
+    wire.now_ns += PERIOD_NS // 5 - PERIOD_NS
+    command = wire.exchange(track(0.001, 0, 0))
+    np.testing.assert_allclose(command.payload[0], 0.2 * 0.001, rtol=1e-4)

@@ -27,6 +27,7 @@ from robot_bridge.protocol.messages import (
 )
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
+from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
 from robot_bridge.system.clock import OffsetEstimator
 from tests.support import cpp_client, safety_model, tiny_bundle
 
@@ -390,3 +391,21 @@ def test_a_clock_at_the_end_of_its_numbers_is_no_clock(probe):
     edge = 2**63 - 1
     lines = [f"clock 5 {-edge - 1} {-edge - 1} 6", f"clock 5 {-edge - 1} {edge} 6"]
     assert cpp_client.ask(probe, lines) == ["0", "0"]
+
+
+@pytest.mark.parametrize(("period", "settings"), [(0.05, (2.0, 3.0)), (0.001, (4.0, 1.5))])
+def test_spacings_are_judged_alike(probe, period, settings):
+    rng = np.random.default_rng(7)
+    monitor = SpacingMonitor(period, SpacingSettings(*settings))
+    lines, expected = [f"spacing {period} {settings[0]} {settings[1]}"], [""]
+    now_ns = 10**15
+    for turn in range(4000):
+        # Stretches on the beat, hurried, slow, stalled, and clocks that go back.
+        usual = (1.0, 0.2, 1.6, 0.9)[turn // 50 % 4]
+        periods = usual + rng.normal(0.0, 0.1) + rng.choice([0.0, 30.0, -2.0], p=[0.98, 0.01, 0.01])
+        now_ns += round(periods * period * 1e9)
+        paused = bool(rng.random() < 0.02)
+        lines.append(f"note {now_ns} {int(paused)}")
+        why = monitor.note(now_ns, paused)[1]
+        expected.append(f"{monitor.allowed:.9g} {monitor.elapsed:.9g} {why}")
+    compare(lines, cpp_client.ask(probe, lines), expected)

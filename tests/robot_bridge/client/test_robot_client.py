@@ -15,6 +15,7 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import welcome
 from robot_bridge.protocol.messages import Command, Event, Flag, Kind, Mode, Outcome, Stop
 from tests.support import tiny_bundle
+from tests.support.unpaced import LOOSE
 
 GOOD = np.zeros(6, np.float32)
 SESSION = 5
@@ -80,7 +81,7 @@ def pair(bundle, tmp_path):
     manifest = bundle.manifest
     fields = manifest.observation, manifest.action, manifest.control_period
     try:
-        with RobotClient(endpoint, "arm", *fields, patience=0.05) as client:
+        with RobotClient(endpoint, "arm", *fields, patience=0.05, spacing=LOOSE) as client:
             # No test here asserts how long anything takes; only silence is told by the clock.
             yield impostor, client
     finally:

@@ -11,7 +11,7 @@ IN_TIME, LATE = 1_000_000, 11_000_000
 def words(pace, answers):
     """What note says to each answer, by how long each took [ns], one period apart."""
     return [
-        pace.note(number * PERIOD_NS, number * PERIOD_NS + took)
+        pace.note(number * PERIOD_NS, number * PERIOD_NS, number * PERIOD_NS + took)
         for number, took in enumerate(answers)
     ]
 
@@ -56,3 +56,34 @@ def test_released_it_is_judged_anew():
 def test_a_share_of_one_never_stops_it():
     pace = DeadlineMonitor(DeadlineSettings(window=10, lost=1.0), PERIOD_NS)
     assert "lost" not in words(pace, [LATE] * 50)
+
+
+def queued(pace, waits, offset_ns=0):
+    """What note says when the frames of a robot wait so long in the socket [ns] and are answered
+    at once. offset_ns: of the bridge's clock to the robot's."""
+    said = []
+    for number, wait in enumerate(waits):
+        stamp_ns = number * PERIOD_NS
+        received_ns = stamp_ns + offset_ns + wait
+        said.append(pace.note(stamp_ns, received_ns, received_ns + IN_TIME))
+    return said
+
+
+@pytest.mark.parametrize("offset_ns", [0, -(10**15), 10**15])
+def test_a_wait_in_the_socket_counts(offset_ns):
+    # Sixteen robots at 100 Hz on a starved bridge: each answer takes a moment once it is read, and
+    # the frames wait longer and longer.
+    pace = DeadlineMonitor(DeadlineSettings(), PERIOD_NS)
+    said = queued(pace, [min(k * 1_000_000, 168_000_000) for k in range(200)], offset_ns)
+    assert said.count("slipping") == 1
+    assert "lost" in said
+    assert (
+        queued(DeadlineMonitor(DeadlineSettings(), PERIOD_NS), [0] * 200, offset_ns) == [""] * 200
+    )
+
+
+@pytest.mark.parametrize("drift", [-100e-6, 100e-6])
+def test_clocks_that_drift_are_no_wait(drift):
+    pace = DeadlineMonitor(DeadlineSettings(), PERIOD_NS)
+    waits = [drift * k * PERIOD_NS + (0 if drift > 0 else 10**9) for k in range(20_000)]
+    assert set(queued(pace, [round(wait) for wait in waits])) == {""}

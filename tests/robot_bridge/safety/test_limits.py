@@ -144,3 +144,24 @@ def test_limits_that_cannot_be_kept_are_refused():
     # A rate counts from 0, so that the first command could be none at all.
     with pytest.raises(LimitError, match="'step' no room: its rate counts from 0"):
         make(RATE, Limit("position", "step", 0.0005, 0.001, "m", ""))
+
+
+@given(st.lists(st.tuples(COMMANDS, st.floats(1e-6, 1.0)), min_size=1, max_size=20))
+def test_commands_that_come_early_change_by_what_the_time_allows(commands):
+    limits, before, elapsed = make(RATE), np.zeros(3, np.float32), 0.0
+    for command, allowed in commands:
+        before, _ = limits.clamp(command, before, allowed)
+        elapsed += allowed * PERIOD
+        assert np.isfinite(before).all()
+        assert -0.01 * elapsed - 1e-6 <= before[0] <= 0.02 * elapsed + 1e-6
+
+
+def test_a_change_is_divided_by_the_time_that_it_took():
+    limits = make(Limit("rate", "wrench", -100.0, 100.0, "N/s", "an impact"))
+    before, seen = np.zeros(5, np.float32), np.array([0, 0, 8, 0, 0], np.float32)
+    half = seen * np.float32(0.5)
+    for change, elapsed, expected in ((seen, 1.0, "160"), (half, 0.5, "160"), (half, 0.6, "133")):
+        found = limits.broken(change, before, elapsed)
+        assert found is not None and found[0] is Mode.DAMP and expected in found[1]
+    assert limits.broken(seen, before, 1.9) is None
+    assert limits.broken(half, before) is None

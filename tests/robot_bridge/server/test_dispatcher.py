@@ -177,3 +177,25 @@ def test_a_worker_that_hangs_is_waited_for_once_in_a_while(post, bundle):
     robot._adaptation._waiting.unfinished_tasks -= 1
     post.peers.tend()
     assert len(tries) == 2
+
+
+def test_a_fault_is_latched_by_the_bridge_too(post):
+    # Of a client without a latch of its own: it says nothing but what it measures.
+    post.join(b"boss", role="operator")
+    post.join(b"arm")
+    assert begun(post, b"arm") is Mode.TRACK
+    assert post.observe(b"arm", faults=1).mode is Mode.STOP
+    assert [post.observe(b"arm").mode for _ in range(3)] == [Mode.STOP] * 3
+    (event,) = post.events(b"boss", "stop_given")
+    assert (event.number, event.text) == (1, "it reported fault EMERGENCY_STOP")
+    post.say(b"boss", Release("arm", 1, 0))
+    assert begun(post, b"arm") is Mode.TRACK
+    # A release while the fault lasts opens nothing; a further fault is a stop of its own.
+    post.observe(b"arm", faults=2)
+    post.observe(b"arm", faults=2)
+    post.observe(b"arm", faults=2 | 64)
+    assert [event.number for event in post.events(b"boss", "stop_given")] == [1, 2, 3]
+    assert "PROTECTIVE_STOP, 0x40" in post.events(b"boss", "stop_given")[-1].text
+    post.say(b"boss", Release("arm", 3, 0))
+    assert post.observe(b"arm", faults=2).mode is Mode.STOP
+    assert post.observe(b"arm").mode is Mode.STOP

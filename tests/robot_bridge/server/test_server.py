@@ -33,6 +33,7 @@ from robot_bridge.protocol.messages import Begin, FieldSpec, Hello, Mode, Outcom
 from robot_bridge.server.server import BridgeSettings, Daemon
 from robot_bridge.transport.endpoint import resolve
 from tests.support import bridge_keys, tiny_bundle
+from tests.support.unpaced import CALM, LOOSE
 
 ROOT = Path(__file__).resolve().parents[3]
 PERIOD = 0.05
@@ -69,7 +70,7 @@ def first_line(process):
 @contextmanager
 def bridge(bundle, endpoint):
     # However late a busy machine makes the answers: no test here is about that.
-    process = start(bundle, endpoint, "pace.slipping=1", "pace.lost=1")
+    process = start(bundle, endpoint, *CALM)
     try:
         line = first_line(process)
         assert "serving" in line, line
@@ -101,6 +102,7 @@ def client(bundle, endpoint, name="arm", **changes):
         "control_period": PERIOD,
         "digest": digest,
         "simulated_time": True,
+        "spacing": LOOSE,
     }
     return RobotClient(endpoint, name, **(settings | changes))
 

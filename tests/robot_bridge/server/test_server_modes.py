@@ -12,6 +12,7 @@ import pytest
 from robot_bridge.protocol.messages import Mode
 from tests.robot_bridge.server.test_server import GOOD, client, finish, first_line, start
 from tests.support import tiny_bundle
+from tests.support.unpaced import CALM
 
 DEADLINE = 30.0
 
@@ -54,7 +55,7 @@ def threads(pid):
 def test_a_loop_that_spins_answers_and_keeps_its_core_to_itself(bundle, endpoint):
     cores = os.sched_getaffinity(0)
     core = max(cores)
-    process = start(bundle, endpoint, "loop=polling", f"core={core}")
+    process = start(bundle, endpoint, "loop=polling", f"core={core}", *CALM)
     try:
         assert "loop=polling" in first_line(process)
         with client(bundle, endpoint, simulated_time=False, patience=10.0) as robot:

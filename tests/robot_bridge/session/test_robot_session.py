@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import BridgeError
@@ -11,6 +12,7 @@ from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Mode, Observat
 from robot_bridge.session.episode_recorder import Thinned
 from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_bundle
+from tests.support.recorded import wait_for
 
 OUTCOME = Outcome(True, 3, 0.15, "done", {"depth": 0.01})
 
@@ -31,7 +33,7 @@ class Driver:
         self.sequence += 1
         payload = np.full(6, value, np.float32)
         fields = {"sequence": self.sequence, "time_ns": 0, "payload": payload, "flags": flags}
-        answer = self.robot.answer(Observation(**(fields | changes)))
+        answer = self.robot.answer(Observation(**(fields | changes)), 0)
         return None if answer is None else answer.command
 
     @property
@@ -174,3 +176,84 @@ def test_thinning_is_bounded_even_and_keeps_the_first(count, capacity):
         assert kept.items[0] == 0
         assert len(set(np.diff(kept.items).tolist())) <= 1
     assert len(kept.items) >= min(count, capacity) // 2
+
+
+PERIOD_NS = 50_000_000
+
+
+class Paced(Driver):
+    """A robot on the world's own time: each observation comes `periods` after the one before."""
+
+    def __init__(self, bundle):
+        super().__init__(bundle, simulated_time=False)
+        self.now_ns = 0
+
+    def send(self, value=0.1, flags=NO_FLAGS, periods=1.0, stamped=None, **changes):
+        self.now_ns += round(periods * PERIOD_NS)
+        self.sequence += 1
+        stamp_ns = self.now_ns if stamped is None else stamped
+        seen = Observation(self.sequence, stamp_ns, np.full(6, value, np.float32), 0.0, flags)
+        answer = self.robot.answer(structs.replace(seen, **changes), self.now_ns)
+        assert answer is not None
+        return answer.command.mode
+
+    def settled(self):
+        self.robot.answered()
+        wait_for(lambda: self.robot._adaptation.settled)
+        return self.learnt
+
+
+@pytest.fixture
+def paced(bundle):
+    made = Paced(bundle)
+    made.send(flags=Flag.FIRST)
+    yield made
+    made.robot.close()
+
+
+def test_a_driver_at_ten_times_the_rate_is_held_and_told_of(paced):
+    modes = [paced.send(periods=0.1) for _ in range(100)]
+    assert modes.count(Mode.TRACK) < 6
+    assert modes[-1] is Mode.HOLD
+    (name, text) = paced.robot.events()[0]
+    assert name == "driver_too_fast"
+    assert "0.005 s" in text and "0.05 s" in text
+
+
+def test_a_driver_that_calls_every_observation_the_first_is_no_faster(paced):
+    modes = [paced.send(periods=0.1, flags=Flag.FIRST) for _ in range(100)]
+    assert modes.count(Mode.TRACK) < 6
+
+
+def test_a_driver_that_stamps_nominal_times_and_never_waits_is_held(paced):
+    modes = [paced.send(periods=0.01, stamped=k * PERIOD_NS) for k in range(1, 200)]
+    assert modes.count(Mode.TRACK) < 40
+    assert modes[-1] is Mode.HOLD
+
+
+def test_frames_that_a_held_up_bridge_reads_at_once_are_no_hurry(paced):
+    stamps = [k * PERIOD_NS for k in range(1, 20)]
+    assert {paced.send(periods=0, stamped=stamp) for stamp in stamps} == {Mode.TRACK}
+
+
+def test_what_spans_a_stall_is_never_learnt_from(paced):
+    assert paced.send() is Mode.TRACK
+    assert paced.settled() == 1
+    assert paced.send(periods=40) is Mode.HOLD
+    modes = [paced.send() for _ in range(20)]
+    assert modes[0] is Mode.HOLD and modes[-1] is Mode.TRACK
+    assert [name for name, _ in paced.robot.events()] == ["driver_too_slow"]
+    # One for each observation that followed a command within a period.
+    assert paced.settled() == 1 + max(0, modes.count(Mode.TRACK) - 1)
+
+
+def test_a_stall_before_the_last_observation_is_not_learnt_from_either(paced):
+    paced.send()
+    assert paced.settled() == 1
+    assert paced.send(periods=40, flags=Flag.LAST) is Mode.HOLD
+    assert paced.settled() == 1
+
+
+def test_a_robot_in_simulated_time_has_no_spacing(driver):
+    assert driver.send(flags=Flag.FIRST).mode is Mode.TRACK
+    assert {driver.send(time_ns=k).mode for k in (0, 0, 0, 0, 0, 10**15, -5)} == {Mode.TRACK}

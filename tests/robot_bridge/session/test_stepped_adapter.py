@@ -11,6 +11,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Observation, Outcome
 from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_maesn
+from tests.support.unpaced import LOOSE
 
 EPISODES = 4
 
@@ -22,7 +23,7 @@ def bundle(tmp_path_factory) -> PolicyBundle:
 
 @pytest.fixture(params=[True, False], ids=["simulated", "real time"])
 def robot(bundle, request):
-    made = RobotSession("arm", bundle, 0, request.param, 10**9)
+    made = RobotSession("arm", bundle, 0, request.param, 10**9, spacing=LOOSE)
     yield made
     made.close()
 
@@ -34,7 +35,7 @@ class Driver:
     def send(self, reward: float = 0.0, flags: Flag = NO_FLAGS) -> None:
         self.sequence += 1
         here = np.zeros(2, np.float32)
-        self.robot.answer(Observation(self.sequence, 0, here, reward, flags))
+        self.robot.answer(Observation(self.sequence, 0, here, reward, flags), 0)
 
     def episode(self, reward: float, last: bool = True) -> None:
         """Four steps; the reward comes with the last."""

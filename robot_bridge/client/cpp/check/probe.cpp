@@ -10,6 +10,8 @@
 //     welcome HEX                             out: sizes, or why no robot could keep its limits
 //     clamp HEX HEX|-                         command, command before: as float32
 //     judge HEX HEX|-                         observation, observation before
+//     spacing PERIOD GAP DRIFT                a new monitor; out: nothing
+//     note TIME PAUSED                        out: what may change, over how long, why it holds
 //     clock ASKED RECEIVED SENT ANSWERED      out: taken or not, and the estimate at ANSWERED
 
 #include <algorithm>
@@ -72,6 +74,7 @@ struct Probe {
     safety::State state;
     std::unique_ptr<Limits> limits;
     OffsetEstimator clock;
+    SpacingMonitor beat{1.0};
 
     std::string answer(const std::string& line) {
         std::istringstream in(line);
@@ -82,6 +85,8 @@ struct Probe {
         if (word == "clamp") return clamp(in);
         if (word == "judge") return judge(in);
         if (word == "clock") return exchange(in);
+        if (word == "spacing") return spacing(in);
+        if (word == "note") return note(in);
         return machine(word, in);
     }
 
@@ -256,6 +261,24 @@ struct Probe {
         if (!invalid.empty()) return "invalid " + invalid;
         const auto broken = limits->broken(values, before ? &*before : nullptr);
         return broken ? std::string(name_of(broken->mode)) + " " + broken->reason : "fine";
+    }
+
+    std::string spacing(std::istringstream& in) {
+        double period = 0;
+        SpacingSettings settings;
+        in >> period >> settings.gap >> settings.drift;
+        beat = SpacingMonitor(period, settings);
+        return "";
+    }
+
+    std::string note(std::istringstream& in) {
+        std::int64_t time = 0;
+        bool paused = false;
+        in >> time >> paused;
+        const std::string why = beat.note(time, paused);
+        char text[100];
+        std::snprintf(text, sizeof text, "%.9g %.9g ", beat.allowed(), beat.elapsed());
+        return text + why;
     }
 
     std::string exchange(std::istringstream& in) {

@@ -28,6 +28,7 @@
 #include "acclimate/limits.hpp"
 #include "acclimate/link.hpp"
 #include "acclimate/safety.hpp"
+#include "acclimate/spacing.hpp"
 #include "acclimate/timing.hpp"
 
 namespace acclimate {
@@ -42,13 +43,15 @@ constexpr int BACKLOG = 1000;
 constexpr long REASON = 1000;  // characters kept of why a stop latched
 
 // patience: how long `exchange` waits, and what silence is counted in [s]; 0 for one control period,
-// or SIMULATED_PATIENCE for a simulated clock. keys: for tcp, a folder of keys or one certificate; ""
+// or SIMULATED_PATIENCE for a simulated clock. spacing: how far from control_period two observations
+// may be apart before the robot holds. keys: for tcp, a folder of keys or one certificate; ""
 // for the default folder.
 struct Settings {
     std::string endpoint = "local";
     Hello robot;
     double patience = 0;
     safety::Staleness staleness;
+    SpacingSettings spacing;
     std::string keys;
 };
 
@@ -68,7 +71,10 @@ public:
         : hello_(settings.robot),
           patience_(patience_of(settings)),
           rules_(std::llround(patience_ * 1e9), settings.staleness),
-          link_(settings.endpoint, settings.robot.name, settings.keys) {}
+          link_(settings.endpoint, settings.robot.name, settings.keys) {
+        // A clock that waits for answers has no spacing of its own.
+        if (!hello_.simulated_time) spacing_.emplace(hello_.control_period, settings.spacing);
+    }
 
     // Shake hands within timeout [s]; returns what the bridge serves. Throws BridgeLost when nobody
     // answers, HandshakeError with every difference, LimitError for margins that nobody could keep.
@@ -178,7 +184,7 @@ public:
         occur(safety::Asked{sent.time_ns});
         // Whatever need not wait for the answer, while the bridge is at it.
         beat();
-        const auto violation = judge(values);
+        const auto violation = judge(values, sent.time_ns, note.first);
         const auto answer = await_answer();
         Command command = guard(answer, violation);
         if (note.last) occur(safety::Finish{});
@@ -302,15 +308,19 @@ private:
     }
 
     // What an observation breaks; it counts once the answer is in, or is not coming.
-    std::optional<safety::Violation> judge(const std::vector<float>& values) {
+    std::optional<safety::Violation> judge(const std::vector<float>& values, std::int64_t time_ns,
+                                           bool first) {
+        const std::string trouble = spacing_ ? spacing_->note(time_ns, first) : "";
         const std::string invalid = limits_->invalid(values);
         if (!invalid.empty()) {
             measured_.reset();
             return safety::Violation{Mode::HOLD, clipped(invalid, REASON)};
         }
-        const auto broken = limits_->broken(values, measured_ ? &*measured_ : nullptr);
+        const auto broken = limits_->broken(values, measured_ ? &*measured_ : nullptr,
+                                            spacing_ ? spacing_->elapsed() : 1.0);
         measured_ = values;
-        if (!broken) return std::nullopt;
+        if (!broken && trouble.empty()) return std::nullopt;
+        if (!broken) return safety::Violation{Mode::HOLD, trouble};
         return safety::Violation{broken->mode, clipped(broken->reason, REASON)};
     }
 
@@ -324,7 +334,8 @@ private:
         bool clamped = false;
         if (base && state_.mode == Mode::TRACK) {
             try {
-                auto within = limits_->clamp(command.values, last_ ? &last_->values : nullptr);
+                auto within = limits_->clamp(command.values, last_ ? &last_->values : nullptr,
+                                             spacing_ ? spacing_->allowed() : 1.0);
                 clamped = !within.changed.empty();
                 command.values = std::move(within.values);
                 command.sequence = sequence_;
@@ -422,6 +433,7 @@ private:
     Link link_;
     Welcome welcome_;
     std::unique_ptr<Limits> limits_;
+    std::optional<SpacingMonitor> spacing_;  // none where the clock waits for answers
     safety::State state_;
     OffsetEstimator clock_;
     std::deque<Event> events_;

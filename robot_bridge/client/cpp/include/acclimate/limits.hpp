@@ -59,8 +59,11 @@ public:
     std::size_t action_size() const { return action_.size(); }
 
     // before: the command followed in the period before; null where there was none: the robot stood
-    // still, so the change counts from 0. Throws LimitError for what is not finite or of another size.
-    Clamped clamp(const std::vector<float>& command, const std::vector<float>* before) const {
+    // still, so the change counts from 0. allowed: part of a period's change, for a command that comes
+    // early; above 0. Throws LimitError for what is not finite or of another size.
+    Clamped clamp(const std::vector<float>& command, const std::vector<float>* before,
+                  double allowed = 1.0) const {
+        const float part = narrow(allowed);
         if (command.size() != action_.size()) {
             throw LimitError("command of " + std::to_string(command.size()) +
                              " numbers; expected " + std::to_string(action_.size()));
@@ -74,8 +77,8 @@ public:
         made.values.reserve(command.size());
         for (std::size_t k = 0; k < command.size(); ++k) {
             const float from = before == nullptr ? 0.0F : (*before)[k];
-            const float low = std::max(range_[k].low, from + change_[k].low);
-            const float high = std::min(range_[k].high, from + change_[k].high);
+            const float low = std::max(range_[k].low, from + part * change_[k].low);
+            const float high = std::min(range_[k].high, from + part * change_[k].high);
             const float within = std::min(std::max(command[k], low), high);
             made.values.push_back(within);
             if (!(std::fabs(within - command[k]) > ROUNDING * scale_[k])) continue;
@@ -104,14 +107,14 @@ public:
     }
 
     // The strictest response to margins that a valid observation breaks, and why. before: the one of
-    // the period before; null at the start of an episode.
+    // the period before; null at the start of an episode. elapsed: since then [control periods].
     std::optional<Broken> broken(const std::vector<float>& observation,
-                                 const std::vector<float>* before) const {
+                                 const std::vector<float>* before, double elapsed = 1.0) const {
         const bool jumps = before != nullptr && jumps_;
         std::vector<float> change(jumps ? observation.size() : 0);
         bool inside = true;
         for (std::size_t k = 0; k < observation.size(); ++k) {
-            if (jumps) change[k] = observation[k] - (*before)[k];
+            if (jumps) change[k] = (observation[k] - (*before)[k]) / narrow(elapsed);
             inside = inside && level_[k].hold(observation[k]) && (!jumps || jump_[k].hold(change[k]));
         }
         std::optional<Broken> found;
