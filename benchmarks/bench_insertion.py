@@ -26,9 +26,12 @@ from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
 from policies.rollout.adaptation_curve import Curve
 from policies.training.runs import load_best_pearl, read_log
 from policies.training.trainer import Trainer
-from sim.core.task_space import Split, Task
+from sim.core.parameter import Split
+from sim.core.task_space import Task
 from sim.insertion.scripted import Privileged, SpiralSearch
-from sim.insertion.worlds import CONTROL_PERIOD, FACTORS, InsertionWorlds
+from sim.insertion.space import FACTORS
+from sim.insertion.spec import CONTROL_PERIOD
+from sim.insertion.worlds import InsertionWorlds
 
 NAME = "insertion"
 TASKS = 100

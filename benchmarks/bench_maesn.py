@@ -42,7 +42,7 @@ from policies.training.runs import load_best, load_best_pearl
 from robot_bridge.system.clock import Rate
 from sim.benchmarks.point import CIRCLE, GOAL_RADIUS
 from sim.core.task_space import Task, TaskSpace
-from sim.insertion.worlds import SPACE
+from sim.insertion.space import SPACE
 
 NAME = "maesn"
 SEED = 1000

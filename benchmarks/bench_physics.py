@@ -21,7 +21,9 @@ from sim.core.registry import family
 from sim.core.worlds import Worlds
 from sim.insertion.body import WristBody
 from sim.insertion.scripted import Privileged, SpiralSearch
-from sim.insertion.worlds import CONTROL_PERIOD, SPACE, SUBSTEPS, InsertionWorlds
+from sim.insertion.space import SPACE
+from sim.insertion.spec import CONTROL_PERIOD, SUBSTEPS
+from sim.insertion.worlds import InsertionWorlds
 from sim.insertion.wrist import TIMESTEP
 
 Script = Callable[[InsertionWorlds], np.ndarray]

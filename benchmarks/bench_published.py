@@ -37,7 +37,8 @@ from policies.evaluation.comparison import gap_closed
 from policies.evaluation.measured import worst
 from policies.training.runs import load_best_pearl, read_log
 from policies.training.trainer import Trainer
-from sim.core.task_space import Split, Task
+from sim.core.parameter import Split
+from sim.core.task_space import Task
 
 NAME = "published"
 FAMILIES = ("cheetah-vel", "cheetah-dir", "ant-goal", "ant-dir", "walker-params", "point-sparse")

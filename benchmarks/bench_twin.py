@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks.support.results import record
 from robot_bridge.trial.folder import read_about, read_lines
 from robot_bridge.trial.report import group_tasks
-from sim.core.task_space import Split
+from sim.core.parameter import Split
 from sim.demo import BodyName, DemoSettings, perform
 from sim.twin.child_processes import Signals
 

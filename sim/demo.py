@@ -32,9 +32,12 @@ from robot_bridge.trial.report import ReportSettings, group_tasks, write_report
 from robot_bridge.trial.runner import TrialSettings, run_with_progress, summary_table
 from robot_bridge.trial.tasks import Task as TaskLines
 from robot_bridge.trial.tasks import by_task, story, telling
-from sim.core.task_space import Split, Task
+from sim.core.parameter import Split
+from sim.core.task_space import Task
 from sim.insertion.plugs import TITLES as PLUGS
-from sim.insertion.worlds import FORCE_COMFORT, FORCE_LIMIT, SPACE
+from sim.insertion.space import SPACE
+from sim.insertion.spec import FORCE_LIMIT
+from sim.insertion.worlds import FORCE_COMFORT
 from sim.render.takes import Take, take_path
 from sim.twin.child_processes import Children, Signals
 

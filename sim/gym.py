@@ -33,10 +33,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from adapt.errors import AcclimateError
+from sim.core.parameter import Split, check_split
 from sim.core.registry import family as find
 from sim.core.registry import family_names
 from sim.core.reset_options import tasks_for_reset
-from sim.core.task_space import Split, Task, check_split
+from sim.core.task_space import Task
 from sim.core.worlds import Step, Worlds, WorldSpec
 from sim.render.canvas import Pictures
 

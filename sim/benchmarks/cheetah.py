@@ -24,7 +24,8 @@ from sim.benchmarks.running import (
 )
 from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
-from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.parameter import Parameter
+from sim.core.task_space import Task, TaskSpace
 from sim.core.worlds import WorldSpec
 
 SUBSTEPS, TIMESTEP = 5, 0.01

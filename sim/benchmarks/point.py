@@ -17,8 +17,9 @@ import numpy as np
 from adapt.bundle.manifest import ActionField, Factor, Field
 from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
+from sim.core.parameter import Parameter
 from sim.core.scene import Scene, View
-from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.task_space import Task, TaskSpace
 from sim.core.worlds import Step, Worlds, WorldSpec, check_action
 
 STEP = 0.1

@@ -18,7 +18,8 @@ from adapt.bundle.manifest import ActionField, Factor, Field
 from sim.benchmarks.running import ANYWHERE, HORIZON, JOINT_BOUND, RunnerWorlds, load_model
 from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
-from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.parameter import Parameter
+from sim.core.task_space import Task, TaskSpace
 from sim.core.worlds import WorldSpec
 
 SUBSTEPS, TIMESTEP = 4, 0.004

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from adapt.errors import AcclimateError
-from sim.core.task_space import Split, Task, TaskSpace, check_split
+from sim.core.parameter import Split, check_split
+from sim.core.task_space import Task, TaskSpace
 
 
 def tasks_for_reset(

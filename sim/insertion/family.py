@@ -10,14 +10,9 @@ from sim.core.worlds import Step
 from sim.insertion.arm import ArmBody
 from sim.insertion.body import WristBody
 from sim.insertion.scripted import Demonstrations
-from sim.insertion.worlds import (
-    FORCE_COMFORT,
-    FORCE_LIMIT,
-    SPACE,
-    SPEC,
-    InsertionWorlds,
-    task_factors,
-)
+from sim.insertion.space import SPACE, task_factors
+from sim.insertion.spec import FORCE_LIMIT, SPEC
+from sim.insertion.worlds import FORCE_COMFORT, InsertionWorlds
 
 _WRENCH = SPEC.columns("wrench")
 

@@ -10,7 +10,9 @@ import math
 import numpy as np
 
 from sim.insertion.plugs import MM
-from sim.insertion.worlds import ACTION_SCALE, CONTROL_PERIOD, FACTORS, InsertionWorlds
+from sim.insertion.space import FACTORS
+from sim.insertion.spec import ACTION_SCALE, CONTROL_PERIOD
+from sim.insertion.worlds import InsertionWorlds
 
 HOVER = 0.8 * MM
 ALIGNED, ALIGNED_YAW = 0.25 * MM, 0.012

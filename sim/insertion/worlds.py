@@ -1,42 +1,34 @@
 """The insertion task: bring a plug, known only nominally, into a socket, known only nominally.
 
-Frames: the nominal socket frame has its origin on the nominal socket face, z up out of it. The
-tool's pose is that of the nominal plug tip. Everything measured is in the nominal socket frame.
+Frames: see `sim.insertion.spec`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Factor, Field, Limit, Quantity
 from sim.core.scene import Scene
-from sim.core.task_space import Parameter, Task, TaskSpace
-from sim.core.worlds import Step, WorldSpec, check_action
+from sim.core.task_space import Task
+from sim.core.worlds import Step, check_action
 from sim.insertion.body import Body, WristBody
-from sim.insertion.plugs import FAMILIES, MM
+from sim.insertion.plugs import MM
 from sim.insertion.scene import scene
-from sim.insertion.wrist import SHAPE, TIMESTEP, seat_pose, task_plug
+from sim.insertion.space import task_factors
+from sim.insertion.spec import (
+    ACTION_SCALE,
+    FORCE_LIMIT,
+    HORIZON,
+    REFERENCE_CLIP,
+    SPEC,
+    SUBSTEPS,
+    WORKSPACE_HIGH,
+    WORKSPACE_LOW,
+)
+from sim.insertion.wrist import TIMESTEP, seat_pose, task_plug
 
-CONTROL_PERIOD = 0.05
-"""[s], 20 Hz: what Cartesian impedance skills on real arms run at."""
-SUBSTEPS = round(CONTROL_PERIOD / TIMESTEP)
-HORIZON = 50
-"""Control periods in an episode: 2.5 s, three times what a plug takes whose socket is known."""
-
-ACTION_SCALE = np.array([1.5 * MM, 1.5 * MM, 2 * MM, 0.02])
-"""Largest change of the reference per control period: x, y, z [m], yaw [rad]."""
-REFERENCE_CLIP = np.array([5 * MM, 5 * MM, 10 * MM, 0.06])
-"""How far the reference may lead the measured pose. With the nominal stiffness this bounds the
-force that the arm can exert to 6 N sideways, 25 N along the axis and 1.2 N·m about it."""
-WORKSPACE_LOW = np.array([-8 * MM, -8 * MM, -40 * MM, -0.3])
-WORKSPACE_HIGH = np.array([8 * MM, 8 * MM, 15 * MM, 0.3])
-
-FORCE_LIMIT = 80.0
-"""Contact force [N] that ends the episode as a failure."""
 FORCE_COMFORT = 30.0
 """Contact force [N] above which critics see a cost."""
 START_HEIGHT = 6 * MM
@@ -50,144 +42,6 @@ FORCE_NOISE, TORQUE_NOISE, POSE_NOISE = 0.3, 0.005, 0.02 * MM
 SUCCESS_REWARD = 10.0
 BREAKING_COST = 30.0
 """As much as a whole episode of failure costs, so that breaking the part is never a way out."""
-
-SPACE = TaskSpace(
-    "insertion",
-    (
-        Parameter("family", "1", 0, len(FAMILIES) - 1, "choice", 0, FAMILIES, unseen=("bs_1363",)),
-        # Bands held out of training: a fifth of the sizes and of the clearances.
-        Parameter("size", "1", -1, 1, held_out=((-0.6, -0.4), (0.3, 0.5))),
-        Parameter(
-            "clearance", "m", 0.08 * MM, 0.25 * MM, "log", 0.15 * MM, held_out=((-0.2, 0.2),)
-        ),
-        *(Parameter(name, "1", -1, 1) for name in SHAPE),
-        Parameter("socket_x", "m", -3 * MM, 3 * MM),
-        Parameter("socket_y", "m", -3 * MM, 3 * MM),
-        Parameter("socket_z", "m", -0.5 * MM, 0.5 * MM),
-        Parameter("socket_yaw", "rad", -0.08, 0.08),
-        Parameter("socket_tilt_x", "rad", -0.01, 0.01),
-        Parameter("socket_tilt_y", "rad", -0.01, 0.01),
-        Parameter("grasp_x", "m", -0.5 * MM, 0.5 * MM),
-        Parameter("grasp_y", "m", -0.5 * MM, 0.5 * MM),
-        Parameter("grasp_yaw", "rad", -0.03, 0.03),
-        Parameter("friction", "1", 0.15, 0.6, "log", 0.3),
-        Parameter("retention", "N", 0, 12, nominal=6),
-        Parameter("stiffness", "1", 0.7, 1.3, nominal=1),
-        Parameter("controller_x", "m", -0.5 * MM, 0.5 * MM),
-        Parameter("controller_y", "m", -0.5 * MM, 0.5 * MM),
-        Parameter("force_bias_x", "N", -1.5, 1.5),
-        Parameter("force_bias_y", "N", -1.5, 1.5),
-        Parameter("force_bias_z", "N", -1.5, 1.5),
-        Parameter("torque_bias_x", "N·m", -0.03, 0.03),
-        Parameter("torque_bias_y", "N·m", -0.03, 0.03),
-        Parameter("torque_bias_z", "N·m", -0.03, 0.03),
-        Parameter("wrench_delay", "s", 0, 0.02, nominal=0.01),
-        # What the arm's links weigh at its tip; a body with links of its own ignores these.
-        Parameter("virtual_mass", "kg", 1, 2, "log", 1.4),
-        Parameter("virtual_inertia", "kg·m²", 0.003, 0.1, "log", 0.01),
-    ),
-    {
-        "ranges": "chosen: socket found by a camera (±3 mm, ±4.6°), plug grasped by hand, "
-        "clearances and plug sizes of mains and NIST parts",
-    },
-)
-
-
-def _uniform_std(*names: str) -> float:
-    """Standard deviation of the sum of independent, linearly scaled parameters."""
-    return math.sqrt(sum((SPACE[n].high - SPACE[n].low) ** 2 / 12 for n in names))
-
-
-FACTORS = (
-    Factor("seat_x", "m", 0.0, _uniform_std("socket_x", "grasp_x"), 0),
-    Factor("seat_y", "m", 0.0, _uniform_std("socket_y", "grasp_y"), 1),
-    Factor("seat_yaw", "rad", 0.0, _uniform_std("socket_yaw", "grasp_yaw"), 2),
-    Factor("face_z", "m", 0.0, _uniform_std("socket_z"), 3),
-    Factor("clearance", "log m", math.log(math.sqrt(0.08 * 0.25) * MM), 0.329, 4),
-    Factor("friction", "log 1", math.log(math.sqrt(0.15 * 0.6)), 0.400, 5),
-    Factor("stiffness", "1", 1.0, _uniform_std("stiffness"), 6),
-    Factor("retention", "N", 6.0, _uniform_std("retention"), 7),
-)
-"""What a grounded latent stands for: where the tool must stand for the plug to meet its socket,
-and the contact's properties. Each is standard normal in its first two moments over the space."""
-
-ACTION = (
-    ActionField("x", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-    ActionField("y", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-    ActionField("z", (), "m", -2 * MM, 2 * MM, 2 * MM),
-    ActionField("yaw", (), "rad", -0.02, 0.02, 0.02),
-)
-
-
-def _limits() -> tuple[Limit, ...]:
-    """Margins that policies stay clear of by half at least, on the rig and on the arm; but for
-    their commands, which may reverse within a period."""
-    low = np.round(WORKSPACE_LOW - REFERENCE_CLIP, 6).tolist()
-    high = np.round(WORKSPACE_HIGH + REFERENCE_CLIP, 6).tolist()
-    reach = "as far as the reference goes in training, and leads"
-    slip = "twice as fast as a plug slips home"
-    # The longest plug is 25 mm.
-    torque = FORCE_LIMIT * 0.025
-    # Nothing to most of the force limit within a period.
-    jump = 0.6 * FORCE_LIMIT / CONTROL_PERIOD
-    reversal = "a full reversal within a period, as training allows it"
-
-    def either(
-        quantity: Quantity, field: str, most: float, unit: str, reason: str, *at: int
-    ) -> Limit:
-        return Limit(quantity, field, -most, most, unit, reason, list(at))
-
-    return (
-        either("workspace", "tip_position", high[0], "m", reach, 0, 1),
-        Limit("workspace", "tip_position", low[2], high[2], "m", reach, [2]),
-        either("position", "tip_rotation", high[3], "rad", reach, 0),
-        either("position", "tip_rotation", 0.1, "rad", "ten times a socket's tilt: jammed", 1, 2),
-        either("velocity", "tip_velocity", 0.25, "m/s", "reduced speed of ISO 10218-1", 0, 1, 2),
-        either("velocity", "tip_velocity", 1.0, "rad/s", slip, 3, 4, 5),
-        either("force", "wrench", FORCE_LIMIT, "N", "in training the part breaks", 0, 1, 2),
-        either("force", "wrench", torque, "N·m", "that force on a plug's length", 3, 4, 5),
-        either("rate", "wrench", jump, "N/s", "an impact, or a sensor that jumps", 0, 1, 2),
-        *(
-            either("rate", f.name, 2 * f.scale / CONTROL_PERIOD, f"{f.unit}/s", reversal)
-            for f in ACTION
-        ),
-    )
-
-
-SPEC = WorldSpec(
-    name="insertion",
-    observation=(
-        Field("tip_position", (3,), "m", -0.1, 0.1),
-        Field("tip_rotation", (3,), "rad", -0.6, 0.6),
-        Field("tip_velocity", (6,), "m/s, rad/s", -20.0, 20.0),
-        Field("wrench", (6,), "N, N·m", -1000.0, 1000.0),
-        Field("reference_lead", (4,), "m, rad", -0.1, 0.1),
-        Field("depth_left", (1,), "m", -0.02, 0.1),
-    ),
-    action=ACTION,
-    factors=FACTORS,
-    control_period=CONTROL_PERIOD,
-    horizon=HORIZON,
-    limits=_limits(),
-)
-
-
-def task_factors(task: Task) -> np.ndarray:
-    """The task's factors (n_f,), standardised as `FACTORS` says."""
-    seat = seat_pose(task)
-    physical = np.array(
-        [
-            seat.x,
-            seat.y,
-            seat.yaw,
-            seat.z,
-            math.log(task["clearance"]),
-            math.log(task["friction"]),
-            task["stiffness"],
-            task["retention"],
-        ]
-    )
-    return (physical - [f.offset for f in FACTORS]) / [f.scale for f in FACTORS]
 
 
 @dataclass(frozen=True)

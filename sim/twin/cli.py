@@ -15,7 +15,7 @@ from adapt.settings import compose
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.system.clock import Rate
 from robot_bridge.system.signals import Interrupt
-from sim.core.task_space import Split
+from sim.core.parameter import Split
 from sim.twin.child_processes import Signals
 from sim.twin.twin import Twin, perform
 

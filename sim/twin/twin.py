@@ -14,9 +14,10 @@ from adapt.errors import AcclimateError
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol.messages import Command, Mode, Outcome, ResetRequest
 from robot_bridge.system.clock import Rate
+from sim.core.parameter import Split
 from sim.core.registry import family
 from sim.core.scene import Drawable, drawable
-from sim.core.task_space import Split, Task, TaskSpace
+from sim.core.task_space import Task, TaskSpace
 from sim.core.worlds import Step, Worlds
 from sim.render.takes import Take
 

@@ -22,7 +22,8 @@ from robot_bridge.trial.report import group_tasks
 from sim.demo import DemoSettings, choose, describe
 from sim.insertion.plugs import FAMILIES
 from sim.insertion.plugs import TITLES as PLUGS
-from sim.insertion.worlds import SPACE, SPEC
+from sim.insertion.space import SPACE
+from sim.insertion.spec import SPEC
 from sim.render.takes import Take
 from sim.twin.child_processes import Children, Signals
 from tests.robot_bridge.server.test_server import ROOT

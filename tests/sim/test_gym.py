@@ -13,10 +13,11 @@ from gymnasium.vector import AutoresetMode
 
 from adapt.errors import AcclimateError
 from sim import gym
+from sim.core.parameter import Parameter
 from sim.core.registry import FAMILIES, family
-from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.task_space import Task, TaskSpace
 from sim.insertion.scripted import Privileged
-from sim.insertion.worlds import task_factors
+from sim.insertion.space import task_factors
 
 INSERTION = gym.env_id("insertion")
 WORLDS = 3

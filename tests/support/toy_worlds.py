@@ -8,7 +8,8 @@ import numpy as np
 
 from adapt.bundle.manifest import ActionField, Factor, Field
 from sim.core.family import Family
-from sim.core.task_space import Parameter, Task, TaskSpace
+from sim.core.parameter import Parameter
+from sim.core.task_space import Task, TaskSpace
 from sim.core.worlds import Step, WorldSpec
 
 SPACE = TaskSpace("toy", (Parameter("goal", "m", -1.0, 1.0),))

@@ -11,8 +11,8 @@ import pytest
 from sim.benchmarks import ant, cheetah, walker
 from sim.benchmarks.running import HORIZON
 from sim.core.batch import MAX_SPEED
+from sim.core.parameter import TaskSpaceError
 from sim.core.registry import family
-from sim.core.task_space import TaskSpaceError
 
 COUNTS = {
     "cheetah-vel": (100, 30),

@@ -19,8 +19,8 @@ from sim.benchmarks.point import (
     task_factors,
 )
 from sim.core.family import UniformActions
+from sim.core.parameter import TaskSpaceError
 from sim.core.registry import family
-from sim.core.task_space import TaskSpaceError
 
 
 def started(tasks):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sim.core.batch import MAX_SPEED, BatchSim, SimulationError
-from sim.insertion.worlds import SPACE
+from sim.insertion.space import SPACE
 from sim.insertion.wrist import wrist_model
 
 SUBSTEPS = 20

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sim.core.fixed_sets import FixedSets
-from sim.core.task_space import Parameter, TaskSpace, TaskSpaceError
+from sim.core.parameter import Parameter, TaskSpaceError
+from sim.core.task_space import TaskSpace
 
 FIXED = TaskSpace(
     "fixed",

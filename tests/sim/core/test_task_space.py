@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.core.task_space import Parameter, Task, TaskSpace, TaskSpaceError
-from sim.insertion.worlds import SPACE
+from sim.core.parameter import Parameter, TaskSpaceError
+from sim.core.task_space import Task, TaskSpace
+from sim.insertion.space import SPACE
 
 BANDS = ((-0.6, -0.4), (0.3, 0.5))
 SMALL = TaskSpace(

@@ -12,7 +12,8 @@ from adapt.errors import AcclimateError
 from sim.insertion.arm import ArmBody, arm_model
 from sim.insertion.plugs import FAMILIES
 from sim.insertion.scripted import Privileged
-from sim.insertion.worlds import SPACE, InsertionWorlds
+from sim.insertion.space import SPACE
+from sim.insertion.worlds import InsertionWorlds
 from sim.insertion.wrist import STIFFNESS, TIMESTEP, retention_force, task_plug
 from sim.robots.impedance import Impedance, angle_rates, angles, rotation
 from sim.robots.ur5e import BASE, HOME, JOINTS, LINKS, TOOL_LENGTH, TORQUE_LIMITS

@@ -10,26 +10,26 @@ from sim.core.task_space import Task
 from sim.core.worlds import Step
 from sim.insertion.plugs import FAMILIES as PLUGS
 from sim.insertion.scripted import Privileged, SpiralSearch
-from sim.insertion.worlds import (
+from sim.insertion.space import FACTORS, SPACE, task_factors
+from sim.insertion.spec import (
     ACTION_SCALE,
-    BREAKING_COST,
-    FACTORS,
     FORCE_LIMIT,
-    FORCE_NOISE,
     HORIZON,
     REFERENCE_CLIP,
+    SPEC,
+    SUBSTEPS,
+    WORKSPACE_HIGH,
+    WORKSPACE_LOW,
+)
+from sim.insertion.worlds import (
+    BREAKING_COST,
+    FORCE_NOISE,
     SEATED_FRACTION,
     SEATED_PERIODS,
     SEATED_WITHIN,
-    SPACE,
-    SPEC,
-    SUBSTEPS,
     SUCCESS_REWARD,
     TORQUE_NOISE,
-    WORKSPACE_HIGH,
-    WORKSPACE_LOW,
     InsertionWorlds,
-    task_factors,
 )
 from sim.insertion.wrist import (
     SPRING_START,

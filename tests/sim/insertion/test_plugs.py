@@ -18,7 +18,7 @@ from sim.insertion.shapes import (
     plug_shapes,
     socket_shapes,
 )
-from sim.insertion.worlds import SPACE
+from sim.insertion.space import SPACE
 from sim.insertion.wrist import (
     PLUG_BOXES,
     PLUG_CAPSULES,

@@ -17,7 +17,7 @@ from sim.insertion.arm import arm_model
 from sim.insertion.plugs import FAMILIES as PLUGS
 from sim.insertion.scene import CLOSE, HOUSING, WHOLE, colours, scene
 from sim.insertion.section import cut_open, geom_name, housing, shapes
-from sim.insertion.worlds import SPACE
+from sim.insertion.space import SPACE
 from sim.insertion.wrist import wrist_model
 from sim.render import canvas as render
 from sim.render.canvas import Canvas, Pictures, backend, face_box

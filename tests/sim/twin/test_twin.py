@@ -17,7 +17,9 @@ from adapt.errors import AcclimateError
 from robot_bridge.protocol.messages import Command, Mode, ResetRequest
 from robot_bridge.system.clock import Rate
 from sim.core.registry import FAMILIES, family
-from sim.insertion.worlds import CONTROL_PERIOD, FACTORS, HORIZON, SPACE, SPEC, InsertionWorlds
+from sim.insertion.space import FACTORS, SPACE
+from sim.insertion.spec import CONTROL_PERIOD, HORIZON, SPEC
+from sim.insertion.worlds import InsertionWorlds
 from sim.insertion.wrist import seat_pose
 from sim.twin.cli import main
 from sim.twin.twin import Twin, default_groups, draw_tasks, perform, truth

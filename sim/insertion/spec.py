@@ -1,0 +1,92 @@
+"""What an insertion robot measures, is commanded, and must not exceed.
+
+Frames: the nominal socket frame has its origin on the nominal socket face, z up out of it. The
+tool's pose is that of the nominal plug tip. Everything measured is in the nominal socket frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapt.bundle.manifest import ActionField, Field, Limit, Quantity
+from sim.core.worlds import WorldSpec
+from sim.insertion.plugs import MM
+from sim.insertion.space import FACTORS
+from sim.insertion.wrist import TIMESTEP
+
+CONTROL_PERIOD = 0.05
+"""[s], 20 Hz: what Cartesian impedance skills on real arms run at."""
+SUBSTEPS = round(CONTROL_PERIOD / TIMESTEP)
+HORIZON = 50
+"""Control periods in an episode: 2.5 s, three times what a plug takes whose socket is known."""
+
+ACTION_SCALE = np.array([1.5 * MM, 1.5 * MM, 2 * MM, 0.02])
+"""Largest change of the reference per control period: x, y, z [m], yaw [rad]."""
+REFERENCE_CLIP = np.array([5 * MM, 5 * MM, 10 * MM, 0.06])
+"""How far the reference may lead the measured pose. With the nominal stiffness this bounds the
+force that the arm can exert to 6 N sideways, 25 N along the axis and 1.2 N·m about it."""
+WORKSPACE_LOW = np.array([-8 * MM, -8 * MM, -40 * MM, -0.3])
+WORKSPACE_HIGH = np.array([8 * MM, 8 * MM, 15 * MM, 0.3])
+
+FORCE_LIMIT = 80.0
+"""Contact force [N] that ends the episode as a failure."""
+
+ACTION = (
+    ActionField("x", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
+    ActionField("y", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
+    ActionField("z", (), "m", -2 * MM, 2 * MM, 2 * MM),
+    ActionField("yaw", (), "rad", -0.02, 0.02, 0.02),
+)
+
+
+def _limits() -> tuple[Limit, ...]:
+    """Margins that policies stay clear of by half at least, on the rig and on the arm; but for
+    their commands, which may reverse within a period."""
+    low = np.round(WORKSPACE_LOW - REFERENCE_CLIP, 6).tolist()
+    high = np.round(WORKSPACE_HIGH + REFERENCE_CLIP, 6).tolist()
+    reach = "as far as the reference goes in training, and leads"
+    slip = "twice as fast as a plug slips home"
+    # The longest plug is 25 mm.
+    torque = FORCE_LIMIT * 0.025
+    # Nothing to most of the force limit within a period.
+    jump = 0.6 * FORCE_LIMIT / CONTROL_PERIOD
+    reversal = "a full reversal within a period, as training allows it"
+
+    def either(
+        quantity: Quantity, field: str, most: float, unit: str, reason: str, *at: int
+    ) -> Limit:
+        return Limit(quantity, field, -most, most, unit, reason, list(at))
+
+    return (
+        either("workspace", "tip_position", high[0], "m", reach, 0, 1),
+        Limit("workspace", "tip_position", low[2], high[2], "m", reach, [2]),
+        either("position", "tip_rotation", high[3], "rad", reach, 0),
+        either("position", "tip_rotation", 0.1, "rad", "ten times a socket's tilt: jammed", 1, 2),
+        either("velocity", "tip_velocity", 0.25, "m/s", "reduced speed of ISO 10218-1", 0, 1, 2),
+        either("velocity", "tip_velocity", 1.0, "rad/s", slip, 3, 4, 5),
+        either("force", "wrench", FORCE_LIMIT, "N", "in training the part breaks", 0, 1, 2),
+        either("force", "wrench", torque, "N·m", "that force on a plug's length", 3, 4, 5),
+        either("rate", "wrench", jump, "N/s", "an impact, or a sensor that jumps", 0, 1, 2),
+        *(
+            either("rate", f.name, 2 * f.scale / CONTROL_PERIOD, f"{f.unit}/s", reversal)
+            for f in ACTION
+        ),
+    )
+
+
+SPEC = WorldSpec(
+    name="insertion",
+    observation=(
+        Field("tip_position", (3,), "m", -0.1, 0.1),
+        Field("tip_rotation", (3,), "rad", -0.6, 0.6),
+        Field("tip_velocity", (6,), "m/s, rad/s", -20.0, 20.0),
+        Field("wrench", (6,), "N, N·m", -1000.0, 1000.0),
+        Field("reference_lead", (4,), "m, rad", -0.1, 0.1),
+        Field("depth_left", (1,), "m", -0.02, 0.1),
+    ),
+    action=ACTION,
+    factors=FACTORS,
+    control_period=CONTROL_PERIOD,
+    horizon=HORIZON,
+    limits=_limits(),
+)
