@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 import acclimate
 from adapt.bundle.policy_bundle import PolicyBundle
 from sim.gym import FamilyEnv
+from tests.support.twin_trial import trial_on_a_twin
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/families.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -42,9 +43,9 @@ def windy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_pages_commands_train_judge_and_export_it(windy: Path) -> None:
-    assert [words[0] for words in COMMANDS] == ["train", "evaluate", "export"]
-    for command, *words in COMMANDS:
+def test_the_pages_commands_train_judge_export_and_try_it(windy: Path) -> None:
+    assert [words[0] for words in COMMANDS] == [*SHORT, "bridge", "twin", "trial"]
+    for command, *words in COMMANDS[:3]:
         assert acclimate.main([command, *words, *SHORT[command]]) == 0
     rows = json.loads((windy / "runs/windy-0/evaluation.json").read_text())["rows"]
     assert {row["group"] for row in rows} == {"held_out"}
@@ -53,6 +54,11 @@ def test_the_pages_commands_train_judge_and_export_it(windy: Path) -> None:
         "windy-FAMILY-learning.png",
     }
     assert PolicyBundle.load(windy / "windy-bundle").manifest.action_size == 2
+    twin = COMMANDS[4][1:]
+    lines = trial_on_a_twin(windy / "windy-bundle", windy, 2, *twin)
+    assert [line.outcome.steps for line in lines] == [40] * 4
+    assert {name for line in lines for name in line.outcome.measures} == {"return"}
+    assert set(lines[0].truth) == {"wind_x", "wind_y"}
 
 
 def test_it_is_a_gymnasium_environment_with_factors_of_unit_variance(windy: Path) -> None:
