@@ -139,6 +139,7 @@ class Dispatcher:
         # Whatever else happens, happens after what came before it.
         if frame.kind is not Kind.OBSERVATION and self._control.waits:
             self.flush()
+        self._registry.act_for(address)
         if frame.kind is Kind.HELLO:
             hello = decode_message(frame, Hello)
             self._admission.greet(address, hello, frame.version, received_ns)
@@ -162,12 +163,14 @@ class Dispatcher:
 
     def faulty(self, address: bytes, error: Exception) -> None:
         """Acting on one frame failed by a fault of ours: people hear of it, the loop goes on."""
+        self._registry.act_for(address)
         peer = self._registry.get(address)
         self._registry.tell("bridge_fault", peer.name if peer else "", described(error))
 
     def garbled(self, address: bytes, error: CodecError) -> None:
         """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
         self.flush()
+        self._registry.act_for(address)
         peer = self._registry.get(address)
         if peer is not None:
             self._registry.tell("frame_refused", peer.name, str(error), peer)
@@ -180,6 +183,7 @@ class Dispatcher:
 
     def announce(self, name: str, text: str) -> None:
         """Tell of something that concerns no robot."""
+        self._registry.act_for(None)
         self._registry.tell(name, "", text)
 
     def tend(self) -> None:
@@ -187,11 +191,14 @@ class Dispatcher:
         for peer in self._registry:
             if peer.robot is None:
                 continue
+            self._registry.act_for(peer.address)
             try:
                 self._settle(peer, peer.robot)
             except Exception as error:
                 # Its episode cannot be ended in order; the next one begins anew.
                 self.faulty(peer.address, error)
+        self._registry.act_for(None)
+        self._registry.tend()
         self._operators.tend()
         self._recovery.tend()
         for name, text in self._taps.troubles():
@@ -252,7 +259,10 @@ class Dispatcher:
         heartbeat = decode_message(frame, Heartbeat)
         peer.heartbeat = heartbeat
         offset_ns, round_trip_ns = heartbeat.clock_offset_ns, heartbeat.round_trip_ns
-        if offset_ns is not None and round_trip_ns is not None:
+        # A robot may send more of them than it should.
+        due = peer.heard_ns - peer.clocked_ns > HEARTBEAT / 2 * 1e9
+        if due and offset_ns is not None and round_trip_ns is not None:
+            peer.clocked_ns = peer.heard_ns
             self._taps.clock(ClockRecord(peer.name, peer.heard_ns, offset_ns, round_trip_ns))
         # Its own words may have been lost on the way; without the number nobody could release it.
         if self._stops.heard(peer.name, heartbeat.latch, heartbeat.stopped):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from robot_bridge.protocol.codec import encode_message
 from robot_bridge.protocol.messages import PROTOCOL, Event, Heartbeat, Message, Refused
+from robot_bridge.session.event_throttle import PeerThrottle
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import Log, speakable
 from robot_bridge.telemetry.observers import Taps
@@ -24,7 +25,8 @@ EVENTS = 50  # remembered for operators that ask
 class Peer:
     """robot: None for an operator. operator: who began the robot's episode. demands: digest of the
     bundle that a robot's driver was made for, or "". heard_ns: when it last said anything [ns];
-    silent: for so long that it has been told. heartbeat: a robot's latest."""
+    silent: for so long that it has been told. heartbeat: a robot's latest.
+    clocked_ns: when the clock offset in one was last recorded [ns]."""
 
     address: bytes
     session: int
@@ -35,14 +37,21 @@ class Peer:
     heard_ns: int = 0
     silent: bool = False
     heartbeat: Heartbeat | None = None
+    clocked_ns: int = 0
 
 
 class SessionRegistry:
-    """post(address, data): False when the peer is gone. log: see `Journal`."""
+    """post(address, data): False when the peer is gone. log: see `Journal`.
+
+    cause: address of the peer whose frame is being acted on, b"" for one without a session; None
+    when the bridge acts by itself. What one peer causes is written at a bounded rate.
+    """
 
     def __init__(self, post: Callable[[bytes, bytes], bool], log: Log, taps: Taps) -> None:
         self.post = post
-        self.log = log
+        self._write = log
+        self.cause: bytes | None = None
+        self._throttle: PeerThrottle[Callable[[str], None]] = PeerThrottle()
         self.taps = taps
         self._peers: dict[bytes, Peer] = {}
         self.several = False  # whether there is more than one robot
@@ -99,15 +108,35 @@ class SessionRegistry:
             kept.append(f"and {len(reasons) - len(kept)} more")
         self.post(address, encode_message(Refused(tuple(kept)), version=version))
 
+    def act_for(self, address: bytes | None) -> None:
+        """Set `cause`. address: the sender of the frame that is acted on next; None for none."""
+        self.cause = b"" if address is not None and address not in self._peers else address
+
+    def log(self, name: str, text: str = "", **fields: object) -> None:
+        """A line of the log alone."""
+        self._admit(name, lambda more: self._write(name, text + more, **fields))
+
     def tell(
         self, name: str, robot: str, text: str, peer: Peer | None = None, number: int = 0
     ) -> None:
-        """An event, to the journal, to every operator and, where given, to the peer concerned."""
+        """An event, to the log, to every operator and, where given, to the peer concerned."""
+        self._admit((name, robot), lambda more: self._tell(name, robot, text + more, peer, number))
+
+    def tend(self) -> None:
+        """Write what was left out, where there is room for it again."""
+        for write, count in self._throttle.due():
+            write(f"; {count} like this were left out or late: its peer caused too many")
+
+    def _admit(self, kind: object, write: Callable[[str], None]) -> None:
+        if self.cause is None or self._throttle.admit(self.cause, kind, write):
+            write("")
+
+    def _tell(self, name: str, robot: str, text: str, peer: Peer | None, number: int) -> None:
         # Texts name files, and a name that cannot be sent must not end the loop that sends it.
         text = speakable(text)
         event = Event(name, robot, text[:TEXT], number)
         self._recent.append(event)
-        self.log(name, text, robot=robot)
+        self._write(name, text, robot=robot)
         for other in self:
             if other.robot is None or other is peer:
                 self.send(other, event)

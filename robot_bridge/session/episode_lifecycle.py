@@ -26,7 +26,7 @@ from robot_bridge.protocol.messages import (
 from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.session.adaptation_worker import AdaptationWorker
 from robot_bridge.session.episode_recorder import Episode
-from robot_bridge.session.event_throttle import Notices
+from robot_bridge.session.event_throttle import EventThrottle
 from robot_bridge.session.policy_instance import Kept, PolicyInstance
 from robot_bridge.session.snapshot_publisher import SnapshotPublisher
 from robot_bridge.telemetry.observers import Taps
@@ -79,7 +79,7 @@ class EpisodeLifecycle:
         self._measured: Float32 | None = None  # by the last observation that made sense
         # To be learnt from once the answer has left: adapter, what was seen and done, what came.
         self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
-        self._notices = Notices(self._note)
+        self._notices = EventThrottle(self._note)
         self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self._notices)
 
     def begin(self, begin: Begin) -> ResetRequest:

@@ -1,12 +1,22 @@
-"""What people are told of one robot: what lasts, once; what repeats, ever more seldom."""
+"""Bounds how often events are told: of one robot's troubles, and of all that one peer causes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+BURST = 200  # entries that a peer may cause at once, ...
+RATE = 20.0  # ... and from then on [1/s]
+KINDS = 64  # kinds of entries whose latest is kept, of one peer
 
 
-class Notices:
-    """(name, text) of what happened, until somebody takes them. note: hears of each at once."""
+class EventThrottle:
+    """Events of one robot, as (name, text), until `take` returns them.
+
+    note(name, text): called with each at once.
+    """
 
     def __init__(self, note: Callable[[str, str], None]) -> None:
         self._note = note
@@ -15,32 +25,84 @@ class Notices:
         self._trouble = ""  # of the period before
 
     def say(self, name: str, text: str) -> None:
-        """Something that happens seldom."""
+        """Tell of something that happens seldom."""
         self._found.append((name, text))
         self._note(name, text)
 
     def last(self, name: str, text: str) -> None:
-        """A trouble of this period; one that lasts is told when it begins."""
+        """Tell of a trouble in this period; one that lasts is told when it begins."""
         if name != self._trouble:
             self._trouble = name
             self.count(name, text)
 
     def count(self, name: str, text: str) -> None:
-        """The first, second, fourth, ... of an episode: what comes with every other period must
-        not drown the rest."""
+        """Tell the first, second, fourth, eighth, ... of an episode."""
         count = self._counts[name] = self._counts.get(name, 0) + 1
         if count & (count - 1) == 0:
             self.say(name, f"{text}; {count} times so far" if count > 1 else text)
 
     def well(self) -> None:
-        """No trouble in this period."""
+        """Note a period without trouble."""
         self._trouble = ""
 
     def restart(self) -> None:
-        """Another episode."""
+        """Note the start of an episode."""
         self._counts, self._trouble = {}, ""
 
     def take(self) -> list[tuple[str, str]]:
         """What has been told since the last call."""
         found, self._found = self._found, []
         return found
+
+
+E = TypeVar("E")
+
+
+@dataclass
+class _Allowance(Generic[E]):
+    """Of one peer: entries that it may still cause, as of `at` [s]; what was left out, by kind."""
+
+    left: float
+    at: float
+    left_out: dict[object, tuple[E, int]] = field(default_factory=dict)
+
+
+class PeerThrottle(Generic[E]):
+    """Bounds the entries (log lines, events) that each peer causes: BURST at once, RATE a second.
+
+    Of every kind that is left out the latest entry is kept, with a count, and comes with `due`: the
+    last word about a stop always arrives. now: the monotonic clock [s].
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._allowances: dict[bytes, _Allowance[E]] = {}
+
+    def admit(self, cause: bytes, kind: object, entry: E) -> bool:
+        """Whether this entry may be written now. cause: address of the peer; b"" for all peers
+        without a session, which share one allowance."""
+        own = self._refill(cause)
+        if own.left >= 1 and kind not in own.left_out:
+            own.left -= 1
+            return True
+        kept = kind if kind in own.left_out or len(own.left_out) < KINDS else None
+        own.left_out[kept] = entry, own.left_out.get(kept, (entry, 0))[1] + 1
+        return False
+
+    def due(self) -> Iterator[tuple[E, int]]:
+        """Entries that were left out and may be written now, and how many of each kind there were.
+        Forgets peers with their whole allowance."""
+        for cause in list(self._allowances):
+            own = self._refill(cause)
+            while own.left_out and own.left >= 1:
+                own.left -= 1
+                yield own.left_out.pop(next(iter(own.left_out)))
+            if own.left >= BURST:
+                del self._allowances[cause]
+
+    def _refill(self, cause: bytes) -> _Allowance[E]:
+        now = self._now()
+        own = self._allowances.setdefault(cause, _Allowance(BURST, now))
+        own.left = min(BURST, own.left + (now - own.at) * RATE)
+        own.at = now
+        return own

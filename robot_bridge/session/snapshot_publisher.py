@@ -6,7 +6,7 @@ import time
 
 from adapt.errors import SnapshotError
 from robot_bridge.protocol.messages import Begin
-from robot_bridge.session.event_throttle import Notices
+from robot_bridge.session.event_throttle import EventThrottle
 from robot_bridge.session.policy_instance import Kept, PolicyInstance
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import StateRecord
@@ -15,7 +15,9 @@ from robot_bridge.telemetry.records import StateRecord
 class SnapshotPublisher:
     """robot: its name."""
 
-    def __init__(self, robot: str, policy: PolicyInstance, taps: Taps, notices: Notices) -> None:
+    def __init__(
+        self, robot: str, policy: PolicyInstance, taps: Taps, notices: EventThrottle
+    ) -> None:
         self._robot = robot
         self._policy = policy
         self._taps = taps
