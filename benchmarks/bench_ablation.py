@@ -24,9 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
 from benchmarks.support.results import record
-from policies.algorithms.registry import settings_type
+from policies.algorithms.registry import train_settings
 from policies.networks.critics import CriticKind, make_critic
 from policies.networks.modules import mlp
 from policies.training.cli import train
@@ -89,7 +88,7 @@ def main(words: list[str]) -> int:
 
 
 def composed(words: Sequence[str]) -> TrainSettings:
-    settings = compose("policies/train", settings_type, list(words), "")
+    settings = train_settings(words)
     if not isinstance(settings, TrainSettings):
         raise AcclimateError(f"algorithm {settings.algorithm}: expected pearl")
     return settings

@@ -28,11 +28,10 @@ import numpy as np
 import torch
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
 from benchmarks.support.reference import FAMILY, REVISION, SOURCE, Reference, published
 from benchmarks.support.results import FOLDER, Scalar, record
 from benchmarks.support.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
-from policies.algorithms.registry import make_trainer, settings_type
+from policies.algorithms.registry import make_trainer, train_settings
 from policies.training.runs import load_settings, read_log
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
@@ -74,7 +73,7 @@ class Ours:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         chosen = [f"experiment={EXPERIMENT}", f"threads={plan.threads}", "out=unused"]
-        settings = compose("policies/train", settings_type, chosen, "")
+        settings = train_settings(chosen)
         if not isinstance(settings, TrainSettings):
             raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's settings")
         # One iteration more than is asked for: the last one validates.

@@ -29,11 +29,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
 from benchmarks.bench_physics import Bare, runner
 from benchmarks.support.products import again, recorded
 from benchmarks.support.results import FOLDER, Scalar, record
-from policies.algorithms.registry import make_trainer, settings_type
+from policies.algorithms.registry import make_trainer, train_settings
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 
@@ -98,7 +97,7 @@ def composed(cell: Cell) -> TrainSettings:
     """The experiment's settings with a cell's size."""
     size = f"{'worlds' if cell.what == 'collecting' else 'learner.tasks_per_batch'}={cell.size}"
     chosen = [f"experiment={EXPERIMENT}", f"threads={cell.threads}", "out=unused", size]
-    settings = compose("policies/train", settings_type, chosen, "")
+    settings = train_settings(chosen)
     if not isinstance(settings, TrainSettings):
         raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's settings")
     return settings

@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
 from benchmarks.support.results import FOLDER, record
-from policies.algorithms.registry import settings_type
+from policies.algorithms.registry import train_settings
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 
@@ -90,7 +89,7 @@ def measured(settings: TrainSettings) -> tuple[dict[str, float], dict[str, float
 def composed(family: str, quick: bool) -> TrainSettings:
     """The experiment's settings, for as few iterations as are measured."""
     words = [f"experiment={family.replace('-', '_')}", "out=unused"]
-    settings = compose("policies/train", settings_type, words, "")
+    settings = train_settings(words)
     if not isinstance(settings, TrainSettings):
         raise AcclimateError(f"{family}: expected pearl's settings")
     # The last iteration validates whatever the settings say: it is never reached.

@@ -6,18 +6,17 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 from rich.console import Console
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
-from adapt.settings import compose
+from adapt.settings import Count, WholeNumber, compose
 from robot_bridge.errors import BridgeError
 from robot_bridge.trial.folder import (
     About,
@@ -41,7 +40,7 @@ from sim.insertion.worlds import FORCE_COMFORT
 from sim.render.takes import Take, take_path
 from sim.twin.child_processes import Children, Signals
 
-HELP = """acclimate demo [bundle=PATH] [out=FOLDER] [seed=N]
+HELP = """acclimate demo [key=value ...]
 
 Starts a bridge that serves the bundle and a simulated robot, each a process of its own; runs a few
 episodes on each of some plugs that the policy has never met; prints success against the number of
@@ -61,22 +60,30 @@ TITLES: dict[Split, str] = {
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """bundle: folder or .zip, "" for the shipped one. out: folder to write. body: what carries the
-    plug. groups: tasks, split → how many. episodes: of each task. seed: of tasks and latents.
-    film: whether to film one task."""
+    """bundle: folder or .zip of the bundle; empty takes the one that is shipped.
+    out: folder for the trial, its film and its page; an older demo there is replaced.
+    body: arm is a whole six-joint arm; wrist is the rig that policies are trained on.
+    groups: tasks of each group. held_out: trained families in sizes and clearances never trained
+        on; unseen_choice: a family never seen.
+    episodes: of each task, one after another; the belief is kept from one to the next.
+    seed: draws the tasks and the latents.
+    film: false leaves out the film.
+    """
 
     bundle: str = ""
     out: Path = Path("runs/demo")
     body: BodyName = "arm"
-    groups: dict[Split, Annotated[int, Meta(ge=0)]] | None = None
-    episodes: Annotated[int, Meta(ge=1)] = 4
-    seed: Annotated[int, Meta(ge=0)] = 0
+    groups: dict[Split, WholeNumber] = field(
+        default_factory=lambda: {"held_out": 16, "unseen_choice": 8}
+    )
+    episodes: Count = 4
+    seed: WholeNumber = 0
     film: bool = True
 
 
 def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     """Run the demo; returns the page's path. Nothing that it started outlives it."""
-    groups: dict[Split, int] = {s: n for s, n in (settings.groups or {}).items() if n}
+    groups: dict[Split, int] = {s: n for s, n in settings.groups.items() if n}
     if not groups:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
     bundle = Path(settings.bundle) if settings.bundle else SHIPPED
@@ -202,7 +209,7 @@ def film(
 
 def main(argv: list[str]) -> int:
     """`acclimate demo`; returns 0."""
-    settings = compose("sim/demo", DemoSettings, argv, HELP)
+    settings = compose("demo", DemoSettings, argv, HELP)
     started = time.monotonic()
     console = Console()
     with Signals() as signals:

@@ -72,10 +72,9 @@ def test_a_users_error_is_one_line_and_exit_code_2(command, capsys: pytest.Captu
 
 @pytest.mark.parametrize("name", ["stop", "release"])
 def test_an_address_is_not_taken_for_a_robot(name: str, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as exit:
-        acclimate.main([name, "endpoint=tcp://bridge.lab:5555"])
-    assert exit.value.code == 2
-    assert "--endpoint tcp://bridge.lab:5555" in capsys.readouterr().err
+    for address in ("tcp://bridge.lab:5555", "endpoint=/tmp/b", "robot=ipc:///tmp/b"):
+        assert acclimate.main([name, address]) == 2
+    assert "an address is given as endpoint=tcp://bridge.lab:5555" in capsys.readouterr().err
 
 
 def test_a_fault_of_our_own_keeps_its_traceback(command):

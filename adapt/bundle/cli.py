@@ -1,68 +1,88 @@
-"""`acclimate bundle show|verify|pack|sign`: look at a bundle, prove it, make one file, vouch."""
+"""`acclimate bundle`: shows, verifies, packs and signs bundles."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from adapt.bundle.manifest import Field, Limit, Manifest, encode_manifest
 from adapt.bundle.policy_bundle import PolicyBundle, pack, read_manifest, sign_bundle
 from adapt.bundle.signature import Signers
 from adapt.inference.session import CPU
+from adapt.settings import Verb, run_verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundlePath:
+    """path: folder or .zip of the bundle."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowSettings(BundlePath):
+    """json: print the manifest itself."""
+
+    json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(BundlePath):
+    """provider: onnxruntime's execution providers, the preferred one first.
+    key: public keys of signers, or NAME.signer.pub files; one of those given must have signed it.
+    """
+
+    provider: tuple[str, ...] = (CPU,)
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings(BundlePath):
+    """archive: the .zip to write."""
+
+    archive: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignSettings(BundlePath):
+    """key: NAME.signer, as `acclimate keys signer` writes it."""
+
+    key: Path
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code. Raises BundleError, ProviderError, SignerError,
+    """`acclimate bundle`; returns its exit code. Raises BundleError, ProviderError, SignerError,
     PrivacyError."""
-    parser = argparse.ArgumentParser(prog="acclimate bundle", description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    show = actions.add_parser("show", help="print what a bundle is for; its graphs stay closed")
-    show.add_argument("path", type=Path, help="folder or .zip")
-    show.add_argument("--json", action="store_true", help="print the manifest itself")
-    verify = actions.add_parser("verify", help="load it as a robot would, or say what differs")
-    verify.add_argument("path", type=Path, help="folder or .zip")
-    verify.add_argument(
-        "--provider",
-        action="append",
-        help=f"onnxruntime execution provider, the preferred one first (default: {CPU})",
-    )
-    verify.add_argument(
-        "--key",
-        action="append",
-        default=[],
-        help="a signer's public key or NAME.signer.pub; one of those given must have signed it",
-    )
-    packed = actions.add_parser("pack", help="write a bundle as one .zip")
-    packed.add_argument("path", type=Path, help="folder or .zip")
-    packed.add_argument("archive", type=Path, help="the .zip to write")
-    signed = actions.add_parser("sign", help="add a signature, so that bridges may ask for it")
-    signed.add_argument("path", type=Path, help="folder or .zip")
-    signed.add_argument(
-        "--key",
-        type=Path,
-        required=True,
-        help="NAME.signer, as `acclimate keys signer` writes it",
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.action == "show":
-        manifest, digest = read_manifest(arguments.path)
-        print(encode_manifest(manifest).decode() if arguments.json else describe(manifest, digest))
-    elif arguments.action == "verify":
-        providers = tuple(arguments.provider or (CPU,))
-        bundle = PolicyBundle.load(arguments.path, providers, Signers.read(arguments.key))
-        providers = ", ".join(bundle.policy.providers)
-        print(f"{arguments.path}: intact; graphs: {', '.join(bundle.graphs)} on {providers}")
-        print(f"largest deviation from the golden vectors: {bundle.worst_error:.1e}")
-        if bundle.signer:
-            print(f"signed by: {bundle.signer}")
-        print(f"digest: {bundle.digest}")
-    elif arguments.action == "sign":
-        print(f"{arguments.path}: signed; digest: {sign_bundle(arguments.path, arguments.key)}")
-    else:
-        digest = pack(arguments.path, arguments.archive)
-        size = arguments.archive.stat().st_size
-        print(f"{arguments.archive}: {size / 1024:.0f} KiB, digest: {digest}")
+    return run_verb("bundle", "Shows, verifies, packs and signs bundles.", VERBS, argv)
+
+
+def _show(settings: ShowSettings) -> int:
+    manifest, digest = read_manifest(settings.path)
+    print(encode_manifest(manifest).decode() if settings.json else describe(manifest, digest))
+    return 0
+
+
+def _verify(settings: VerifySettings) -> int:
+    bundle = PolicyBundle.load(settings.path, settings.provider, Signers.read(settings.key))
+    providers = ", ".join(bundle.policy.providers)
+    print(f"{settings.path}: intact; graphs: {', '.join(bundle.graphs)} on {providers}")
+    print(f"largest deviation from the golden vectors: {bundle.worst_error:.1e}")
+    if bundle.signer:
+        print(f"signed by: {bundle.signer}")
+    print(f"digest: {bundle.digest}")
+    return 0
+
+
+def _pack(settings: PackSettings) -> int:
+    digest = pack(settings.path, settings.archive)
+    size = settings.archive.stat().st_size
+    print(f"{settings.archive}: {size / 1024:.0f} KiB, digest: {digest}")
+    return 0
+
+
+def _sign(settings: SignSettings) -> int:
+    print(f"{settings.path}: signed; digest: {sign_bundle(settings.path, settings.key)}")
     return 0
 
 
@@ -132,3 +152,15 @@ def _table(title: str, fields: Sequence[Field], notes: list[str]) -> list[str]:
         bounds = f"{field.low:g} to {field.high:g} {field.unit}"
         lines.append(f"  {field.name:<20} {shape:<6} {bounds:<24} {note}".rstrip())
     return lines
+
+
+VERBS = {
+    "show": Verb(
+        "print what a bundle holds, without running its graphs", ShowSettings, _show, ("path",)
+    ),
+    "verify": Verb(
+        "load it as a robot would, or say what differs", VerifySettings, _verify, ("path",)
+    ),
+    "pack": Verb("write a bundle as one .zip", PackSettings, _pack, ("path", "archive")),
+    "sign": Verb("add a signature, so that bridges can ask for it", SignSettings, _sign, ("path",)),
+}

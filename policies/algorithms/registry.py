@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from adapt.errors import AcclimateError
+from adapt.settings import Choice, compose
 from policies.algorithms.maesn.trainer import MaesnSettings, MaesnTrainer
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
@@ -12,6 +13,14 @@ from policies.training.trainer import Trainer
 AnySettings = TrainSettings | MaesnSettings
 AnyTrainer = Trainer | MaesnTrainer
 SETTINGS: dict[str, type[AnySettings]] = {"pearl": TrainSettings, "maesn": MaesnSettings}
+
+
+CHOICE = Choice("algorithm", SETTINGS)
+
+
+def train_settings(words: Sequence[str], help: str = "") -> AnySettings:
+    """The settings that `acclimate train` takes from the words of a command line."""
+    return compose("train", CHOICE, words, help)
 
 
 def settings_type(values: object) -> type[AnySettings]:

@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from msgspec import Meta
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
+from adapt.settings import Count, WholeNumber, compose
 from policies.algorithms.maesn.trainer import MaesnTrainer, StepCurve, adapt_from_prior
 from policies.algorithms.registry import AnyTrainer
 from policies.evaluation.comparison import EvaluatedRun
@@ -43,26 +42,28 @@ PRIOR_EPISODES = 3
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What `acclimate evaluate` is told.
+    """Settings of `acclimate evaluate`.
 
-    run: a run folder, or several; one with * or ? stands for every run folder that is named so.
-    out: folder for tables and pictures that compare the runs; needed where there are several.
-    tasks: at most, in each group; a family's fixed set may be smaller.
-    episodes: per task; of MAESN's as many as make whole steps. seed: of tasks and noise.
+    run: a run folder, or a list of them; a name with * or ? means every run folder that matches.
+    out: folder for tables and pictures that compare the runs; required for several runs.
+    tasks: tasks of each group, at most; a family's fixed set may be smaller.
+    episodes: consecutive episodes of each task; of MAESN as many as make whole adaptation steps.
+    seed: of tasks and noise.
+    threads: of the physics.
     frozen_prior: also run with the belief kept at the prior, for comparison.
     """
 
     run: str | tuple[str, ...]
     out: Path | None = None
-    tasks: Annotated[int, Meta(ge=1)] = 100
-    episodes: Annotated[int, Meta(ge=1)] = 11
-    seed: Annotated[int, Meta(ge=0)] = 1000
-    threads: Annotated[int, Meta(ge=1)] = 2
+    tasks: Count = 100
+    episodes: Count = 11
+    seed: WholeNumber = 1000
+    threads: Count = 2
     frozen_prior: bool = True
 
 
 def main(argv: list[str]) -> int:
-    settings = compose("policies/evaluate", EvaluateSettings, argv, HELP)
+    settings = compose("evaluate", EvaluateSettings, argv, HELP)
     folders = run_folders(settings.run)
     if len(folders) > 1 and settings.out is None:
         raise AcclimateError(f"{len(folders)} runs are compared in a folder of their own: add out=")

@@ -36,12 +36,14 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """run: a run folder. out: the bundle's folder, which must not exist. name: of the bundle;
-    the run's own by default."""
+    """run: a run folder.
+    out: folder of the bundle to write; must not exist.
+    name: of the bundle; null takes the run's.
+    """
 
     run: Path
     out: Path
-    name: str | None
+    name: str | None = None
 
 
 class PolicyGraph(nn.Module):
@@ -70,7 +72,7 @@ class EncoderGraph(nn.Module):
 
 
 def main(argv: list[str]) -> int:
-    settings = compose("policies/export", ExportSettings, argv, HELP)
+    settings = compose("export", ExportSettings, argv, HELP)
     trainer, state = load_best(settings.run)
     name = settings.name or trainer.settings.name
     if isinstance(trainer, MaesnTrainer):

@@ -8,8 +8,7 @@ from typing import Literal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from adapt.settings import compose
-from policies.algorithms.registry import AnySettings, AnyTrainer, make_trainer, settings_type
+from policies.algorithms.registry import AnySettings, AnyTrainer, make_trainer, train_settings
 from policies.training.runs import RunFolder, read_log
 from policies.training.sweep import FLAGS, sweep
 from policies.training.trainer import Metrics
@@ -27,8 +26,8 @@ def main(argv: list[str]) -> int:
         if not {"-h", "--help"}.isdisjoint(argv):
             argv = ["--help"]  # several values for a key are nothing that one run could show
         else:
-            return sweep("policies/train", argv, score)
-    settings = compose("policies/train", settings_type, argv, HELP)
+            return sweep(argv, score)
+    settings = train_settings(argv, HELP)
     summary = train(settings)
     print(json.dumps(summary, indent=2))
     return 0

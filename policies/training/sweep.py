@@ -22,8 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import AcclimateError
 from adapt.settings import SettingsError, checked, composing
-from policies.algorithms.registry import AnySettings, settings_type
+from adapt.settings.composition import config_groups, known, register
+from adapt.settings.words import quoted, suggestion
+from policies.algorithms.registry import CHOICE, AnySettings
 
+COMMAND = "train"
 FLAGS = ("-m", "--multirun")
 IN_NAME = ("experiment", "name", "seed")
 """Keys that `out` holds already."""
@@ -38,14 +41,19 @@ class Outcome:
     error: str = ""
 
 
-def sweep(config_name: str, argv: Sequence[str], train: Callable[[AnySettings], float]) -> int:
+def sweep(argv: Sequence[str], train: Callable[[AnySettings], float]) -> int:
     """Run every job that Hydra's sweeper makes of `argv`; 0 where all succeed, else 1.
 
     train: one run, to its end; returns what a sweeper that searches is to make large or small.
 
     Raises SettingsError, before any run, for settings that cannot be composed.
     """
-    words = [word for word in argv if word not in FLAGS]
+    settings, groups = known(CHOICE), config_groups(CHOICE)
+    words = [_readable(word) for word in argv if word not in FLAGS]
+    for override in _parsed(words):
+        key = override.key_or_group
+        if "/" not in key and not key.startswith("hydra.") and key not in {*groups, *settings}:
+            raise SettingsError(f"no setting {key!r}{suggestion(key, settings)}")
     fixed = {o.get_key_element() for o in _parsed(words) if not o.is_sweep_override()}
     outcomes: list[Outcome] = []
 
@@ -54,7 +62,7 @@ def sweep(config_name: str, argv: Sequence[str], train: Callable[[AnySettings], 
         swept = [o for o in overrides if o.get_key_element() not in fixed]
         name = " ".join(f"{o.key_or_group}={o.get_value_element_as_str()}" for o in swept)
         try:
-            settings = _settings(config_name, config, swept)
+            settings = _settings(config, swept)
             name = str(settings.out)
             score = train(settings)
         except Exception as error:
@@ -66,11 +74,12 @@ def sweep(config_name: str, argv: Sequence[str], train: Callable[[AnySettings], 
         return score
 
     try:
+        register(COMMAND, CHOICE)
         with composing(), initialize_config_module("configs", version_base="1.3", job_name="sweep"):
             hydra = GlobalHydra.instance().hydra
             if hydra is None:  # never within that context; Hydra's type cannot say so
                 raise RuntimeError("Hydra is not initialised")
-            hydra.multirun(config_name, job, words)
+            hydra.multirun(COMMAND, job, words)
     except Exception as error:
         # The sweeper raises a job's error again once its batch has ended: that one has been told.
         if not any(outcome.error for outcome in outcomes):
@@ -78,12 +87,23 @@ def sweep(config_name: str, argv: Sequence[str], train: Callable[[AnySettings], 
     return _report(outcomes)
 
 
+def _readable(word: str) -> str:
+    """The word, its value in quotes where Hydra cannot read it otherwise: commas and brackets that
+    it can read are values to sweep over."""
+    key, equals, value = word.partition("=")
+    try:
+        _parsed([word])
+    except SettingsError:
+        return f"{key}{equals}{quoted(value, known(CHOICE).get(key))}"
+    return word
+
+
 def _parsed(words: Sequence[str]) -> list[Override]:
     with composing():
         return OverridesParser.create().parse_overrides(list(words))
 
 
-def _settings(config_name: str, config: DictConfig, swept: Sequence[Override]) -> AnySettings:
+def _settings(config: DictConfig, swept: Sequence[Override]) -> AnySettings:
     """A job's settings. Where more than the seed was swept, the folder's name says what."""
     with composing():
         values: Any = OmegaConf.to_container(config, resolve=True)
@@ -97,7 +117,7 @@ def _settings(config_name: str, config: DictConfig, swept: Sequence[Override]) -
     if words and "out" not in given:
         folder = "-".join([str(values["name"]), *words, str(values["seed"])])
         values["out"] = str(Path(values["out"]).with_name(folder))
-    return checked(values, settings_type, config_name)
+    return checked(values, CHOICE)
 
 
 def _with_advice(error: Exception) -> Exception:

@@ -1,6 +1,5 @@
 """`acclimate doctor`: what this machine has, what the runtime lacks, what a robot would miss."""
 
-import argparse
 import ctypes.util
 import dataclasses
 import importlib.metadata
@@ -13,6 +12,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from adapt.settings import compose
 from robot_bridge.system import host_info as machine
 
 State = Literal["ok", "absent", "advice", "problem"]
@@ -25,6 +25,19 @@ IDENTITY_GRAPH = bytes.fromhex(
 )
 # What a policy with its buffers keeps resident, with room to spare [bytes].
 LOCKED_MEMORY = 256 * 2**20
+
+
+HELP = """acclimate doctor [json=true]
+
+Reports versions, GPU, inference providers and real-time rights of this machine, and what would be
+missing on a robot. Exit code: 0 when the runtime is usable, 1 when not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DoctorSettings:
+    """json: print the findings as JSON."""
+
+    json: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,16 +232,10 @@ def _installed(name: str) -> bool:
 
 def main(argv: list[str]) -> int:
     """Print the report; returns 0 if the runtime is usable here, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="acclimate doctor",
-        description="Report versions, GPU, inference providers and real-time rights, and what a "
-        "robot would miss here. Exit code 0 if the runtime is usable, 1 if not.",
-    )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    arguments = parser.parse_args(argv)
+    settings = compose("doctor", DoctorSettings, argv, HELP)
     findings = examine()
     usable = all(finding.state != "problem" for finding in findings)
-    if arguments.json:
+    if settings.json:
         report = {"usable": usable, "findings": [dataclasses.asdict(each) for each in findings]}
         json.dump(report, sys.stdout, indent=1)
         print()

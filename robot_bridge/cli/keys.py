@@ -1,57 +1,81 @@
-"""`acclimate keys`: who the bridge is, who may connect to it over tcp, and who vouches for bundles.
-
-The folder is --folder, else $ACCLIMATE_KEYS, else ~/.config/acclimate/keys.
-"""
+"""`acclimate keys`: the bridge's key, keys of robots and operators, and signers of bundles."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from adapt.private import check_folder
-from robot_bridge.transport.curve_keys import certificates, fingerprint, folder_of, read_server
+from adapt.settings import Verb, run_verb
+from robot_bridge.transport.curve_keys import (
+    Role,
+    certificates,
+    fingerprint,
+    folder_of,
+    read_server,
+)
 from robot_bridge.transport.key_store import KeyFolder
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeysSettings:
+    """folder: of the keys; null takes $ACCLIMATE_KEYS or ~/.config/acclimate/keys."""
+
+    folder: Path | None = None
+
+    def open(self) -> KeyFolder:
+        """The folder of keys."""
+        return KeyFolder(folder_of(self.folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedKeySettings(KeysSettings):
+    """name: of whom the key is: letters, digits, "_", "." and "-"."""
+
+    name: str
+
+
 def main(argv: list[str]) -> int:
-    """Run the command; returns its exit code. Raises KeyFileError, PrivacyError, SignerError."""
-    parser = argparse.ArgumentParser(
-        prog="acclimate keys",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """`acclimate keys`; returns its exit code. Raises KeyFileError, PrivacyError, SignerError."""
+    about = (
+        "Makes, lists and revokes the keys of a bridge, of the robots and operators that connect\n"
+        "over tcp, and of signers of bundles."
     )
-    parser.add_argument("--folder", type=Path, help="of the keys")
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("server", help="make the bridge's key")
-    for role in ("robot", "operator"):
-        made = actions.add_parser(role, help=f"make a key that lets one {role} in")
-        made.add_argument("name", help="letters, digits, '_', '.', '-'")
-    made = actions.add_parser("signer", help="make a key that vouches for bundles")
-    made.add_argument("name", help="letters, digits, '_', '.', '-'")
-    actions.add_parser("list", help="who may connect, who may no more, with fingerprints")
-    revoked = actions.add_parser("revoke", help="let a key in no more, a connected peer's too")
-    revoked.add_argument("name", help="of a robot or an operator")
-    arguments = parser.parse_args(argv)
-    folder = KeyFolder(folder_of(arguments.folder))
-    if arguments.action == "server":
-        public = folder.make_server()
-        print(f"{folder.path}: server key {fingerprint(public)}")
-    elif arguments.action == "signer":
-        secret, public_file = folder.make_signer(arguments.name)
-        print(f"{secret}: keep it where bundles are signed")
-        print(f"{public_file}: name it in the bridge's signers=[...]")
-    elif arguments.action == "list":
-        print("\n".join(listing(folder)))
-    elif arguments.action == "revoke":
-        print(f"revoked: {folder.revoke(arguments.name)}")
-    else:
-        path = folder.make_client(arguments.action, arguments.name)
-        print(f"{path}: move it to the same folder on the {arguments.action}'s machine")
+    return run_verb("keys", about, VERBS, argv)
+
+
+def _server(settings: KeysSettings) -> int:
+    folder = settings.open()
+    print(f"{folder.path}: server key {fingerprint(folder.make_server())}")
+    return 0
+
+
+def _client(role: Role, settings: NamedKeySettings) -> int:
+    path = settings.open().make_client(role, settings.name)
+    print(f"{path}: move it to the same folder on the {role}'s machine")
+    return 0
+
+
+def _signer(settings: NamedKeySettings) -> int:
+    secret, public = settings.open().make_signer(settings.name)
+    print(f"{secret}: keep it where bundles are signed")
+    print(f"{public}: name it in the bridge's signers=[...]")
+    return 0
+
+
+def _list(settings: KeysSettings) -> int:
+    print("\n".join(listing(settings.open())))
+    return 0
+
+
+def _revoke(settings: NamedKeySettings) -> int:
+    print(f"revoked: {settings.open().revoke(settings.name)}")
     return 0
 
 
 def listing(folder: KeyFolder) -> list[str]:
-    """A page about a folder for a person: of a bridge's machine, or of a robot's."""
+    """What a folder holds, in lines: on a bridge's machine, or on a robot's."""
     check_folder(folder.path)
     lines = [f"keys in {folder.path}"]
     if (folder.path / "server.key").exists():
@@ -66,3 +90,25 @@ def listing(folder: KeyFolder) -> list[str]:
     lines += [f"revoked   {name}" for name in folder.revoked()]
     signers = sorted((folder.path / "signers").glob("*.signer.pub"))
     return lines + [f"signer    {path}" for path in signers]
+
+
+VERBS = {
+    "server": Verb("make the bridge's key", KeysSettings, _server),
+    "robot": Verb(
+        "make a key that admits one robot", NamedKeySettings, partial(_client, "robot"), ("name",)
+    ),
+    "operator": Verb(
+        "make a key that admits one operator",
+        NamedKeySettings,
+        partial(_client, "operator"),
+        ("name",),
+    ),
+    "signer": Verb("make a key that signs bundles", NamedKeySettings, _signer, ("name",)),
+    "list": Verb("list the keys with fingerprints, revoked ones too", KeysSettings, _list),
+    "revoke": Verb(
+        "admit a robot or operator no more; a connected one is disconnected",
+        NamedKeySettings,
+        _revoke,
+        ("name",),
+    ),
+}

@@ -1,9 +1,4 @@
-"""`acclimate replay FILE bundle=PATH`: does the adapter answer again what it answered then?
-
-Reads a recording and the parts that follow it, gives every robot's adapter the same observations
-and lessons from the recorded states, and compares the commands to the last bit. Returns 0 when all
-agree, 1 when one differs, 2 when nothing can be replayed.
-"""
+"""`acclimate replay`: replays a recording and compares the commands bit by bit."""
 
 from __future__ import annotations
 
@@ -24,10 +19,23 @@ EVENTS = 20  # events printed in full
 FAILURES = ("policy_failed", "answer_failed")  # after which nobody knows what the adapter has drawn
 
 
+HELP = """acclimate replay FILE bundle=PATH [key=value ...]
+
+Reads a recording and the files that continue it. Gives each robot's adapter the same observations
+and transitions from the recorded states, and compares the commands to the last bit. Exit code: 0
+when all agree, 1 when one differs, 2 when nothing can be replayed.
+
+Example:
+  acclimate replay runs/recordings/20261121T064314Z-fd81d9375e78-000.mcap bundle=bundles/mine"""
+
+
 @dataclass(frozen=True)
 class ReplaySettings:
-    """file: the first part to read. bundle: folder or .zip. provider: onnxruntime's; another one
-    than the bridge's does not give the same bits. alone: leave the parts that follow unread."""
+    """file: first file of the recording to read.
+    bundle: folder or .zip of the bundle that was served.
+    provider: onnxruntime's execution provider; another one than the bridge's gives other bits.
+    alone: true leaves the files that continue this one unread.
+    """
 
     file: Path
     bundle: Path
@@ -138,16 +146,9 @@ def describe(report: Report) -> str:
 
 def main(argv: list[str]) -> int:
     """Run the command; returns its exit code. Raises RecordingError, BundleError."""
-    # The file may stand alone; quoted, for a path may hold anything.
-    words = [word if "=" in word or word.startswith("-") else _quoted(word) for word in argv]
-    settings = compose("robot_bridge/replay", ReplaySettings, words, __doc__ or "")
+    settings = compose("replay", ReplaySettings, argv, HELP, ["file"])
     bundle = PolicyBundle.load(settings.bundle, (settings.provider,))
     files = [settings.file] if settings.alone else parts(settings.file)
     report = replay(files, bundle)
     print(describe(report))
     return 1 if report.different else 0
-
-
-def _quoted(path: str) -> str:
-    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
-    return f"file='{escaped}'"

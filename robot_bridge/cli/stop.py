@@ -2,50 +2,77 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from dataclasses import dataclass
 
-from robot_bridge.client.operator_client import CONNECT, OperatorClient
+from adapt.settings import compose
+from robot_bridge.cli.connection import Connection, connected
+from robot_bridge.errors import BridgeError
+
+STOP = """acclimate stop [robot=NAME] [key=value ...]
+
+Stops the robots of a bridge at once. Each stays stopped until `acclimate release` names it.
+
+Examples:
+  acclimate stop
+  acclimate stop robot=arm 'reason=smoke'
+  acclimate stop endpoint=tcp://bridge.lab:5555 keys=alice.key"""
+
+RELEASE = """acclimate release [ROBOT] [key=value ...]
+
+Lets a stopped robot move again, and prints why it had stopped. Look first: it moves at once.
+
+Examples:
+  acclimate release arm
+  acclimate release arm endpoint=tcp://bridge.lab:5555 keys=alice.key"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSettings(Connection):
+    """robot: name of the robot to stop; empty stops every robot.
+    reason: text that robots and operators are told.
+    """
+
+    robot: str = ""
+    reason: str = "by hand"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSettings(Connection):
+    """robot: name of the robot to release."""
+
+    robot: str
 
 
 def stop(argv: list[str]) -> int:
-    """`acclimate stop [ROBOT] [--reason TEXT]`; returns 0. Raises BridgeError."""
-    parser = _parser("stop", "Stop the robots of a bridge; each stays stopped until released.")
-    parser.add_argument("robot", nargs="?", default="", help="its name; all by default")
-    parser.add_argument("--reason", default="by hand", help="told to everybody")
-    chosen = _parsed(parser, argv)
-    with OperatorClient(chosen.endpoint, "stop", chosen.keys) as operator:
-        operator.connect(CONNECT)
-        operator.stop(chosen.reason, chosen.robot)
+    """`acclimate stop`; returns 0. Raises BridgeError, also for a robot that is not connected."""
+    settings = compose("stop", StopSettings, argv, STOP, ["robot"])
+    _check_name(settings.robot)
+    with connected(settings, "stop") as operator:
+        operator.stop(settings.reason, settings.robot)
         print(operator.wait_stopped())
+        present = [robot.name for robot in operator.status().robots]
+    if settings.robot and settings.robot not in present:
+        raise BridgeError(
+            f"no robot named {settings.robot!r} is connected, so none was stopped now; connected: "
+            f"{', '.join(present) or 'none'}. A robot of that name will be stopped when it connects"
+        )
     return 0
 
 
 def release(argv: list[str]) -> int:
-    """`acclimate release ROBOT`: let it move, and say why it had stopped; returns 0. Raises
-    BridgeError when bridge or robot refuse, RobotLost when the robot says nothing."""
-    parser = _parser("release", "Let a stopped robot move again: you have looked, and it is safe.")
-    parser.add_argument("robot", help="its name")
-    chosen = _parsed(parser, argv)
-    with OperatorClient(chosen.endpoint, "release", chosen.keys) as operator:
-        operator.connect(CONNECT)
-        operator.release(chosen.robot)
-        print(operator.wait_released(chosen.robot))
+    """`acclimate release`; returns 0. Raises BridgeError when bridge or robot refuse, RobotLost
+    when the robot does not answer."""
+    settings = compose("release", ReleaseSettings, argv, RELEASE, ["robot"])
+    _check_name(settings.robot)
+    with connected(settings, "release") as operator:
+        operator.release(settings.robot)
+        print(operator.wait_released(settings.robot))
     return 0
 
 
-def _parser(name: str, text: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"acclimate {name}", description=text)
-    parser.add_argument("--endpoint", default="local", help="of the bridge (default: local)")
-    parser.add_argument("--keys", type=Path, help="for tcp: folder of keys, or one certificate")
-    return parser
-
-
-def _parsed(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    chosen = parser.parse_args(argv)
-    if "=" in chosen.robot:
-        # Written as other commands take it, an address would pass for a robot's name, and the stop
-        # would go elsewhere.
-        key, _, value = chosen.robot.partition("=")
-        parser.error(f"{chosen.robot!r} is no robot; this command takes options: --{key} {value}")
-    return chosen
+def _check_name(robot: str) -> None:
+    """Refuse an address where a robot's name is expected: the stop would reach no robot."""
+    if "/" in robot or "=" in robot:
+        raise BridgeError(
+            f"{robot!r} is not a robot's name; an address is given as endpoint={robot}"
+        )

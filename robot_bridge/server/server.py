@@ -16,7 +16,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.bundle.signature import Signers
 from adapt.guard import GuardSettings
 from adapt.inference.session import CPU
-from adapt.settings import compose
+from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import CodecError, described
 from robot_bridge.protocol.operator_messages import StageStatus
 from robot_bridge.recording.writer import McapRecorder
@@ -37,33 +37,55 @@ from robot_bridge.telemetry.prometheus import ADDRESS, EDGES_NS, Exporter
 from robot_bridge.telemetry.records import Tap
 from robot_bridge.transport.server_socket import Router
 
+HELP = """acclimate bridge bundle=PATH [key=value ...]
+
+Serves one bundle to robots, until Ctrl-C. A robot's driver connects, sends an observation each
+control period and gets a command at once; operators connect to run trials and to stop robots.
+
+Examples:
+  acclimate bridge bundle=bundles/mine
+  acclimate bridge bundle=bundles/mine endpoint=tcp://0.0.0.0:5555 record=runs/recordings
+  acclimate bridge bundle=bundles/mine mode=shadow"""
+
 LAST_WORDS = 0.3  # that the last lines get to leave [s]
 
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """bundle: folder or .zip. endpoint: local, ipc:///PATH or tcp://HOST:PORT. keys: folder of the
-    bridge's keys, for tcp. signers: public keys or files; one of them must have signed every bundle
-    that is served. validity: of a command, in control periods. seed: of the latents of robots that
-    run without an operator.
-    provider: onnxruntime's. mode: shadow computes and answers, and never commands.
-    stopped: begin with a stop of every robot, for what stood before a restart nobody remembers.
-    record: folder for recordings. state: folder where beliefs outlive the bridge; none without.
-    guard: when a robot is outside of what training saw. pace: when the bridge is too slow for one.
-    spacing: when a driver is too fast or too slow for its bundle.
-    together: whether observations of several robots that arrive at once are answered by one run of
-    the policy; auto on a GPU alone, for there a run costs more than its rows.
-    loop: blocking sleeps between frames; polling spins, for which `core` should be the loop's own.
-    core: the loop's alone; other threads keep off it. priority: of the loop under SCHED_FIFO, 1 to
-    99, the others one below; 0 for none. lock_memory: keep every page in memory. metrics: port for
-    Prometheus, 0 for none, at metrics_address."""
+    """bundle: folder or .zip of the bundle to serve.
+    endpoint: local (this user's own socket), ipc:///PATH or tcp://HOST:PORT.
+    keys: folder of the bridge's keys, for tcp; null takes $ACCLIMATE_KEYS or
+        ~/.config/acclimate/keys.
+    signers: public keys, or NAME.signer.pub files; only bundles signed by one of them are served.
+        Empty serves unsigned bundles, too.
+    validity: control periods for which a command is good after its receipt.
+    seed: of the latents of robots that run without an operator.
+    provider: onnxruntime's execution provider; never replaced by another silently.
+    mode: live, or shadow, which computes and answers but never commands.
+    stopped: true begins with a stop of every robot, which an operator releases. For services that
+        restart by themselves, since a new bridge does not know earlier stops.
+    record: folder for a recording of every step (MCAP); null keeps none.
+    state: folder where each robot's belief outlives the bridge; null keeps none.
+    guard: when is a robot outside of what training saw?
+    pace: when is the bridge too slow for a robot, by its own clock?
+    spacing: when is a driver too fast or too slow for its bundle?
+    together: whether one run of the policy answers several robots whose observations arrive at
+        once: auto does so on a GPU alone, where a run costs more than its rows.
+    loop: blocking sleeps between frames; polling spins while robots speak and needs its own core.
+    core: the loop's own core; other threads keep off it. null: any core.
+    priority: of the loop under SCHED_FIFO, 1 to 99, other threads one below; needs the right to it.
+        0: as any other process.
+    lock_memory: keep every page in memory; needs the right to it.
+    metrics: port of the metrics for Prometheus; 0: none.
+    metrics_address: address of that port.
+    """
 
     bundle: Path
-    endpoint: str
+    endpoint: str = "local"
     keys: Path | None = None
     signers: tuple[str, ...] = ()
     validity: Annotated[int, Meta(ge=1, le=100)] = 3
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: WholeNumber = 0
     provider: str = CPU
     mode: Literal["live", "shadow"] = "live"
     stopped: bool = False
@@ -74,7 +96,7 @@ class BridgeSettings:
     spacing: SpacingSettings = field(default_factory=SpacingSettings)
     together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
-    core: Annotated[int, Meta(ge=0)] | None = None
+    core: WholeNumber | None = None
     priority: Annotated[int, Meta(ge=0, le=99)] = 0
     lock_memory: bool = False
     metrics: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -186,8 +208,8 @@ def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
 
 
 def main(argv: list[str]) -> int:
-    """`acclimate bridge bundle=PATH endpoint=ENDPOINT`; returns 130 after Ctrl-C, else 0."""
-    settings = compose("robot_bridge/bridge", BridgeSettings, argv, __doc__ or "")
+    """`acclimate bridge`; returns 130 after Ctrl-C, else 0."""
+    settings = compose("bridge", BridgeSettings, argv, HELP)
     claim(STDERR)
     outlet = Outlet(STDERR)
     log = Journal(outlet)

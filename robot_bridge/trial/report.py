@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from msgspec import Meta
 
-from adapt.settings import compose
+from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import TrialError
 from robot_bridge.trial.figures import SERIES, Figures
 from robot_bridge.trial.folder import (
@@ -35,16 +34,28 @@ EVENTS = 50
 """Events listed; more are counted."""
 
 
+HELP = """acclimate report FOLDER [key=value ...]
+
+Draws a trial as one HTML page that needs no other file.
+
+Example:
+  acclimate report runs/trial out=trial.html"""
+
+
 @dataclass(frozen=True)
 class ReportSettings:
-    """folder: of the trial. out: file to write, "" for report.html in that folder. title: of the
-    page, "" for the trial's own. beliefs, forces: tasks to draw in detail."""
+    """folder: of the trial.
+    out: file to write; empty makes it report.html in that folder.
+    title: of the page; empty takes the trial's own.
+    beliefs: tasks whose belief is drawn, first those that failed before they succeeded.
+    forces: tasks whose contact force is drawn.
+    """
 
     folder: Path
     out: str = ""
     title: str = ""
-    beliefs: Annotated[int, Meta(ge=0)] = 3
-    forces: Annotated[int, Meta(ge=0)] = 6
+    beliefs: WholeNumber = 3
+    forces: WholeNumber = 6
 
 
 class Group(NamedTuple):
@@ -159,7 +170,7 @@ def _template() -> Any:
 
 
 def main(argv: list[str]) -> int:
-    """`acclimate report folder=FOLDER [out=FILE]`; returns 0."""
-    settings = compose("robot_bridge/report", ReportSettings, argv, __doc__ or "")
+    """`acclimate report`; returns 0."""
+    settings = compose("report", ReportSettings, argv, HELP, ["folder"])
     print(f"written to {write_report(settings)}")
     return 0

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
 
-from msgspec import Meta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from adapt.settings import compose, resolved
+from adapt.settings import Count, Positive, WholeNumber, compose, resolved
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import RobotLost
 from robot_bridge.protocol.messages import Begin, Welcome
@@ -24,29 +22,49 @@ from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
 from robot_bridge.trial.statistics import Row, table
 
+HELP = """acclimate trial out=FOLDER [key=value ...]
 
-@dataclass(frozen=True)
+Runs episodes on a robot that is connected to a bridge: so many tasks, and of each so many
+consecutive episodes over which the belief is kept. Writes every episode into the folder and prints
+how success grows with the episodes before.
+
+Examples:
+  acclimate trial out=runs/trial
+  acclimate trial out=runs/trial robot=arm tasks=5 episodes=8
+  acclimate trial out=runs/trial endpoint=tcp://bridge.lab:5555 keys=alice.key"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """endpoint: of the bridge. keys: for tcp, a folder or a certificate. robot: its name, or "" for
-    the only one. tasks, episodes: how many, and how many of each. seed: draws the tasks and the
-    latents. first_task: number of the first. adapting: False keeps the belief at its prior. out:
-    folder to write; overwrite: an older trial there. release: a robot whose stop is latched may
-    move again. wait: for the bridge and the robot to appear [s]. patience: longest that an episode
-    may take, its reset included [s]."""
+    """endpoint: of the bridge: local (this user's own socket), ipc:///PATH or tcp://HOST:PORT.
+    out: folder to write; must be empty, or hold an older trial with overwrite=true.
+    keys: for tcp: folder of keys, or one certificate; null takes $ACCLIMATE_KEYS or
+        ~/.config/acclimate/keys.
+    robot: name of the robot; empty takes the only one connected.
+    tasks: how many tasks.
+    episodes: of each task, one after another; the belief is kept from one to the next.
+    seed: draws the tasks and the latents.
+    first_task: number of the first task.
+    adapting: false keeps the belief at its prior, for comparison.
+    overwrite: true replaces an older trial in the folder.
+    release: true releases the robot if it is stopped: you have looked, and it may move.
+    wait: time for the bridge and the robot to appear [s].
+    patience: longest time that an episode may take, its reset included [s].
+    """
 
-    endpoint: str
+    endpoint: str = "local"
     out: Path
     keys: Path | None = None
     robot: str = ""
-    tasks: Annotated[int, Meta(ge=1)] = 20
-    episodes: Annotated[int, Meta(ge=1)] = 4
-    seed: Annotated[int, Meta(ge=0)] = 0
-    first_task: Annotated[int, Meta(ge=0)] = 0
+    tasks: Count = 20
+    episodes: Count = 4
+    seed: WholeNumber = 0
+    first_task: WholeNumber = 0
     adapting: bool = True
     overwrite: bool = False
     release: bool = False
-    wait: Annotated[float, Meta(gt=0)] = 10.0
-    patience: Annotated[float, Meta(gt=0)] = 120.0
+    wait: Positive = 10.0
+    patience: Positive = 120.0
 
 
 def schedule(settings: TrialSettings, robot: str) -> Iterator[Begin]:
@@ -141,8 +159,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`acclimate trial out=FOLDER [endpoint=...] [tasks=20] [episodes=4]`; returns 0."""
-    settings = compose("robot_bridge/trial", TrialSettings, argv, __doc__ or "")
+    """`acclimate trial`; returns 0."""
+    settings = compose("trial", TrialSettings, argv, HELP)
     # As Ctrl-C does: the robot must not be left alone with its episode.
     signal.signal(signal.SIGTERM, _leave)
     console = Console()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-from msgspec import Meta
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
+from adapt.settings import Positive, WholeNumber, compose
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.system.clock import Rate
 from robot_bridge.system.signals import Interrupt
@@ -19,10 +16,15 @@ from sim.core.parameter import Split
 from sim.twin.child_processes import Signals
 from sim.twin.twin import Twin, perform
 
-HELP = """acclimate twin [endpoint=...] [family=...] [body=...] [realtime=true|false]
+HELP = """acclimate twin [key=value ...]
 
-Connects a simulated robot to a bridge and performs whatever episodes its operators ask for, until
-Ctrl-C or until the bridge closes."""
+Connects a simulated robot to a bridge and performs the episodes that operators ask for, until
+Ctrl-C or until the bridge closes.
+
+Examples:
+  acclimate twin
+  acclimate twin body=wrist realtime=true
+  acclimate twin name=arm endpoint=tcp://bridge.lab:5555 keys=arm.key"""
 
 GLANCE = 0.2
 """Between looks for Ctrl-C while nobody asks for an episode [s]."""
@@ -30,21 +32,29 @@ GLANCE = 0.2
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """endpoint: of the bridge. keys: for tcp, a folder or a certificate. name: the robot's. family:
-    a name, or package.module:NAME. body: one of the family's, "" for its first. realtime: by the
-    clock, or as fast as it can. groups: the tasks, in this order: split → how many; without any
-    number 20 of each kind that training never meets. takes: folder for every episode's motion, ""
-    for none. wait: for the bridge to appear [s]."""
+    """endpoint: of the bridge: local (this user's own socket), ipc:///PATH or tcp://HOST:PORT.
+    keys: for tcp: folder of keys, or one certificate; null takes $ACCLIMATE_KEYS or
+        ~/.config/acclimate/keys.
+    name: of the robot; operators call it by this name.
+    family: of tasks: a name, or package.module:NAME for one of your own.
+    body: one of the family's; empty takes its first. Of insertion: arm, a whole six-joint arm, or
+        wrist, the rig that policies are trained on.
+    realtime: true keeps the control rate by the clock; false runs as fast as it can.
+    groups: tasks of each group, in this order; the trial's seed draws them. Empty takes 20 of each
+        group that training never meets.
+    takes: folder for every episode's motion, to be filmed; empty keeps none.
+    wait: time for the bridge to appear [s].
+    """
 
-    endpoint: str
+    endpoint: str = "local"
     keys: Path | None = None
     name: str = "twin"
     family: str = "insertion"
     body: str = ""
     realtime: bool = False
-    groups: dict[Split, Annotated[int, Meta(ge=0)] | None] | None = None
+    groups: dict[Split, WholeNumber] = field(default_factory=dict)
     takes: str = ""
-    wait: Annotated[float, Meta(gt=0)] = 10.0
+    wait: Positive = 10.0
 
 
 def serve(
@@ -68,12 +78,10 @@ def serve(
 
 def main(argv: list[str]) -> int:
     """`acclimate twin`; returns 130 after Ctrl-C, else 0."""
-    settings = compose("sim/twin", TwinSettings, argv, HELP)
-    given = (settings.groups or {}).items()
-    groups: dict[Split, int] = {split: n for split, n in given if n is not None}
-    if groups and not sum(groups.values()):
+    settings = compose("twin", TwinSettings, argv, HELP)
+    if settings.groups and not sum(settings.groups.values()):
         raise AcclimateError("the twin has no tasks; say groups.held_out=20, for example")
-    twin = Twin(settings.family, settings.body, groups)
+    twin = Twin(settings.family, settings.body, settings.groups)
     spec = twin.family.spec
     client = RobotClient(
         settings.endpoint,

@@ -9,6 +9,7 @@ from benchmarks import bench_scale
 from benchmarks.bench_scale import QUICK, Cell, Found, cells, composed, peak_memory, report
 from benchmarks.support.products import Layout, again, recorded
 from benchmarks.support.results import read
+from policies.algorithms.registry import train_settings
 
 
 def sizes(found):
@@ -75,13 +76,10 @@ def test_a_cell_is_measured_beside_its_floor(what, monkeypatch, tmp_path):
 
 def tiny(cell: Cell):
     """The experiment, made small: its networks and batches do not matter here."""
-    from adapt.settings import compose
-    from policies.training.settings import TrainSettings
-
     chosen = ["experiment=cheetah_vel", "out=unused", "worlds=2", "train_tasks=4", "threads=1"]
     chosen += ["learner.tasks_per_batch=2", "learner.rows_per_task=4", "validation_tasks=2"]
     chosen += ["learner.actor_hidden=[8]", "learner.critic_hidden=[8]"]
-    return compose("policies/train", TrainSettings, chosen, "")
+    return train_settings(chosen)
 
 
 def test_a_report_carries_what_tells_its_line_apart(tmp_path):

@@ -12,6 +12,7 @@ from adapt.bundle.archive import digest
 from adapt.bundle.cli import main
 from adapt.bundle.policy_bundle import PolicyBundle, read_manifest, write_bundle
 from adapt.errors import BundleError
+from adapt.settings import SettingsError
 from tests.support import tiny_bundle
 from tests.support.tiny_bundle import FILES
 
@@ -123,7 +124,7 @@ def test_the_command(intact: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     for part in (known, "tip_position", "translation", "scale 0.001", "socket_x", "rate of"):
         assert part in shown
-    assert main(["show", "--json", str(intact)]) == 0
+    assert main(["show", "json=true", str(intact)]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "tiny"
     assert main(["pack", str(intact), str(tmp_path / "tiny.zip")]) == 0
     assert main(["verify", str(tmp_path / "tiny.zip")]) == 0
@@ -132,6 +133,5 @@ def test_the_command(intact: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "CPUExecutionProvider" in verified
     with pytest.raises(BundleError):
         main(["verify", str(tmp_path)])
-    with pytest.raises(SystemExit) as exited:
+    with pytest.raises(SettingsError, match="needs path="):
         main(["verify"])
-    assert exited.value.code == 2

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adapt.errors import AcclimateError
-from adapt.settings import SettingsError, compose
-from policies.algorithms.registry import settings_type
+from adapt.settings import SettingsError
+from policies.algorithms.registry import train_settings
 from policies.networks.critics import (
     Critic,
     CriticKind,
@@ -229,6 +229,6 @@ def test_crossq_learns_from_one_joint_pass_whose_second_half_teaches_nothing() -
 
 def test_an_unknown_critic_is_refused_with_the_choices() -> None:
     with pytest.raises(SettingsError, match=r"learner\.critic") as refused:
-        compose("policies/train", settings_type, ["learner.critic=batch_norm"], "")
+        train_settings(["learner.critic=batch_norm"])
     message = str(refused.value)
     assert "batch_norm" in message and all(kind in message for kind in KINDS)

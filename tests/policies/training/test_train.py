@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from adapt.errors import AcclimateError
-from adapt.settings import compose
 from policies.algorithms.pearl.learner import PearlConfig
-from policies.algorithms.registry import SETTINGS, settings_type
 from policies.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.training.cli import train
 from policies.training.runs import RunFolder, load_best_pearl, read_log
@@ -179,13 +177,6 @@ def test_normalisers_are_fitted_to_runs_of_every_age(
     expected = a["observation"][of][a["valid"][of] > 0].mean(0)
     mean = trainer.learner.actor.normaliser.mean.numpy()
     np.testing.assert_allclose(mean, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("algorithm", SETTINGS)
-def test_a_setting_left_out_is_the_same_in_python_as_on_the_command_line(algorithm: str) -> None:
-    words = [f"algorithm={algorithm}", "name=any", "out=any"]
-    composed = compose("policies/train", settings_type, words, "")
-    assert composed == SETTINGS[algorithm](name="any", out=composed.out)
 
 
 def test_every_world_collects_at_the_prior_adapting_or_told(

@@ -94,7 +94,13 @@ def test_what_two_robots_did_replays_to_the_last_bit(point, private):
     try:
         for name in ("simulated", "real"):
             chosen = TrialSettings(
-                endpoint, private / name, robot=name, tasks=2, episodes=2, seed=5, wait=30
+                endpoint=endpoint,
+                out=private / name,
+                robot=name,
+                tasks=2,
+                episodes=2,
+                seed=5,
+                wait=30,
             )
             trial.run(chosen)
     finally:
@@ -140,7 +146,7 @@ def test_a_disk_that_fills_stops_the_recording_and_not_the_robot(point, private)
         room = path.stat().st_size + 2000
         resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, (room, room))
         chosen = TrialSettings(
-            endpoint, private / "t", robot="simulated", tasks=8, episodes=3, wait=30
+            endpoint=endpoint, out=private / "t", robot="simulated", tasks=8, episodes=3, wait=30
         )
         trial.run(chosen)
         wait_for(lambda: "recording_failed" in (private / "said").read_text())

@@ -84,7 +84,7 @@ def test_every_asks_again(endpoint, capsys, monkeypatch):
 def test_without_a_bridge_it_says_so(tmp_path: Path, monkeypatch):
     tmp_path.chmod(0o700)
     real = OperatorClient.connect
-    monkeypatch.setattr(OperatorClient, "connect", lambda self: real(self, 0.1))
+    monkeypatch.setattr(OperatorClient, "connect", lambda self, _: real(self, 0.1))
     with pytest.raises(BridgeLost, match=r"no bridge answers within 0\.1 s"):
         status([f"endpoint=ipc://{tmp_path}/b"])
 

@@ -136,8 +136,8 @@ def test_a_trial_runs_over_tcp(tmp_path):
         )
         try:
             settings = trial.TrialSettings(
-                served.endpoint,
-                tmp_path / "trial",
+                endpoint=served.endpoint,
+                out=tmp_path / "trial",
                 tasks=1,
                 episodes=2,
                 wait=PATIENCE,

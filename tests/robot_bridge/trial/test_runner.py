@@ -60,7 +60,8 @@ def done(bundle, endpoint, tmp_path_factory):
     folders = [tmp_path_factory.mktemp("trial") / name for name in ("one", "two")]
     try:
         rows = [
-            trial.run(TrialSettings(endpoint, folder, tasks=12, episodes=4)) for folder in folders
+            trial.run(TrialSettings(endpoint=endpoint, out=folder, tasks=12, episodes=4))
+            for folder in folders
         ]
     finally:
         code, said = end(toy)
@@ -124,7 +125,7 @@ def test_the_real_clock_adapts_too(bundle, endpoint, tmp_path):
     toy = start_toy(endpoint, bundle, "--realtime", "--name", "real")
     try:
         settings = TrialSettings(
-            endpoint, tmp_path / "t", robot="real", first_task=1, tasks=1, episodes=2
+            endpoint=endpoint, out=tmp_path / "t", robot="real", first_task=1, tasks=1, episodes=2
         )
         trial.run(settings)
     finally:
@@ -138,7 +139,12 @@ def test_a_frozen_belief_stays_the_prior(bundle, endpoint, tmp_path):
     toy = start_toy(endpoint, bundle, "--name", "frozen")
     try:
         settings = TrialSettings(
-            endpoint, tmp_path / "t", robot="frozen", tasks=1, episodes=2, adapting=False
+            endpoint=endpoint,
+            out=tmp_path / "t",
+            robot="frozen",
+            tasks=1,
+            episodes=2,
+            adapting=False,
         )
         trial.run(settings)
     finally:
@@ -149,7 +155,9 @@ def test_a_frozen_belief_stays_the_prior(bundle, endpoint, tmp_path):
 def test_a_robot_that_dies_ends_the_trial_with_what_there_was(bundle, endpoint, tmp_path):
     toy = start_toy(endpoint, bundle, "--mute-after", "20", "--name", "mute")
     try:
-        settings = TrialSettings(endpoint, tmp_path / "t", robot="mute", tasks=9, episodes=9)
+        settings = TrialSettings(
+            endpoint=endpoint, out=tmp_path / "t", robot="mute", tasks=9, episodes=9
+        )
         with pytest.raises(RobotLost, match="robot 'mute': robot_l"):
             trial.run(settings)
     finally:
@@ -194,7 +202,7 @@ def until(so):
 def test_a_folder_in_use_is_not_overwritten_unless_asked(done, tmp_path):
     (folder, _), _ = done
     with pytest.raises(TrialError, match="say overwrite=true"):
-        trial.run(TrialSettings(f"ipc://{tmp_path}/nowhere", folder))
+        trial.run(TrialSettings(endpoint=f"ipc://{tmp_path}/nowhere", out=folder))
     assert len(read_lines(folder)) == 48
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(TrialError, match="holds no trial"):
@@ -205,7 +213,9 @@ def test_a_folder_in_use_is_not_overwritten_unless_asked(done, tmp_path):
 def test_without_a_bridge_the_older_trial_stays(done, tmp_path):
     (folder, _), _ = done
     with pytest.raises(BridgeLost):
-        trial.run(TrialSettings(f"ipc://{tmp_path}/b", folder, overwrite=True, wait=0.1))
+        trial.run(
+            TrialSettings(endpoint=f"ipc://{tmp_path}/b", out=folder, overwrite=True, wait=0.1)
+        )
     assert len(read_lines(folder)) == 48
 
 
