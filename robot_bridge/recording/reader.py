@@ -16,29 +16,9 @@ from mcap.records import Channel, Message, Metadata, Schema
 from mcap.stream_reader import CRCValidationError, StreamReader
 
 from robot_bridge.errors import RecordingError
-from robot_bridge.recording.rows import (
-    FORMAT,
-    METADATA,
-    AdaptationRow,
-    EndRow,
-    EventRow,
-    LossRow,
-    StateRow,
-    StepRow,
-)
+from robot_bridge.recording.rows import FORMAT, METADATA, ROWS, Row
 
 MAX_RECORD = 256 * 1024 * 1024  # bytes; a chunk of ours has some hundred thousand
-
-Row = StepRow | AdaptationRow | StateRow | EndRow | EventRow | LossRow
-
-ROWS: dict[str, type[Row]] = {
-    "acclimate.Step": StepRow,
-    "acclimate.Adaptation": AdaptationRow,
-    "acclimate.State": StateRow,
-    "acclimate.End": EndRow,
-    "acclimate.Event": EventRow,
-    "acclimate.Loss": LossRow,
-}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Turns what the bridge tells its taps into the rows of a recording."""
+"""Encodes the records that the bridge tells its taps as rows of a recording."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from robot_bridge.telemetry.records import (
     StepRecord,
 )
 
+WARNING = 3  # foxglove.Log's level
+
 
 class _Time(msgspec.Struct, frozen=True):
     sec: int
@@ -45,8 +47,9 @@ class _Log(msgspec.Struct, frozen=True):
     line: int = 0
 
 
-class Rows:
-    """Makes rows of one bundle's fields."""
+class RowEncoder:
+    """Encodes records with the fields of one bundle. Fields that a record and its row share by name
+    are copied."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._observation = _slices(manifest.observation)
@@ -54,92 +57,55 @@ class Rows:
         self._encoder = msgspec.json.Encoder()
 
     def step(self, record: StepRecord) -> bytes:
+        """A StepRow."""
         wanted = record.wanted
-        return self._encoder.encode(
-            StepRow(
-                sequence=record.sequence,
-                robot_time_ns=record.robot_time_ns,
-                received_ns=record.received_ns,
-                decided_ns=record.decided_ns,
-                sent_ns=record.sent_ns,
-                answer_time=(record.sent_ns - record.received_ns) / 1e9,
-                observation=_named(self._observation, record.observation),
-                reward=record.reward,
-                flags=record.flags,
-                faults=record.faults,
-                wanted=msgspec.UNSET if wanted is None else _named(self._action, wanted),
-                command=_named(self._action, record.command),
-                mode=record.mode.name,
-                latent=record.latent.tolist(),
-                belief_mean=record.belief_mean.tolist(),
-                belief_variance=record.belief_variance.tolist(),
-                belief_count=record.belief_count,
-                belief_version=record.belief_version,
-                latent_version=record.latent_version,
-                digest=record.digest,
-                shadow=record.shadow,
-            )
-        )
+        fields = msgspec.structs.asdict(record)
+        del fields["robot"]
+        fields |= {
+            "answer_time": (record.sent_ns - record.received_ns) / 1e9,
+            "observation": _named(self._observation, record.observation),
+            "wanted": msgspec.UNSET if wanted is None else _named(self._action, wanted),
+            "command": _named(self._action, record.command),
+            "mode": record.mode.name,
+            "latent": record.latent.tolist(),
+            "belief_mean": record.belief_mean.tolist(),
+            "belief_variance": record.belief_variance.tolist(),
+        }
+        return self._encoder.encode(StepRow(**fields))
 
     def adaptation(self, record: AdaptationRecord) -> bytes:
-        transition = record.transition
-        return self._encoder.encode(
-            AdaptationRow(
-                time_ns=record.time_ns,
-                waited_ns=record.waited_ns,
-                took_ns=record.took_ns,
-                belief_version=record.belief_version,
-                problem=speakable(record.problem),
-                transition=b"" if transition is None else _packed(transition),
-                reward=0.0 if transition is None else transition.reward,
-                terminal=transition is not None and transition.terminal,
-                complete=record.complete,
-                adapter=record.adapter,
-            )
+        """An AdaptationRow."""
+        learnt = record.transition
+        return self._row(
+            AdaptationRow,
+            record,
+            problem=speakable(record.problem),
+            transition=b"" if learnt is None else _packed(learnt),
+            reward=0.0 if learnt is None else learnt.reward,
+            terminal=learnt is not None and learnt.terminal,
         )
 
     def state(self, record: StateRecord) -> bytes:
-        return self._encoder.encode(
-            StateRow(
-                time_ns=record.time_ns,
-                cause=record.cause,
-                digest=record.digest,
-                snapshot=record.snapshot,
-                adapting=record.adapting,
-                task=record.task,
-                episode=record.episode,
-                seed=record.seed,
-                adapter=record.adapter,
-            )
-        )
+        """A StateRow."""
+        return self._row(StateRow, record)
 
     def end(self, record: EndRecord) -> bytes:
-        outcome = record.outcome
-        return self._encoder.encode(
-            EndRow(
-                time_ns=record.time_ns,
-                task=record.task,
-                episode=record.episode,
-                success=outcome.success,
-                steps=outcome.steps,
-                duration=outcome.duration,
-                reason=outcome.reason,
-                measures=outcome.measures,
-            )
-        )
+        """An EndRow."""
+        return self._row(EndRow, record, **msgspec.structs.asdict(record.outcome))
 
     def event(self, record: EventRecord) -> bytes:
-        return self._encoder.encode(
-            EventRow(record.time_ns, record.name, record.robot, speakable(record.text))
-        )
+        """An EventRow."""
+        return self._row(EventRow, record, text=speakable(record.text))
+
+    def _row(self, kind: type[msgspec.Struct], record: object, **changes: object) -> bytes:
+        names = [name for name in kind.__struct_fields__ if name not in changes]
+        return self._encoder.encode(kind(**{n: getattr(record, n) for n in names}, **changes))
 
     def log(self, record: EventRecord, wall_ns: int) -> bytes:
-        """The same event for people. wall_ns: since 1970."""
+        """The same event as a foxglove.Log. wall_ns: since 1970."""
         stamp = _Time(*divmod(wall_ns, 1_000_000_000))
-        warning = 3
-        return self._encoder.encode(
-            _Log(stamp, warning, f"{record.name}: {speakable(record.text)}", record.robot)
-        )
+        message = f"{record.name}: {speakable(record.text)}"
+        return self._encoder.encode(_Log(stamp, WARNING, message, record.robot))
 
 
 def _packed(transition: Transition) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.recording.rotation import Parts, Rotation
-from robot_bridge.recording.row_encoder import Rows
+from robot_bridge.recording.row_encoder import RowEncoder
 from robot_bridge.recording.rows import EVENTS, LOG
 from robot_bridge.system.idle_signal import Gap
 from robot_bridge.telemetry.records import (
@@ -66,7 +66,7 @@ class McapRecorder:
         self._troubles: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._closing = False
         self._gap = Gap()
-        self._rows = Rows(bundle.manifest)
+        self._rows = RowEncoder(bundle.manifest)
         self._parts = Parts(folder, bundle, rotation or Rotation(), self._tell)
         self.path = self._parts.path
         # By type of record: schema, encoder, and the record's time [ns].
