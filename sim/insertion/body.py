@@ -21,10 +21,10 @@ from sim.insertion.wrist import SPRING_START, seat_pose, task_plug, wrist_model
 
 @dataclass(frozen=True)
 class Motion:
-    """What one control step of n physics steps did, in the nominal socket frame.
+    """What one control step of n physics steps did.
 
-    wrench: (B, n, 6) force [N] and torque about the tip [N·m] between wrist and plug, without
-        bias or noise.
+    wrench: (B, n, 6) force [N] and torque about the tip [N·m] that the wrist exerts on the plug, in
+        the plug's frame, without bias or noise. Pressing down on a socket gives a negative z.
     diverged: (B,) True where the physics failed; that world is back where it was before.
     """
 
@@ -125,8 +125,8 @@ class WristBody:
         trajectory = self.sim.step(reference, substeps)
         height = trajectory.state[:, :, 3]
         wrench = trajectory.sensors[:, :, :6].copy()
-        # The sensor reports the contact's force on the plug. The springs, which the rig models at
-        # its joint, are added.
+        # The rig's springs act at its joint, outside the sensor: add what the wrist would exert
+        # against them.
         inside = self._face[:, None] - height - SPRING_START
         pressed = np.clip(inside / self._travel[:, None], 0.0, 1.0)
         wrench[:, :, 2] -= self._retention[:, None] * pressed
