@@ -1,31 +1,33 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import difflib
 import importlib
+import importlib.metadata
+import importlib.util
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from adapt.errors import AcclimateError
+from pathlib import Path
 
 # name → (module:function, what it does in one line). Each function takes the words after
 # the command's name and returns an exit code.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("sim.demo:main", "watch a policy meet unknown plugs on a simulated robot"),
+    "demo": ("sim.demo:main", "watch a policy adapt to unknown plugs on a simulated robot"),
     "train": ("policies.training.cli:main", "meta-train a policy in simulation"),
     "evaluate": ("policies.evaluation.cli:main", "measure a policy on held-out tasks"),
     "export": ("policies.export.cli:main", "write a checkpoint as a bundle for the robot"),
     "bundle": ("adapt.bundle.cli:main", "show, verify, pack or sign a bundle"),
     "keys": (
         "robot_bridge.cli.keys:main",
-        "make, list and revoke the keys of bridge and peers",
+        "make, list and revoke keys of bridge, robots and operators",
     ),
     "bridge": ("robot_bridge.server.server:main", "serve a bundle to robots"),
     "model": (
         "robot_bridge.cli.operator:model",
-        "load, swap and roll back a bridge's model, or say how it fares",
+        "load, swap and roll back a bridge's model",
     ),
     "belief": (
         "robot_bridge.cli.operator:belief",
@@ -33,22 +35,42 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "stop": ("robot_bridge.cli.stop:stop", "stop the robots of a bridge, now"),
     "release": ("robot_bridge.cli.stop:release", "let a stopped robot move again"),
-    "status": ("robot_bridge.cli.status:main", "say how a bridge fares"),
+    "status": ("robot_bridge.cli.status:main", "show the state of a bridge"),
     "twin": ("sim.twin.cli:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial.runner:main", "run adaptation trials on a connected robot"),
-    "replay": ("robot_bridge.cli.replay:main", "play a recording again, bit by bit"),
+    "replay": ("robot_bridge.cli.replay:main", "replay a recording and compare it bit by bit"),
     "report": ("robot_bridge.trial.report:main", "draw a trial as one HTML page"),
     "doctor": ("robot_bridge.cli.doctor:main", "report what this machine has and lacks"),
 }
-USAGE = "usage: acclimate COMMAND [...]\n       acclimate COMMAND --help\n"
-OURS = {"adapt", "robot_bridge", "sim", "policies", "calibration", "configs"}
+USAGE = """usage: acclimate COMMAND [key=value ...]
+       acclimate COMMAND --help
+       acclimate --version
+"""
+HOME = Path(__file__).resolve().parent
+OURS = ("adapt", "robot_bridge", "sim", "policies", "calibration", "configs")
+
+
+def hidden_packages() -> str:
+    """Which file or folder hides one of our packages, and what to do; empty where none does."""
+    for name in OURS:
+        spec = importlib.util.find_spec(name)
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        found = next((Path(place).resolve() for place in places if place), None)
+        place = found.parent if found and found.name == "__init__.py" else found
+        if place and place.parent != HOME:
+            return (
+                f"{place} hides Acclimate's own package {name!r}: {place.parent} comes before "
+                f"{HOME} in Python's path. Rename it, or take {place.parent} out of PYTHONPATH; a "
+                "task family is also found by its file, family=FOLDER/FILE.py:NAME, and needs no "
+                "PYTHONPATH"
+            )
+    return ""
 
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
-    """Within it Ctrl-C ends the process, as it does a program without a handler. While modules
-    load there is nothing to tidy up, and some extensions' own start crashes when Python raises
-    KeyboardInterrupt in its middle."""
+    """Within it Ctrl-C ends the process without a KeyboardInterrupt. While modules load there is
+    nothing to tidy up, and some extensions crash when KeyboardInterrupt is raised as they start."""
     mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not mine or threading.current_thread() is not threading.main_thread():
         yield
@@ -69,6 +91,8 @@ def load(name: str) -> Callable[[list[str]], int]:
         missing = (error.name or "").partition(".")[0]
         if missing in OURS or not missing:
             raise
+        from adapt.errors import AcclimateError
+
         raise AcclimateError(
             f"{missing} is not installed; in Acclimate's repository pip install . brings what a "
             "robot needs, pip install '.[train]' everything"
@@ -76,27 +100,44 @@ def load(name: str) -> Callable[[list[str]], int]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns 0, or 2 after an error that the user can mend."""
+    """Run one command; returns its exit code: 2 after an error that the user can mend."""
     words = sys.argv[1:] if argv is None else argv
+    if problem := hidden_packages():
+        print(f"acclimate: {problem}", file=sys.stderr)
+        return 2
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
         lines = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
         print(USAGE, *lines, sep="\n")
         return 0 if words else 2
+    if words[0] == "--version":
+        print(f"acclimate {importlib.metadata.version('acclimate')}")
+        return 0
     name, *rest = words
     if name not in COMMANDS:
-        print(f"acclimate: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        close = difflib.get_close_matches(name, COMMANDS)
+        other = (
+            f"did you mean {' or '.join(close)}?" if close else f"expected {', '.join(COMMANDS)}"
+        )
+        print(f"acclimate: no command {name!r}; {other}", file=sys.stderr)
         return 2
+    return run(name, rest)
+
+
+def run(name: str, words: list[str]) -> int:
+    """Run the command `name` with the words after it; returns its exit code."""
+    from adapt.errors import AcclimateError  # once it is known to be ours
+
     try:
         with ended_by_ctrl_c():
             command = load(name)
-        return command(rest)
+        return command(words)
     except AcclimateError as error:
         print(f"acclimate {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

@@ -1,5 +1,6 @@
 """The command line: every command answers, and errors of the user's end without a traceback."""
 
+import importlib.metadata
 import importlib.util
 import os
 import signal
@@ -18,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXTRA_OF_ROOM = {"sim": "mujoco", "policies": "torch"}
 
 
-def run(*words: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "acclimate", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+def run(*words: str, at: Path = ROOT, **options) -> subprocess.CompletedProcess:
+    command = [Path(sys.executable).with_name("acclimate"), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=at, **options)
 
 
 @pytest.mark.parametrize("name", acclimate.COMMANDS)
@@ -41,6 +42,30 @@ def test_help_lists_every_command(words: list[str], capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     for name, (_, text) in acclimate.COMMANDS.items():
         assert any(line.split() == [name, *text.split()] for line in lines)
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture):
+    assert acclimate.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"acclimate {importlib.metadata.version('acclimate')}\n"
+
+
+@pytest.mark.parametrize("hiding", ["sim/__init__.py", "configs.py", "adapt/__init__.py"])
+def test_a_users_package_that_hides_ours_is_named(hiding: str, tmp_path: Path):
+    (tmp_path / hiding).parent.mkdir(exist_ok=True)
+    (tmp_path / hiding).touch()
+    answer = run("doctor", env={**os.environ, "PYTHONPATH": f"{tmp_path}"}, at=tmp_path)
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert str(tmp_path / hiding.partition("/")[0]) in line
+    assert "family=FOLDER/FILE.py:NAME" in line
+    assert "PYTHONPATH" in line
+
+
+def test_folders_without_python_hide_nothing(tmp_path: Path):
+    for name in acclimate.OURS:
+        (tmp_path / name).mkdir()
+    answer = run("--version", env={**os.environ, "PYTHONPATH": f"{tmp_path}"}, at=tmp_path)
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_an_unknown_command_is_answered_with_those_there_are(capsys: pytest.CaptureFixture):
@@ -159,12 +184,12 @@ def test_a_callers_own_ctrl_c_is_left_alone():
 
 
 def test_a_reader_who_leaves_early_gets_no_traceback():
-    answer = run("doctor", "--json")
+    answer = run("doctor", "json=true")
     assert len(answer.stdout) > 1000
     read, write = os.pipe()
     os.close(read)
     broken = subprocess.run(
-        [sys.executable, "-m", "acclimate", "doctor", "--json"],
+        [sys.executable, "-m", "acclimate", "doctor", "json=true"],
         stdout=write,
         stderr=subprocess.PIPE,
         cwd=ROOT,

@@ -1,14 +1,19 @@
 """Finds a task family by its name.
 
 A family of ours stands in `FAMILIES`; another package's is found by its entry point in the group
-"acclimate.families"; any object by `package.module:NAME` (docs/families.md). A family is imported
-when it is asked for.
+"acclimate.families"; any object by `package.module:NAME` or `FOLDER/FILE.py:NAME`
+(docs/families.md). A family is imported when it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+import zlib
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 
 from adapt.errors import AcclimateError
 from sim.core.family import Family
@@ -33,7 +38,7 @@ def family_names() -> dict[str, str]:
 
 
 def family(name: str) -> Family:
-    """The family of that name, or at `package.module:NAME`.
+    """The family of that name, or at `package.module:NAME` or `FOLDER/FILE.py:NAME`.
 
     Raises AcclimateError if there is none, or if it is not a `Family`.
     """
@@ -41,19 +46,42 @@ def family(name: str) -> Family:
     if path is None:
         raise AcclimateError(
             f"no task family {name!r}; there are {sorted(family_names())}, and "
-            "package.module:NAME for one of your own"
+            "FOLDER/FILE.py:NAME or package.module:NAME for one of your own"
         )
-    module, _, attribute = path.partition(":")
+    module, _, attribute = path.rpartition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        imported = _from_file(module) if module.endswith(".py") else importlib.import_module(module)
     # An empty or a relative name has errors of its own.
-    except (ModuleNotFoundError, TypeError, ValueError) as error:
+    except (FileNotFoundError, ModuleNotFoundError, TypeError, ValueError) as error:
         raise AcclimateError(
-            f"task family {name!r}: {error}; install its package, or name its folder in PYTHONPATH"
+            f"task family {name!r}: {error}; install its package, or name its file: "
+            "FOLDER/FILE.py:NAME"
         ) from error
+    found = getattr(imported, attribute, None)
     if not isinstance(found, Family):
         what = "nothing" if found is None else f"a {type(found).__name__}"
         raise AcclimateError(
             f"task family {name!r}: {module} holds {what} under {attribute!r}; expected a Family"
         )
     return found
+
+
+def _from_file(path: str) -> ModuleType:
+    """The module in a file, imported once. Modules beside it are found, too, unless one of the same
+    name is installed: the file's folder comes last in Python's path."""
+    file = Path(path).resolve()
+    name = f"{file.stem}_{zlib.crc32(bytes(file)):08x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

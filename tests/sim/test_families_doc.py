@@ -50,8 +50,8 @@ def test_the_pages_commands_train_judge_export_and_try_it(windy: Path) -> None:
     rows = json.loads((windy / "runs/windy-0/evaluation.json").read_text())["rows"]
     assert {row["group"] for row in rows} == {"held_out"}
     assert {p.name for p in (windy / "windy").glob("*.png")} == {
-        "windy-FAMILY-adaptation.png",
-        "windy-FAMILY-learning.png",
+        "windy.py-FAMILY-adaptation.png",
+        "windy.py-FAMILY-learning.png",
     }
     assert PolicyBundle.load(windy / "windy-bundle").manifest.action_size == 2
     twin = COMMANDS[4][1:]

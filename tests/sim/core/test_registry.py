@@ -200,8 +200,12 @@ def test_worlds_factors_are_their_tasks(made, name):
     ("name", "text"),
     [
         ("hovering", r"no task family 'hovering'; there are .* package\.module:NAME"),
-        ("no_such_module:FAMILY", r"'no_such_module:FAMILY': No module named .* PYTHONPATH"),
+        (
+            "no_such_module:FAMILY",
+            r"'no_such_module:FAMILY': No module named .* FOLDER/FILE.py:NAME",
+        ),
         (":FAMILY", r"':FAMILY': "),
+        ("no/such.py:FAMILY", r"'no/such.py:FAMILY': no file .*/no/such.py"),
         (".point:FAMILY", r"'.point:FAMILY': "),
         (
             "sim.core.family:Family",
@@ -214,6 +218,20 @@ def test_worlds_factors_are_their_tasks(made, name):
 def test_a_family_that_is_not_there_is_named(name, text):
     with pytest.raises(AcclimateError, match=text):
         family(name)
+
+
+def test_a_file_holds_a_family_and_may_import_its_neighbours(tmp_path, monkeypatch):
+    folder = tmp_path / "größe (neu)"
+    folder.mkdir()
+    (folder / "neighbour.py").write_text("from tests.support.toy_worlds import FAMILY\n")
+    # Ours wins against a neighbour of the same name.
+    (folder / "sim.py").write_text("raise ImportError\n")
+    (folder / "here.py").write_text("from neighbour import FAMILY\nfrom sim.core import Family\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = family(f"{folder}/here.py:FAMILY")
+    assert found.spec.name == "toy"
+    monkeypatch.chdir(folder)
+    assert family("here.py:FAMILY") is found
 
 
 def test_a_family_is_imported_when_it_is_asked_for():
