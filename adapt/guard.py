@@ -68,15 +68,15 @@ class Guard:
         self._names = {factor.index: factor.name for factor in latent.factors}
         self._mean = np.asarray(latent.prior_mean, np.float64)
         self._variance = np.asarray(latent.prior_variance, np.float64)
-        self._widest = WIDER * self._variance
+        self._widest = WIDER * manifest.algorithm.widest * self._variance
         # The largest squared distance from the prior that counts as inside.
-        self.bound = chi_square_bound(latent.size, self.settings.tail) if latent.size else math.inf
-        step = manifest.latent_step
-        if step is not None:
-            # Steps drive a belief further than factors do, in training too; the bundle says how far
-            # and how wide.
-            self._widest = self._widest * math.exp(2.0 * step.log_std_high)
-            self.bound = WIDER * step.max_norm**2
+        furthest = manifest.algorithm.furthest
+        if furthest is not None:
+            self.bound = WIDER * furthest**2
+        elif latent.size:
+            self.bound = chi_square_bound(latent.size, self.settings.tail)
+        else:
+            self.bound = math.inf
         seen = manifest.seen
         self._range: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
         if seen is not None:

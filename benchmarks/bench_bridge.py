@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 import zmq
 
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.golden import decode_golden
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from benchmarks.support import clients

@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from adapt.adapters.base import make_adapter
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.inference.graph_signature import GraphSignature

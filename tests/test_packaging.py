@@ -236,7 +236,7 @@ def test_a_bundle_runs_there(robot: Path, tmp_path: Path):
     script = f"""
 import numpy as np
 from pathlib import Path
-from adapt.adapters.base import make_adapter
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 adapter = make_adapter(PolicyBundle.load(Path({str(bundle)!r})), 0)
 adapter.reset()

@@ -1,11 +1,11 @@
 """Adapter: what every algorithm does on the robot, in the order in which a robot asks for it.
 
-    reset -> begin_episode -> act, observe, act, observe, ... -> conclude -> end_episode ->
-    begin_episode ...
+    reset -> begin_episode -> act, observe, act, observe, ... -> end_episode -> begin_episode ...
 
-`act` answers from the current latent and never waits for `observe` and `conclude`, which may run
-on a thread of their own: the two sides meet in one reference to an immutable Belief. All other
-methods belong to the thread that acts. Each robot has its own adapter; adapters share a bundle's
+A robot learns on a second thread: `observe` and `conclude` run there, and all other methods on the
+thread that acts. `act` never waits for them: both sides share one reference to an immutable Belief.
+`end_episode` serves programs of one thread; it is `conclude` followed by `leave_episode`, which a
+robot calls on their own threads. Each robot has its own adapter; adapters share a bundle's
 sessions.
 """
 
@@ -15,6 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,18 @@ from msgspec import Struct, structs
 
 from adapt.adapters.snapshot import AdapterState, load_generator, save_generator, seal, unseal
 from adapt.belief.gaussian import Belief
-from adapt.bundle.layout import Layout, action_scale
+from adapt.bundle.algorithms import Algorithm
+from adapt.bundle.layout import ActionMap, Layout
+from adapt.bundle.manifest import Phase
 from adapt.bundle.policy_bundle import PolicyBundle
-from adapt.errors import BundleError, ContextError, EpisodeError, InferenceError, SnapshotError
+from adapt.errors import ContextError, EpisodeError, InferenceError, SnapshotError
 
 Float32 = npt.NDArray[np.float32]
 
 # A performed action comes back through a division by its float32 scale; more is a wrong unit.
 ACTION_SLACK = 1e-4
 MAX_REWARD = float(np.finfo(np.float32).max)
-# An observe takes far less; one that holds the memory longer hangs, and nobody waits for it [s].
+# An observe takes far less. One that holds the memory for longer hangs, and is not waited for [s].
 BUSY = 0.05
 
 
@@ -40,7 +43,8 @@ BUSY = 0.05
 class Action(Struct, frozen=True, eq=False):
     """An answer. normalised: (n_a,) in [-1, 1]; physical: (n_a,) in the action fields' units.
 
-    latent: (n_z,) it was computed with, read-only. belief_version: of the belief it was drawn from.
+    latent: the policy's input `latent` it was computed with, read-only; (n_z,), or what the phase's
+    condition says. belief_version: of the belief that `latent` came from.
     """
 
     normalised: Float32
@@ -67,8 +71,12 @@ class Adapter(ABC):
     """A policy with a belief about the task it has met.
 
     bundle: a loaded bundle of this adapter's algorithm. seed: of the latents and of stochastic
-    actions; the same seed and the same calls give the same answers.
+    actions; the same seed and the same calls give the same answers. A subclass names in `variant`
+    the struct of its manifest block, and in `learns_from` after what the belief changes.
     """
+
+    variant: ClassVar[type[Algorithm]]
+    learns_from: ClassVar[Literal["transitions", "episodes"]] = "transitions"
 
     def __init__(self, bundle: PolicyBundle, seed: int) -> None:
         manifest = bundle.manifest
@@ -77,16 +85,18 @@ class Adapter(ABC):
         self.adapting = True
         self._observation = Layout("observation", manifest.observation)
         self._action = Layout("action", manifest.action)
-        self._scale = action_scale(manifest.action)
+        self._action_map = ActionMap(manifest.action)
         self._rng = np.random.default_rng(seed)
-        self._row = bundle.policy.bind()
+        self._rows = {p.policy: bundle.graphs[p.policy].bind() for p in manifest.phases}
         # Held while the belief's memory changes; `act` never takes it.
         self._memory_lock = threading.Lock()
         self._belief = self._prior = self._forget(0)
         self._trusted = True
         self._in_episode = False
         self._period = 0
-        self._latent = np.zeros(manifest.latent.size, np.float32)
+        self._episodes = 0  # complete ones, of this task
+        self._enter_phase()
+        self._latent = np.zeros(manifest.fed_size(self._phase.condition), np.float32)
         self._latent_version = 0
 
     @property
@@ -96,8 +106,13 @@ class Adapter(ABC):
 
     @property
     def latent(self) -> Float32:
-        """The latent (n_z,) in force, read-only; zero before the first episode."""
+        """The policy's input `latent` in force, read-only; zero before the first episode."""
         return self._latent
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy graph that acts in this episode."""
+        return self._phase.policy
 
     @property
     def latent_version(self) -> int:
@@ -109,6 +124,7 @@ class Adapter(ABC):
         with self._memory_lock:
             self._belief = self._prior = self._forget(self._belief.version + 1)
         self._in_episode = False
+        self._episodes = 0
 
     @property
     def trusted(self) -> bool:
@@ -125,18 +141,40 @@ class Adapter(ABC):
             self._draw()
 
     def begin_episode(self) -> None:
-        """Draw a latent from the belief. Raises EpisodeError within an episode."""
+        """Choose the phase and draw a latent from the belief. Raises EpisodeError within an
+        episode."""
         if self._in_episode:
             raise EpisodeError("begin_episode within an episode; end_episode or reset comes first")
         self._in_episode = True
         self._period = 0
+        self._enter_phase()
         self._draw()
 
-    def end_episode(self) -> None:
-        """Raises EpisodeError outside an episode."""
+    def end_episode(self, complete: bool = True) -> Belief:
+        """The episode is over; returns the belief after it. Raises EpisodeError outside an episode,
+        and what `conclude` raises, with the episode over."""
         if not self._in_episode:
             raise EpisodeError("end_episode outside an episode; begin_episode comes first")
+        try:
+            return self.conclude(complete)
+        finally:
+            self.leave_episode(complete)
+
+    def leave_episode(self, complete: bool = True) -> None:
+        """The acting thread's part of `end_episode`. Raises EpisodeError outside an episode.
+
+        complete: False for an episode that was cut, which does not count for its phase.
+        """
+        if not self._in_episode:
+            raise EpisodeError("leave_episode outside an episode; begin_episode comes first")
         self._in_episode = False
+        self._episodes += complete
+
+    def _enter_phase(self) -> None:
+        manifest = self.bundle.manifest
+        self._phase = phase_after(self._episodes, manifest.phases)
+        # Only a drawn latent is held: the other inputs are the belief itself.
+        self._hold = manifest.latent.hold if self._phase.condition == "sample" else 1
 
     def act(self, observation: Float32, stochastic: bool = False) -> Action:
         """Answer one observation (n_o,), from the latent's most likely action or a sample.
@@ -144,19 +182,19 @@ class Adapter(ABC):
         A new latent is drawn from the current belief after every `hold` control periods.
         Raises ContextError naming the field at fault, EpisodeError outside an episode.
         """
-        row = self._row
+        row = self._rows[self._phase.policy]
         self.pose(observation, row.inputs)
         row.run()
         return self.settle(row.outputs, stochastic)
 
     def pose(self, observation: Float32, inputs: Mapping[str, Float32]) -> None:
         """The first part of `act`, for a run of the policy that others share: write what it is
-        asked, by name, observation (n_o,) and latent (n_z,). Raises as `act`, inputs half written.
+        asked, by name, observation (n_o,) and latent. Raises as `act`, inputs half written.
         """
         if not self._in_episode:
             raise EpisodeError("act outside an episode; begin_episode comes first")
         inputs["observation"][:] = self._observation.check(observation)
-        hold = self.bundle.manifest.latent.hold
+        hold = self._hold
         if hold and self._period and self._period % hold == 0:
             self._draw()
         if self._latent.size:
@@ -177,13 +215,19 @@ class Adapter(ABC):
         else:
             normalised = np.clip(mean, -1.0, 1.0)
         self._period += 1
-        return Action(normalised, self._scale * normalised, self._latent, self._latent_version)
+        physical = self._action_map.physical(normalised)
+        return Action(normalised, physical, self._latent, self._latent_version)
 
     def _draw(self) -> None:
         # One read: the worker may swap the belief between two.
         belief = self._belief if self._trusted else self._prior
-        exploration = self.bundle.manifest.latent.exploration
-        self._latent = belief.sample(self._rng, exploration)
+        if self._phase.condition == "sample":
+            exploration = self.bundle.manifest.latent.exploration
+            self._latent = belief.sample(self._rng, exploration)
+        elif self._phase.condition == "statistics":
+            self._latent = belief.statistics()
+        else:
+            self._latent = belief.state
         self._latent_version = belief.version
 
     def snapshot(self) -> bytes:
@@ -205,6 +249,7 @@ class Adapter(ABC):
                 memory=memory,
                 trusted=self._trusted,
                 prior_version=self._prior.version,
+                episodes=self._episodes,
             )
         )
 
@@ -215,9 +260,13 @@ class Adapter(ABC):
         Raises SnapshotError, with nothing changed, for damage or another bundle.
         """
         state = unseal(data, self.bundle.digest)
-        if len(state.latent) != self._latent.nbytes:
+        phases = self.bundle.manifest.phases
+        # Between episodes the latent is still that of the episode before, in whichever phase.
+        possible = phases if not state.in_episode else [phase_after(state.episodes, phases)]
+        widths = {4 * self.bundle.manifest.fed_size(phase.condition) for phase in possible}
+        if len(state.latent) not in widths:
             raise SnapshotError(
-                f"latent takes {self._latent.nbytes} bytes; found {len(state.latent)}"
+                f"latent takes {' or '.join(map(str, widths))} bytes; found {len(state.latent)}"
             )
         latent = np.frombuffer(state.latent, "<f4").astype(np.float32)
         if not np.isfinite(latent).all():
@@ -231,9 +280,11 @@ class Adapter(ABC):
         self._rng, self._trusted = rng, state.trusted
         self._latent, self._latent_version = latent, state.latent_version
         self._in_episode, self._period = state.in_episode, state.period
+        self._episodes = state.episodes
+        self._enter_phase()
 
     def restore_belief(self, data: bytes) -> Belief:
-        """Return to the belief of a snapshot and to nothing else of it; returns it.
+        """Return to the belief of a snapshot, and to how many episodes were behind it; returns it.
 
         An episode under way goes on, with a latent drawn from it at once. The belief gets a version
         that this adapter has not used. Raises SnapshotError, with nothing changed.
@@ -242,6 +293,7 @@ class Adapter(ABC):
         with self._memory():
             version = max(self._belief.version + 1, state.belief_version)
             self._belief = self._recall(state.memory, version)
+        self._episodes = state.episodes
         if self._in_episode:
             self._draw()
         return self._belief
@@ -301,19 +353,10 @@ class Adapter(ABC):
         """Take over a memory and return its belief; SnapshotError, unchanged, if it is unfit."""
 
 
-def make_adapter(bundle: PolicyBundle, seed: int) -> Adapter:
-    """The adapter for the bundle's algorithm."""
-    # Imported here, for each of them is built on this module.
-    from adapt.adapters.fixed import FixedAdapter
-    from adapt.adapters.gaussian import PearlAdapter
-    from adapt.adapters.stepped import MaesnAdapter
-
-    adapters: dict[str, type[Adapter]] = {
-        "pearl": PearlAdapter,
-        "maesn": MaesnAdapter,
-        "none": FixedAdapter,
-    }
-    algorithm = bundle.manifest.algorithm
-    if algorithm not in adapters:
-        raise BundleError(f"no adapter for {algorithm!r}; there are {', '.join(adapters)}")
-    return adapters[algorithm](bundle, seed)
+def phase_after(episodes: int, phases: tuple[Phase, ...]) -> Phase:
+    """The phase of the episode that follows so many complete ones."""
+    for phase in phases[:-1]:
+        if episodes < phase.episodes:
+            return phase
+        episodes -= phase.episodes
+    return phases[-1]

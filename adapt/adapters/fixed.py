@@ -1,4 +1,4 @@
-"""FixedAdapter: a policy without a latent, for algorithm "none".
+"""FixedAdapter: a policy without a latent, for algorithms of kind "none".
 
 It answers the same calls as an adapter that learns, so that a domain-randomised policy runs and is
 judged by the same robot code.
@@ -10,11 +10,14 @@ import numpy as np
 
 from adapt.adapters.base import Adapter, Transition
 from adapt.belief.gaussian import Belief
+from adapt.bundle.algorithms import NoAdaptation
 from adapt.errors import SnapshotError
 
 
 class FixedAdapter(Adapter):
     """See Adapter. The belief is empty, of size 0, whatever is observed."""
+
+    variant = NoAdaptation
 
     def observe(self, transition: Transition) -> Belief:
         self._check(transition)

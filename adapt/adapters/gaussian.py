@@ -1,4 +1,4 @@
-"""PearlAdapter: posterior sampling with a belief updated at every transition.
+"""GaussianAdapter: posterior sampling with a belief updated at every transition, as PEARL does.
 
 Each transition becomes one Gaussian factor by the encoder; the belief is their product with the
 prior; the policy acts on a sample of it (Rakelly et al. 2019, arXiv 1903.08254).
@@ -6,11 +6,15 @@ prior; the policy acts on a sample of it (Rakelly et al. 2019, arXiv 1903.08254)
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from adapt.adapters.base import Adapter, Float32, Transition
 from adapt.belief.context import Context, RingState
 from adapt.belief.gaussian import Accumulator, AccumulatorState, Belief
+from adapt.bundle.algorithms import Gaussian
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
 
@@ -20,14 +24,17 @@ class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     belief: AccumulatorState
 
 
-class PearlAdapter(Adapter):
+class GaussianAdapter(Adapter):
     """See Adapter. `observe` costs one row of the encoder and O(n_z), whatever the context."""
 
+    variant = Gaussian
+
     def __init__(self, bundle: PolicyBundle, seed: int) -> None:
-        self._context, self._product = _blank(bundle)
+        self._spec = cast("Gaussian", bundle.manifest.algorithm)
+        self._context, self._product = self._blank(bundle.manifest)
         super().__init__(bundle, seed)
         # Buffers apart from the policy's: observe may run while act does.
-        self._encoder = bundle.encoder.bind()
+        self._encoder = bundle.graphs["encoder"].bind()
 
     @property
     def context(self) -> Float32:
@@ -49,8 +56,8 @@ class PearlAdapter(Adapter):
             return self._belief
 
     def _features(self, transition: Transition, row: Float32) -> None:
-        """Write the encoder's features (n_c,) in the order of ContextSpec."""
-        spec = self.bundle.manifest.context
+        """Write the encoder's features (n_c,) in the order of TransitionRow."""
+        spec = self._spec.transition
         n_o, n_a = self._observation.size, self._action.size
         observation, action, following = self._check(transition)
         row[:n_o] = observation
@@ -70,21 +77,19 @@ class PearlAdapter(Adapter):
 
     def _recall(self, memory: bytes, version: int) -> Belief:
         # Into fresh objects: a memory that fails half-way leaves the old ones in place.
-        context, product = _blank(self.bundle)
+        context, product = self._blank(self.bundle.manifest)
         try:
             saved = msgspec.msgpack.decode(memory, type=_Memory)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"not a PEARL memory: {error}") from error
+            raise SnapshotError(f"not a memory of Gaussian factors: {error}") from error
         context.restore(saved.context)
         product.restore(saved.belief)
         self._context, self._product = context, product
         return product.belief(version)
 
-
-def _blank(bundle: PolicyBundle) -> tuple[Context, Accumulator]:
-    manifest = bundle.manifest
-    capacity, latent = manifest.context.capacity, manifest.latent
-    return (
-        Context(capacity, manifest.transition_size),
-        Accumulator(latent.prior_mean, latent.prior_variance, capacity),
-    )
+    def _blank(self, manifest: Manifest) -> tuple[Context, Accumulator]:
+        capacity, latent = self._spec.capacity, manifest.latent
+        return (
+            Context(capacity, self._spec.transition.size(manifest)),
+            Accumulator(latent.prior_mean, latent.prior_variance, capacity),
+        )

@@ -29,8 +29,9 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An adapter at rest.
 
     bundle: digest of the bundle it ran. period: control periods since the episode began.
-    latent: (n_z,) float32, little-endian. memory: what the algorithm keeps, in its own struct.
-    trusted: whether latents come from the belief, or from the prior, whose version is beside it.
+    latent: the policy's input, float32, little-endian. memory: what the algorithm keeps, in its own
+    struct. trusted: whether latents come from the belief, or from the prior, whose version is
+    beside it. episodes: complete ones of this task.
     """
 
     bundle: str
@@ -43,6 +44,7 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: bytes
     trusted: bool = True
     prior_version: Count = 0
+    episodes: Count = 0
 
 
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""MaesnAdapter: a latent held for the episode, and a gradient step on its belief between episodes.
+"""SteppedAdapter: a latent held for the episode, and between episodes a step on its belief.
 
 Episodes that were drawn from one belief are gathered; once the bundle's number is there, the graph
 `latent_step` answers the next belief (Gupta et al. 2018, arXiv 1802.07245). It is the step that was
@@ -9,6 +9,7 @@ from an episode that cannot be trusted, a step is bounded, and every belief can 
 from __future__ import annotations
 
 from collections import deque
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -17,9 +18,9 @@ import numpy.typing as npt
 from adapt.adapters.base import Adapter, Transition
 from adapt.adapters.stored_episode import Rollout, SavedRollout, floats, revive
 from adapt.belief.gaussian import Belief
-from adapt.bundle.manifest import LatentStep
+from adapt.bundle.algorithms import Stepped
 from adapt.bundle.policy_bundle import PolicyBundle
-from adapt.errors import BundleError, EpisodeError, LessonError, SnapshotError
+from adapt.errors import EpisodeError, LessonError, SnapshotError
 
 Float64 = npt.NDArray[np.float64]
 
@@ -39,17 +40,19 @@ class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begun: list[SavedRollout]
 
 
-class MaesnAdapter(Adapter):
+class SteppedAdapter(Adapter):
     """See Adapter. `observe` only takes note; `conclude` may take a step on the belief.
 
     Not for two episodes at once: an episode is concluded before the next one's first transition.
     """
 
+    variant = Stepped
+    learns_from = "episodes"
+
     def __init__(self, bundle: PolicyBundle, seed: int) -> None:
-        spec, latent = bundle.manifest.latent_step, bundle.manifest.latent
-        if spec is None:
-            raise BundleError(f"algorithm {bundle.manifest.algorithm!r} has no latent step")
-        self._spec: LatentStep = spec
+        self._spec = cast("Stepped", bundle.manifest.algorithm)
+        latent = bundle.manifest.latent
+        self._draws = self._spec.draws(latent.hold)
         self._prior_mean = np.array(latent.prior_mean)
         self._prior_log_std = 0.5 * np.log(np.array(latent.prior_variance))
         # Begun by the thread that acts, finished by the one that learns; a deque's two ends are
@@ -61,13 +64,8 @@ class MaesnAdapter(Adapter):
         self._count = 0
         self._history: dict[int, tuple[Float64, Float64, int]] = {}
         super().__init__(bundle, seed)
-        self._step = bundle.latent_step.bind()
-        self._step.inputs["step_sizes"][:] = spec.step_sizes
-
-    @property
-    def versions(self) -> list[int]:
-        """Versions of the beliefs since the task began, oldest first; see `rollback`."""
-        return list(self._history)
+        self._step = bundle.graphs["latent_step"].bind()
+        self._step.inputs["step_sizes"][:] = self._spec.step_sizes
 
     @property
     def waiting(self) -> int:
@@ -82,7 +80,7 @@ class MaesnAdapter(Adapter):
     def _draw(self) -> None:
         super()._draw()
         # One more than fits says as much as a thousand.
-        if self._begun and len(self._begun[-1].draws) <= self.bundle.manifest.draws + 1:
+        if self._begun and len(self._begun[-1].draws) <= self._draws + 1:
             self._begun[-1].drew(self._latent, self._latent_version)
 
     def restore(self, data: bytes) -> None:
@@ -196,7 +194,7 @@ class MaesnAdapter(Adapter):
     def _fill(self, episodes: list[Rollout]) -> None:
         """Write the graph's inputs, padded with zeros."""
         spec, inputs = self._spec, self._step.inputs
-        draws, n_z = self.bundle.manifest.draws, self._mean.size
+        draws, n_z = self._draws, self._mean.size
         inputs["mean"][:], inputs["log_std"][:] = self._mean, self._log_std
         for name in ("latent", "observation", "reward", "mask"):
             inputs[name][:] = 0.0

@@ -26,14 +26,23 @@ Float64 = npt.NDArray[np.float64]
 MAX_CANCELLATION = 1e4
 
 
+STATELESS = np.zeros(0, np.float32)
+STATELESS.setflags(write=False)
+
+
 class Belief(msgspec.Struct, frozen=True, eq=False):
-    """mean, variance: (n_z,), float64, read-only. count: transitions behind it. version: its number
-    with the adapter that made it; no two beliefs of one adapter share one."""
+    """What an adapter believes of its task.
+
+    mean, variance: (n_z,), float64, read-only, what people and the guard read. count: transitions
+    behind it. version: its number with the adapter that made it; no two beliefs of one adapter
+    share one. state: (n_s,) float32, read-only, of a belief that a network carries on; else empty.
+    """
 
     mean: Float64
     variance: Float64
     count: int
     version: int
+    state: npt.NDArray[np.float32] = STATELESS
 
     def sample(self, rng: np.random.Generator, exploration: float = 1.0) -> npt.NDArray[np.float32]:
         """One latent (n_z,), read-only; `exploration` scales the standard deviations."""
@@ -41,6 +50,12 @@ class Belief(msgspec.Struct, frozen=True, eq=False):
         latent = (self.mean + np.sqrt(self.variance) * noise).astype(np.float32)
         latent.setflags(write=False)
         return latent
+
+    def statistics(self) -> npt.NDArray[np.float32]:
+        """Mean and log variance (2 n_z,), read-only."""
+        found = np.concatenate((self.mean, np.log(self.variance))).astype(np.float32)
+        found.setflags(write=False)
+        return found
 
 
 class AccumulatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """Policy bundles: manifest, graphs, golden vectors, signature."""
 
-from adapt.bundle.manifest import ActionField, Factor, Field, Limit, Manifest
+from adapt.bundle.fields import ActionField, Factor, Field, Limit
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle, read_manifest
 
 __all__ = [

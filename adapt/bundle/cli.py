@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapt.bundle.manifest import Field, Limit, Manifest, encode_manifest
+import msgspec
+
+from adapt.bundle.algorithms import Algorithm
+from adapt.bundle.fields import ActionField, Field, Limit
+from adapt.bundle.manifest import Manifest, encode_manifest
 from adapt.bundle.policy_bundle import PolicyBundle, pack, read_manifest, sign_bundle
 from adapt.bundle.signature import Signers
 from adapt.inference.session import CPU
@@ -88,27 +92,32 @@ def _sign(settings: SignSettings) -> int:
 
 def describe(manifest: Manifest, digest: str) -> str:
     """A page about a bundle for a person."""
-    context, latent = manifest.context, manifest.latent
+    latent = manifest.latent
     hold = f"{latent.hold} periods" if latent.hold else "the episode"
-    features = ["observation", "action"]
-    features += ["reward"] if context.reward else []
-    features += ["next observation"] if context.next_observation else []
     lines = [
-        f"{manifest.name}: {manifest.algorithm}, {1 / manifest.control_period:g} Hz, "
+        f"{manifest.name}: {manifest.algorithm.kind}, {1 / manifest.control_period:g} Hz, "
         f"schema {manifest.schema_version}, opset {manifest.opset}",
         f"digest  {digest}",
         "",
         *_table("observation", manifest.observation, [""] * len(manifest.observation)),
         "",
-        *_table("action", manifest.action, [f"scale {f.scale:g}" for f in manifest.action]),
+        *_table("action", manifest.action, [_mapping(field) for field in manifest.action]),
     ]
+    lines += ["", f"reward  {manifest.reward}"] if manifest.reward else []
     if latent.size:
         lines += ["", f"latent  {latent.size} dimensions, each drawn for {hold}"]
         lines += [
             f"  [{f.index}] {f.name} = {f.offset:g} + {f.scale:g} z {f.unit}".rstrip()
             for f in latent.factors
         ]
-        lines += [f"context  the last {context.capacity} transitions of {', '.join(features)}"]
+    lines += ["", f"algorithm  {manifest.algorithm.kind}"]
+    lines += [f"  {key} = {value}" for key, value in _settings(manifest.algorithm)]
+    if manifest.synchronous:
+        lines += ["  each transition is learnt from before the next action"]
+    for phase in manifest.phases:
+        when = f"for {phase.episodes} episodes" if phase.episodes else "from then on"
+        fed = f", fed the belief's {phase.condition}" if manifest.fed_size(phase.condition) else ""
+        lines += [f"  {phase.policy}.onnx acts {when}{fed}"]
     lines += ["", "limits"]
     lines += [
         f"  {limit.quantity} of {limit.field}{_elements(limit)}: {limit.low:g} to {limit.high:g} "
@@ -141,6 +150,21 @@ def unlimited(manifest: Manifest) -> list[str]:
     return gaps
 
 
+def _mapping(field: ActionField) -> str:
+    return f"scale {field.scale:g}" + (f", offset {field.offset:g}" if field.offset else "")
+
+
+def _settings(algorithm: Algorithm) -> list[tuple[str, object]]:
+    """The algorithm's numbers; nested structs key by key, lists by their length."""
+    found: list[tuple[str, object]] = []
+    for key, value in msgspec.to_builtins(algorithm).items():
+        if isinstance(value, dict):
+            found += [(f"{key}.{inner}", each) for inner, each in value.items()]
+        elif key != "kind":
+            found.append((key, f"{len(value)} numbers" if isinstance(value, list) else value))
+    return found
+
+
 def _elements(limit: Limit) -> str:
     return f"{limit.elements}" if limit.elements else ""
 
@@ -151,6 +175,9 @@ def _table(title: str, fields: Sequence[Field], notes: list[str]) -> list[str]:
         shape = "x".join(str(n) for n in field.shape) or "1"
         bounds = f"{field.low:g} to {field.high:g} {field.unit}"
         lines.append(f"  {field.name:<20} {shape:<6} {bounds:<24} {note}".rstrip())
+        lines += [f"      {text}" for text in (field.description, field.convention) if text]
+        lines += [f"      frame: {field.frame}"] if field.frame else []
+        lines += [f"      elements: {', '.join(field.elements)}"] if field.elements else []
     return lines
 
 

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adapt.bundle.manifest import ActionField, Field
+from adapt.bundle.fields import ActionField, Field
 from adapt.errors import ContextError
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 
 class Layout:
@@ -53,8 +56,29 @@ class Layout:
         return values
 
 
-def action_scale(fields: Sequence[ActionField]) -> npt.NDArray[np.float32]:
-    """Action scales (n_a,), rounded towards zero: float32's next number up may pass a bound."""
-    exact = np.concatenate([np.full(field.size, field.scale) for field in fields])
-    scale = exact.astype(np.float32)
-    return np.where(scale > exact, np.nextafter(scale, np.float32(0.0)), scale)
+class ActionMap:
+    """physical = offset + scale x normalised, for arrays (n_a,) of float32."""
+
+    def __init__(self, fields: Sequence[ActionField]) -> None:
+        sizes = [field.size for field in fields]
+        exact = np.repeat([field.scale for field in fields], sizes)
+        middle = np.repeat([field.offset for field in fields], sizes)
+        scale, offset = exact.astype(np.float32), middle.astype(np.float32)
+        # Rounded towards zero: float32's next number up may pass a bound.
+        while (over := self._passes(scale, exact, offset, middle)).any():
+            scale = np.where(over, np.nextafter(scale, np.float32(0.0)), scale)
+        self._scale = scale
+        # Adding 0 would turn -0 into 0, and cost time in every control period.
+        self._offset = offset if middle.any() else None
+
+    @staticmethod
+    def _passes(
+        scale: Float32, exact: Float64, offset: Float32, middle: Float64
+    ) -> npt.NDArray[np.bool_]:
+        """Where the ends of the range, in float32, lie outside the exact range."""
+        return (offset + scale > middle + exact) | (offset - scale < middle - exact)
+
+    def physical(self, normalised: Float32) -> Float32:
+        """A new array."""
+        scaled = self._scale * normalised
+        return scaled if self._offset is None else self._offset + scaled

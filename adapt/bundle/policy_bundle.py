@@ -34,9 +34,9 @@ GOLDEN = "golden.npz"
 class PolicyBundle:
     """A verified bundle, ready to run.
 
-    digest: SHA-256 of manifest.json, which holds that of every other file. graphs: `policy`, and
-    `encoder` for PEARL, `latent_step` for MAESN. worst_error: largest deviation from the golden
-    vectors. signer: who vouches for it, of those that were asked for; "" when none was.
+    digest: SHA-256 of manifest.json, which holds that of every other file. graphs: the policies of
+    the manifest's phases and the algorithm's own, by name. worst_error: largest deviation from the
+    golden vectors. signer: which of the signers that were asked for signed it; "" when none was.
     """
 
     manifest: Manifest
@@ -47,22 +47,9 @@ class PolicyBundle:
 
     @property
     def policy(self) -> Graph:
-        """observation (batch, n_o), latent (batch, n_z) -> mean, log_std (batch, n_a)."""
-        return self.graphs["policy"]
-
-    @property
-    def encoder(self) -> Graph:
-        """transition (batch, n_c) -> mean, variance (batch, n_z), one factor per transition."""
-        if "encoder" not in self.graphs:
-            raise BundleError(f"algorithm {self.manifest.algorithm!r} has no encoder")
-        return self.graphs["encoder"]
-
-    @property
-    def latent_step(self) -> Graph:
-        """Belief, step sizes and padded episodes -> new_mean, new_log_std (batch, n_z)."""
-        if "latent_step" not in self.graphs:
-            raise BundleError(f"algorithm {self.manifest.algorithm!r} has no latent step")
-        return self.graphs["latent_step"]
+        """The last phase's: observation (batch, n_o), latent (batch, n_z) -> mean, log_std
+        (batch, n_a)."""
+        return self.graphs[self.manifest.phases[-1].policy]
 
     @staticmethod
     def load(
@@ -80,6 +67,7 @@ class PolicyBundle:
         signer = signers.check(files, where)
         manifest = _verify_files(files, where)
         signatures = manifest.signatures()
+        policies = {phase.policy for phase in manifest.phases}
         golden = decode_golden(files[GOLDEN], signatures, f"{where}: {GOLDEN}")
         graphs: dict[str, Graph] = {}
         worst = 0.0
@@ -91,7 +79,7 @@ class PolicyBundle:
                     signature,
                     providers,
                     # The others run for one robot at a time.
-                    least_rows=SHARED_ROWS if name == "policy" else 1,
+                    least_rows=SHARED_ROWS if name in policies else 1,
                 )
             except BundleError as error:
                 raise BundleError(f"{where}: {error}") from error

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.errors import AcclimateError
 from adapt.settings import resolved
 from policies.algorithms.registry import AnyTrainer

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.manifest import ContextSpec, Latent, Manifest
+from adapt.bundle.algorithms import Gaussian, NoAdaptation, TransitionRow
+from adapt.bundle.fields import Latent
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import AcclimateError
 from adapt.settings import compose
@@ -123,7 +125,11 @@ def export(
         graphs["encoder"] = onnx_graph(encoder, inputs, ("mean", "variance"), "encoder", golden)
     manifest = Manifest(
         name=name,
-        algorithm="pearl" if learner.n_z else "none",
+        algorithm=Gaussian(
+            TransitionRow(c.reward_in_context, c.next_in_context), capacity=c.capacity
+        )
+        if learner.n_z
+        else NoAdaptation(),
         observation=list(spec.observation),
         action=list(spec.action),
         squash="tanh",
@@ -135,11 +141,6 @@ def export(
             hold=c.hold if learner.n_z else 0,
             factors=list(spec.factors) if c.objective == "posterior" else [],
             exploration=c.exploration,
-        ),
-        context=ContextSpec(
-            reward=c.reward_in_context,
-            next_observation=c.next_in_context,
-            capacity=c.capacity if learner.n_z else 0,
         ),
         limits=limits(trainer),
         seen=seen_in(run),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from policies.networks.belief import prefix_posteriors
 from policies.rollout.collect import transition_rows
@@ -85,7 +86,7 @@ def closed_loop(
                             c.next_in_context,
                         )[0]
                     )
-                    capacity = bundle.manifest.context.capacity
+                    capacity = c.capacity
                     context = torch.from_numpy(np.stack(rows[-capacity:])[None])
                     factor = learner.encoder(context)
                     mean, variance = prefix_posteriors(*factor, torch.ones(context.shape[:2]))

@@ -7,10 +7,11 @@ import contextlib
 import numpy as np
 import torch
 
-from adapt.adapters.base import Adapter, Transition, make_adapter
+from adapt.adapters.base import Adapter, Transition
+from adapt.adapters.registry import make_adapter
 from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
-from adapt.errors import AcclimateError, LessonError
+from adapt.errors import LessonError
 from policies.algorithms.maesn.learner import LOG_STD_HIGH, LOG_STD_LOW
 from policies.algorithms.maesn.trainer import MaesnTrainer
 from policies.export.parity import Parity
@@ -26,8 +27,6 @@ def closed_loop_maesn(
 
     Torch takes each step from the adapter's belief before it, so that differences do not add up.
     """
-    if bundle.manifest.latent_step is None:
-        raise AcclimateError(f"{bundle.manifest.name}: the bundle has no latent step")
     worlds = trainer.family.make(1, seed, 1)
     chosen = trainer.family.space.sample(tasks, np.random.default_rng(seed), "train")
     count, worst = 0, np.zeros(3)
@@ -55,7 +54,7 @@ class _Batch:
         self.observation = np.zeros((*spec, bundle.manifest.observation_size), np.float32)
         self.reward, self.mask = np.zeros(spec, np.float32), np.zeros(spec, np.float32)
         self.latent = np.zeros(
-            (spec[0], bundle.manifest.draws, bundle.manifest.latent.size), np.float32
+            (spec[0], trainer.learner.step.draws, bundle.manifest.latent.size), np.float32
         )
         self.action_error = 0.0
 
@@ -65,8 +64,7 @@ class _Batch:
             self._play_one(episode, adapter, worlds)
             # One that teaches nothing is as good here as one that does.
             with contextlib.suppress(LessonError):
-                adapter.conclude()
-            adapter.end_episode()
+                adapter.end_episode()
 
     def _play_one(self, episode: int, adapter: Adapter, worlds: Worlds) -> None:
         hold = self.manifest.latent.hold

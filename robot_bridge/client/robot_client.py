@@ -33,7 +33,7 @@ from typing import Self
 import numpy as np
 from msgspec import structs
 
-from adapt.bundle.manifest import Field
+from adapt.bundle.fields import Field
 from robot_bridge.client.command_filter import CommandFilter
 from robot_bridge.client.receiver import REASON, Receiver
 from robot_bridge.client.safety_monitor import SafetyMonitor, clipped

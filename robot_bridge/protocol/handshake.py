@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapt.bundle.manifest import Field, Manifest
+from adapt.bundle.fields import Field
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import CodecError
 from robot_bridge.protocol.codec import COMMAND, CONTROL_BYTES, OBSERVATION, encode_message
@@ -70,7 +71,7 @@ def welcome(
         shadow=shadow,
         digest=bundle.digest,
         bundle=manifest.name,
-        algorithm=manifest.algorithm,
+        algorithm=manifest.algorithm.kind,
         observation=tuple(manifest.observation),
         action=tuple(manifest.action),
         control_period=manifest.control_period,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from adapt.bundle.manifest import ActionField, Field, Latent, Limit
+from adapt.bundle.fields import ActionField, Field, Latent, Limit
 
 PROTOCOL = 2  # raised whenever a frame of the old kind would be misread
 OLDEST = 2  # of the versions still spoken here

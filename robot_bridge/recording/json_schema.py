@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from adapt.bundle.manifest import Field, Manifest
+from adapt.bundle.fields import Field
+from adapt.bundle.manifest import Manifest
 from robot_bridge.recording.rows import ROWS, Fields, Maybe
 
 Schema = dict[str, Any]

@@ -10,7 +10,7 @@ from collections import deque
 
 import numpy as np
 
-from adapt.adapters.base import make_adapter
+from adapt.adapters.registry import make_adapter
 from adapt.adapters.snapshot import unseal
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError, SnapshotError
@@ -63,7 +63,7 @@ class RobotReplay:
         self._blind = True  # whether that is not known
         # By how much a lesson that mattered raised the version: where episodes teach as a whole,
         # transitions only prepare for their ends.
-        self._teaching = (0, 1) if manifest.algorithm == "maesn" else (1,)
+        self._teaching = (0, 1) if self._adapter.learns_from == "episodes" else (1,)
 
     def take(self, number: int, row: Told) -> None:
         """A row that the bridge's loop told."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adapt.adapters.base import Transition
-from adapt.bundle.manifest import Field, Manifest
+from adapt.bundle.fields import Field
+from adapt.bundle.manifest import Manifest
 from robot_bridge.recording.rows import (
     MALFORMED,
     AdaptationRow,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapt.adapters.base import Transition
-from adapt.bundle.manifest import Field
+from adapt.bundle.fields import Field
 from robot_bridge.protocol.messages import Fault, Flag, Mode
 
 FORMAT = "1"  # raised whenever a row of the old kind would be misread

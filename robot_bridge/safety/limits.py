@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from adapt.bundle.manifest import ActionField, Field, Limit
+from adapt.bundle.fields import ActionField, Field, Limit
 from robot_bridge.errors import LimitError
 from robot_bridge.protocol.messages import Float32, Mode
 
@@ -54,6 +54,7 @@ class Limits:
         self.observation_size = sum(field.size for field in observation)
         self.action_size = sum(field.size for field in action)
         self.scale = _filled(action, [field.scale for field in action])
+        self.offset = _filled(action, [field.offset for field in action])
         self._fields = [(field, seen[field.name]) for field in observation]
         self._names = [field.name for field in action for _ in range(field.size)]
         self._valid = (
@@ -61,8 +62,8 @@ class Limits:
             _filled(observation, [field.high for field in observation]),
         )
         self._range = (
-            _filled(action, [max(field.low, -field.scale) for field in action]),
-            _filled(action, [min(field.high, field.scale) for field in action]),
+            _filled(action, [max(field.low, field.offset - field.scale) for field in action]),
+            _filled(action, [min(field.high, field.offset + field.scale) for field in action]),
         )
         # Change per period, unlimited where no rate is given.
         self._change = _unlimited(self.action_size)
@@ -108,12 +109,13 @@ class Limits:
                     "side of 0"
                 )
         rated = np.isfinite(self._change).any(axis=0)
-        still = (self._range[0] <= 0) & (self._range[1] >= 0)
+        still = (self._range[0] <= self.offset) & (self._range[1] >= self.offset)
         if np.any(rated & ~still):
-            name = self._names[int(np.flatnonzero(rated & ~still)[0])]
+            index = int(np.flatnonzero(rated & ~still)[0])
             raise LimitError(
-                f"the limits leave action field {name!r} no room: its rate counts from 0, where a "
-                "robot that stands still starts, and its range does not hold 0"
+                f"the limits leave action field {self._names[index]!r} no room: its rate counts "
+                f"from its offset {self.offset[index]:g}, where a robot that stands still starts, "
+                "and its range does not hold that"
             )
 
     def clamp(
@@ -122,15 +124,15 @@ class Limits:
         """The command within its margins, and the names of the fields that were changed.
 
         before: the command followed in the period before, or None where there was none: the robot
-        stood still, so the change counts from 0. allowed: part of a period's change, for a command
-        that comes early; above 0. Raises LimitError when the command is not finite or of another
-        size.
+        stood still, so the change counts from the offset. allowed: part of a period's change, for a
+        command that comes early; above 0. Raises LimitError when the command is not finite or of
+        another size.
         """
         if command.shape != (self.action_size,):
             raise LimitError(f"command of shape {command.shape}; expected ({self.action_size},)")
         low, high = self._range
         if self._rated:
-            reference = np.float32(0.0) if before is None else before
+            reference = self.offset if before is None else before
             down, up = self._change
             if allowed < 1.0:
                 down, up = np.float32(allowed) * down, np.float32(allowed) * up
@@ -145,6 +147,10 @@ class Limits:
         changed = np.abs(within - command) > ROUNDING * self.scale
         names = dict.fromkeys(self._names[index] for index in np.flatnonzero(changed))
         return within, tuple(names)
+
+    def normalised(self, command: Float32) -> Float32:
+        """The action in [-1, 1] that asks for this command (n_a,); nearest where none does."""
+        return np.clip((command - self.offset) / self.scale, -1.0, 1.0)
 
     def invalid(self, observation: Float32) -> str:
         """Why an observation cannot be what the robot measured; "" when it can."""

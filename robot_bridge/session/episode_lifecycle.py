@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
-
 from adapt.adapters.base import Adapter, Transition
 from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
@@ -213,7 +211,7 @@ class EpisodeLifecycle:
     def _cut(self, name: str, text: str) -> None:
         self._notices.last(name, text)
         self._lesson_over(complete=False)
-        self._adapter.end_episode()
+        self._adapter.leave_episode(complete=False)
         self._episode = self._last = None
 
     def answered(self, here: bool = False) -> None:
@@ -224,7 +222,7 @@ class EpisodeLifecycle:
             return
         (adapter, before, command, observation), self._lesson = self._lesson, None
         # The action as sent, after the limits: that is what the robot did.
-        action = np.clip(command / self.policy.limits.scale, -1.0, 1.0)
+        action = self.policy.limits.normalised(command)
         terminal = bool(observation.flags & Flag.TERMINAL)
         self._adaptation.learn(
             adapter,
@@ -270,7 +268,7 @@ class EpisodeLifecycle:
         if episode is None or outcome is None:
             return
         self._gather()
-        self._adapter.end_episode()
+        self._adapter.leave_episode()
         begin = episode.begin
         task, number = (begin.task, begin.episode) if begin else (-1, -1)
         if self._taps.recording:

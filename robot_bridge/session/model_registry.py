@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from adapt.bundle.fields import ActionField
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
@@ -97,6 +98,11 @@ class ModelRegistry:
             self._results.put(f"{path}: {described(error)}")
 
 
+def _mapping(field: ActionField) -> str:
+    """How a normalised action becomes a command; other text for any other numbers."""
+    return f"range {field.low} to {field.high}, scale {field.scale}, offset {field.offset}"
+
+
 def misfits(served: Manifest, other: Manifest) -> list[str]:
     """Why robots that fit one bundle do not fit the other; empty when they do."""
     driver = Hello(
@@ -112,12 +118,9 @@ def misfits(served: Manifest, other: Manifest) -> list[str]:
     if found:
         return found
     for one, new in zip(served.action, other.action, strict=True):
-        if (one.low, one.high, one.scale) != (new.low, new.high, new.scale):
-            # What was commanded is learnt from in the scale of whoever commanded it.
-            found.append(
-                f"action field {one.name!r}: range {one.low:g} to {one.high:g} and scale "
-                f"{one.scale:g}; found {new.low:g} to {new.high:g} and {new.scale:g}"
-            )
+        if _mapping(one) != _mapping(new):
+            # A command is learnt from by the mapping of the bundle that gave it.
+            found.append(f"action field {one.name!r}: {_mapping(one)}; found {_mapping(new)}")
     try:
         Limits(other.observation, other.action, other.limits, other.control_period)
     except LimitError as error:

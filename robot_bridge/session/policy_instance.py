@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.adapters.base import Action, Adapter, make_adapter
+from adapt.adapters.base import Action, Adapter
+from adapt.adapters.registry import make_adapter
 from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import Guard, GuardSettings, Verdict

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from adapt.bundle.manifest import Factor, Field
+from adapt.bundle.fields import Factor, Field
 from robot_bridge.errors import TrialError
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, read_arrays
 from robot_bridge.trial.statistics import Row

@@ -23,7 +23,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Field, Latent
+from adapt.bundle.fields import ActionField, Field, Latent
 from robot_bridge.errors import TrialError
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord

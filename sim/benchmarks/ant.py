@@ -14,7 +14,7 @@ from functools import cache
 import mujoco
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Factor, Field
+from adapt.bundle.fields import ActionField, Factor, Field
 from sim.benchmarks.running import (
     ANYWHERE,
     HORIZON,

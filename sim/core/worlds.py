@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Factor, Field, Limit
+from adapt.bundle.fields import ActionField, Factor, Field, Limit
 from sim.core.task_space import Task
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from adapt.bundle.manifest import Factor
+from adapt.bundle.fields import Factor
 from sim.core.parameter import Parameter
 from sim.core.task_space import Task, TaskSpace
 from sim.insertion.plugs import FAMILIES, MM

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Field, Limit, Quantity
+from adapt.bundle.fields import ActionField, Field, Limit, Quantity
 from sim.core.worlds import WorldSpec
 from sim.insertion.plugs import MM
 from sim.insertion.space import FACTORS

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adapt.belief.gaussian import Belief
+from adapt.bundle.algorithms import Stepped
 from adapt.bundle.observed_range import Seen
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import BundleError
@@ -144,8 +145,8 @@ def test_seen_survives_the_bundle(tmp_path):
 
 def test_a_belief_that_moves_by_steps_is_judged_by_their_bounds(tmp_path):
     bundle = PolicyBundle.load(tiny_maesn.write(tmp_path / "b", max_norm=6.0))
-    step = bundle.manifest.latent_step
-    assert step is not None
+    step = bundle.manifest.algorithm
+    assert isinstance(step, Stepped)
     guard = Guard(bundle.manifest)
     wide = np.exp(2 * step.log_std_high)
     assert guard.belief(belief([6.0, 0.0], [wide, wide], 1)).inside

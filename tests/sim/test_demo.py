@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.manifest import Factor
+from adapt.bundle.fields import Factor
 from adapt.bundle.policy_bundle import write_bundle
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint

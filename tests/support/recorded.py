@@ -14,7 +14,8 @@ from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import Flag, Mode, Outcome
 from robot_bridge.recording.writer import McapRecorder
@@ -71,7 +72,7 @@ class Motion:
                     action.physical,
                     self._limits.clamp(action.physical, previous),
                 )
-                before = observation, np.clip(command / self._limits.scale, -1, 1), command
+                before = observation, self._limits.normalised(command), command
             flags = Flag.FIRST if step == 0 else Flag.LAST if last else Flag(0)
             self._tell(observation, step / 7, flags, wanted, command)
         while self._late:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from adapt.bundle.algorithms import Gaussian, NoAdaptation, TransitionRow
 from adapt.bundle.archive import digest
-from adapt.bundle.manifest import ActionField, ContextSpec, Factor, Field, Latent, Limit, Manifest
+from adapt.bundle.fields import ActionField, Factor, Field, Latent, Limit
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import write_bundle
 
 Array = npt.NDArray[np.float32]
@@ -28,7 +30,7 @@ def write(
     action_size: int = 3,
     latent_size: int = 2,
     hold: int = 0,
-    algorithm: Literal["pearl", "none"] = "pearl",
+    algorithm: Literal["gaussian", "none"] = "gaussian",
     capacity: int = 8,
     control_period: float = 0.05,
     seed: int = 0,
@@ -54,13 +56,13 @@ def build(
     action_size: int = 3,
     latent_size: int = 2,
     hold: int = 0,
-    algorithm: Literal["pearl", "none"] = "pearl",
+    algorithm: Literal["gaussian", "none"] = "gaussian",
     capacity: int = 8,
     control_period: float = 0.05,
     seed: int = 0,
 ) -> tuple[Manifest, dict[str, bytes], dict[str, Array]]:
     """The arguments of write_bundle: manifest, graphs by name, golden vectors."""
-    latent_size = latent_size if algorithm == "pearl" else 0
+    latent_size = latent_size if algorithm == "gaussian" else 0
     observation = [
         Field(name, (size,), unit, -10.0, 10.0)
         for name, size, unit in _split(observation_size, ("tip_position", "m"), ("wrench", "N"))
@@ -74,13 +76,14 @@ def build(
     factors = [Factor("socket_x", "m", 0.5, 0.01, 0)] if latent_size else []
     manifest = Manifest(
         name="tiny",
-        algorithm=algorithm,
+        algorithm=Gaussian(TransitionRow(True, True), capacity)
+        if algorithm == "gaussian"
+        else NoAdaptation(),
         observation=observation,
         action=action,
         squash="tanh",
         control_period=control_period,
         latent=Latent(latent_size, [0.0] * latent_size, [1.0] * latent_size, hold, factors),
-        context=ContextSpec(reward=True, next_observation=True, capacity=capacity),
         limits=[Limit("rate", action[0].name, -0.04, 0.04, "m/s", "full swing in one period")],
         task_space={"name": "tiny"},
         training={"seed": seed},
@@ -91,7 +94,7 @@ def build(
     rng = np.random.default_rng(seed)
     graphs, golden = {}, {}
     graphs["policy"] = _policy(manifest, rng, golden)
-    if algorithm == "pearl":
+    if algorithm == "gaussian":
         graphs["encoder"] = _encoder(manifest, rng, golden)
     return manifest, graphs, golden
 
@@ -126,7 +129,7 @@ def _policy(manifest: Manifest, rng: np.random.Generator, golden: dict[str, Arra
 
 
 def _encoder(manifest: Manifest, rng: np.random.Generator, golden: dict[str, Array]) -> bytes:
-    n_c, n_z = manifest.transition_size, manifest.latent.size
+    n_c, n_z = TransitionRow(True, True).size(manifest), manifest.latent.size
     weight, spread = _weights(rng, n_c, n_z), _weights(rng, n_c, n_z)
     floor = np.array([0.05], np.float32)
     nodes = [

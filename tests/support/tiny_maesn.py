@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.manifest import ActionField, ContextSpec, Field, Latent, LatentStep, Manifest
+from adapt.bundle.algorithms import Stepped
+from adapt.bundle.fields import ActionField, Field, Latent
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import write_bundle
 from policies.algorithms.maesn import latent_step
 from policies.export.bundle_parts import OPSET, onnx_graph
@@ -85,20 +87,7 @@ def write(
     graphs, golden = _graphs(episodes, horizon, hold)
     manifest = Manifest(
         name="tiny-maesn",
-        algorithm="maesn",
-        observation=[Field("position", (N_O,), "m", -10.0, 10.0)],
-        action=[ActionField("velocity", (N_A,), "m/s", -0.1, 0.1, 0.1)],
-        squash="tanh",
-        control_period=0.05,
-        latent=Latent(N_Z, [0.0] * N_Z, [1.0] * N_Z, hold, []),
-        context=ContextSpec(reward=True, next_observation=False, capacity=0),
-        limits=[],
-        task_space={},
-        training={},
-        tools={},
-        opset=OPSET,
-        files={},
-        latent_step=LatentStep(
+        algorithm=Stepped(
             counted=counted,
             episodes=episodes,
             horizon=horizon,
@@ -109,6 +98,17 @@ def write(
             log_std_high=0.5,
             max_reward=100.0,
         ),
+        observation=[Field("position", (N_O,), "m", -10.0, 10.0)],
+        action=[ActionField("velocity", (N_A,), "m/s", -0.1, 0.1, 0.1)],
+        squash="tanh",
+        control_period=0.05,
+        latent=Latent(N_Z, [0.0] * N_Z, [1.0] * N_Z, hold, []),
+        limits=[],
+        task_space={},
+        training={},
+        tools={},
+        opset=OPSET,
+        files={},
     )
     write_bundle(path, manifest, graphs, golden)
     return path

@@ -17,7 +17,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from adapt.bundle.manifest import ActionField, ContextSpec, Factor, Field, Latent, Limit, Manifest
+from adapt.bundle.algorithms import Gaussian, TransitionRow
+from adapt.bundle.fields import ActionField, Factor, Field, Latent, Limit
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import read_manifest, write_bundle
 from adapt.errors import AcclimateError
 from robot_bridge.client.robot_client import RobotClient
@@ -38,7 +40,7 @@ def write_point_bundle(path: Path, control_period: float = 0.02) -> Path:
     """Write the point robot's bundle as a folder at path, and return path."""
     manifest = Manifest(
         name="point-goal",
-        algorithm="pearl",
+        algorithm=Gaussian(TransitionRow(True, True), capacity=400),
         observation=[
             Field("position", (2,), "m", -10.0, 10.0),
             Field("hint", (2,), "m", -10.0, 10.0),
@@ -54,7 +56,6 @@ def write_point_bundle(path: Path, control_period: float = 0.02) -> Path:
             0,
             [Factor("goal_x", "m", 0.0, SPREAD, 0), Factor("goal_y", "m", 0.0, SPREAD, 1)],
         ),
-        context=ContextSpec(reward=True, next_observation=True, capacity=400),
         limits=[Limit("force", "wrench", -150.0, 150.0, "N", "the table gives way")],
         task_space={"name": "point"},
         training={},
@@ -62,7 +63,7 @@ def write_point_bundle(path: Path, control_period: float = 0.02) -> Path:
         opset=tiny_bundle.OPSET,
         files={},
     )
-    n_o, n_a, n_z, n_c = 7, 2, 2, manifest.transition_size
+    n_o, n_a, n_z, n_c = 7, 2, 2, 7 + 2 + 1 + 7
     eye = np.eye(2, dtype=np.float32)
     weight = np.zeros((n_o + n_z, n_a), np.float32)
     weight[:2], weight[n_o:] = -GAIN * eye, GAIN * SPREAD * eye

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adapt.bundle.manifest import ActionField, Factor, Field
+from adapt.bundle.fields import ActionField, Factor, Field
 from sim.core.family import Family
 from sim.core.parameter import Parameter
 from sim.core.task_space import Task, TaskSpace

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.manifest import ContextSpec, Latent, LatentStep, Manifest
+from adapt.bundle.algorithms import Stepped
+from adapt.bundle.fields import Latent
+from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import AcclimateError
 from policies.algorithms.maesn.learner import LOG_STD_HIGH, LOG_STD_LOW, GaussianPolicy
@@ -72,7 +74,17 @@ def export_maesn(
     measured = float(met.measured.abs().max())
     manifest = Manifest(
         name=name,
-        algorithm="maesn",
+        algorithm=Stepped(
+            counted=c.counted,
+            episodes=c.episodes,
+            horizon=spec.horizon,
+            step_sizes=learner.sizes.belief.tolist(),
+            max_kl=MAX_KL,
+            max_norm=MAX_NORM,
+            log_std_low=LOG_STD_LOW,
+            log_std_high=LOG_STD_HIGH,
+            max_reward=REWARD_MARGIN * max(measured, 1.0),
+        ),
         observation=list(spec.observation),
         action=list(spec.action),
         squash="tanh",
@@ -84,7 +96,6 @@ def export_maesn(
             hold=c.hold,
             factors=[],
         ),
-        context=ContextSpec(reward=True, next_observation=False, capacity=0),
         limits=limits(trainer),
         task_space=trainer.family.space.to_dict(),
         training=provenance(trainer, state, run),
@@ -92,17 +103,6 @@ def export_maesn(
         opset=OPSET,
         files={},
         seen=summary(met.observation[met.mask.bool()].numpy()),
-        latent_step=LatentStep(
-            counted=c.counted,
-            episodes=c.episodes,
-            horizon=spec.horizon,
-            step_sizes=learner.sizes.belief.tolist(),
-            max_kl=MAX_KL,
-            max_norm=MAX_NORM,
-            log_std_low=LOG_STD_LOW,
-            log_std_high=LOG_STD_HIGH,
-            max_reward=REWARD_MARGIN * max(measured, 1.0),
-        ),
     )
     return write_bundle(out, manifest, graphs, golden)
 

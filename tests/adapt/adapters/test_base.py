@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import adapt
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
 from adapt.adapters.fixed import FixedAdapter
-from adapt.adapters.gaussian import PearlAdapter
+from adapt.adapters.gaussian import GaussianAdapter
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import (
     ContextError,
@@ -51,7 +52,7 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
 
 
 def test_the_bundle_chooses_the_adapter(pearl: PolicyBundle, fixed: PolicyBundle) -> None:
-    assert isinstance(make_adapter(pearl, 0), PearlAdapter)
+    assert isinstance(make_adapter(pearl, 0), GaussianAdapter)
     assert isinstance(make_adapter(fixed, 0), FixedAdapter)
 
 
@@ -246,7 +247,8 @@ import numpy as np
 import adapt
 for module in pkgutil.walk_packages(adapt.__path__, "adapt."):
     importlib.import_module(module.name)
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 adapter = make_adapter(PolicyBundle.load({str(folder)!r}), 0)
 adapter.begin_episode()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapt.adapters.base import Action, Adapter, make_adapter
+from adapt.adapters.base import Action, Adapter
 from adapt.adapters.batch import ROWS, Batch
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import ContextError, EpisodeError, InferenceError
 from tests.support import tiny_bundle, tiny_maesn
@@ -100,13 +101,13 @@ def test_what_is_wrong_with_one_is_not_the_others(bundles) -> None:
 def test_an_answer_that_is_no_number_is_one_robots(bundles, monkeypatch) -> None:
     batch = Batch(bundles["held"])
     together, alone = crew(bundles["held"], 3), crew(bundles["held"], 3)
-    real = batch._rows.run
+    real = batch._shared["policy"]._rows.run
 
     def broken(count: int) -> None:
         real(count)
-        batch._rows.outputs["mean"][1, 2] = np.nan
+        batch._shared["policy"]._rows.outputs["mean"][1, 2] = np.nan
 
-    monkeypatch.setattr(batch._rows, "run", broken)
+    monkeypatch.setattr(batch._shared["policy"]._rows, "run", broken)
     found = batch.act([(adapter, observation()) for adapter in together])
     assert isinstance(found[1], InferenceError)
     assert "policy answers nan for yaw" in str(found[1])
@@ -117,20 +118,20 @@ def test_an_answer_that_is_no_number_is_one_robots(bundles, monkeypatch) -> None
 def test_a_run_that_fails_is_made_one_by_one(bundles, monkeypatch) -> None:
     batch = Batch(bundles["held"])
     together, alone = crew(bundles["held"], 3), crew(bundles["held"], 3)
-    monkeypatch.setattr(batch._rows, "run", lambda count: {}["out of memory"])
+    monkeypatch.setattr(batch._shared["policy"]._rows, "run", lambda count: {}["out of memory"])
     for value in (0.1, 0.2, 0.3, 0.4):
         found = batch.act([(adapter, observation(value)) for adapter in together])
         for action, adapter in zip(found, alone, strict=True):
             same(action, adapter.act(observation(value)))
     # And where one of these fails too, it is that robot's.
-    real, runs = batch._alone.run, iter([False, True, False])
+    real, runs = batch._shared["policy"]._alone.run, iter([False, True, False])
 
     def sometimes() -> None:
         if next(runs):
             raise RuntimeError("out of memory")
         real()
 
-    monkeypatch.setattr(batch._alone, "run", sometimes)
+    monkeypatch.setattr(batch._shared["policy"]._alone, "run", sometimes)
     found = batch.act([(adapter, observation()) for adapter in together])
     assert [isinstance(each, Action) for each in found] == [True, False, True]
 

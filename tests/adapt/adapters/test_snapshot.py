@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.adapters.base import make_adapter
-from adapt.adapters.gaussian import PearlAdapter
+from adapt.adapters.gaussian import GaussianAdapter
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import (
     SnapshotError,
@@ -33,14 +33,14 @@ def test_a_restored_adapter_goes_on_to_the_last_bit(
     pearl: PolicyBundle, held: PolicyBundle, seen: int
 ) -> None:
     for bundle in (pearl, held):
-        first = PearlAdapter(bundle, 7)
+        first = GaussianAdapter(bundle, 7)
         first.begin_episode()
         for transition in transitions(seen):
             first.act(transition.observation, stochastic=True)
             first.observe(transition)
         data = first.snapshot()
         # Into a fresh process's adapter, of another seed, and back into one that went on.
-        second = PearlAdapter(bundle, 8)
+        second = GaussianAdapter(bundle, 8)
         second.restore(data)
         assert second.context.tolist() == first.context.tolist()
         assert second.belief.count == first.belief.count

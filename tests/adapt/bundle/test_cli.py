@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from adapt.bundle.cli import describe, unlimited
-from adapt.bundle.manifest import Limit, decode_manifest, encode_manifest
+from adapt.bundle.fields import Limit
+from adapt.bundle.manifest import decode_manifest, encode_manifest
 from adapt.bundle.policy_bundle import read_manifest
 from adapt.errors import BundleError
 from robot_bridge.safety.limits import RESPONSE, Limits

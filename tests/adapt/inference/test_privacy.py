@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[3]
 PLAY = """
 import sys
 import numpy as np
-from adapt.adapters.base import Transition, make_adapter
+from adapt.adapters.base import Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 adapter = make_adapter(PolicyBundle.load(sys.argv[1]), 0)
 adapter.begin_episode()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from adapt.adapters.base import make_adapter
-from adapt.adapters.stepped import MaesnAdapter
+from adapt.adapters.registry import make_adapter
+from adapt.adapters.stepped import SteppedAdapter
 from adapt.errors import AcclimateError
 from policies.algorithms.maesn.export import export_maesn
 from policies.algorithms.maesn.latent_step import gaussian_kl
@@ -162,7 +162,7 @@ def test_a_run_exports_evaluates_and_acts_as_torch_does(whole, tmp_path):
     trainer, state = load_best(whole)
     assert isinstance(trainer, MaesnTrainer)
     bundle = export_maesn(trainer, state, tmp_path / "bundle", "small", whole)
-    assert isinstance(make_adapter(bundle, 0), MaesnAdapter)
+    assert isinstance(make_adapter(bundle, 0), SteppedAdapter)
     assert closed_loop_maesn(trainer, bundle, 2, 2, 0).worst <= 1e-5
     rows = evaluate_maesn(trainer, EvaluateSettings(run=str(whole), tasks=3, episodes=9))
     assert rows[0].behind == [0, 4, 8] and rows[0].measured.shape == (3, 3)

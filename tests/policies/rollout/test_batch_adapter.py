@@ -9,7 +9,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from adapt.adapters.base import Adapter, Transition, make_adapter
+from adapt.adapters.base import Adapter, Transition
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from policies.rollout.batch_adapter import BatchAdapter
 from tests.support import tiny_bundle

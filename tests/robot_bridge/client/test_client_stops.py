@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.client import receiver as hearing
 from robot_bridge.client import robot_client as module

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import CodecError, LimitError
 from robot_bridge.protocol import codec, handshake
@@ -273,14 +273,20 @@ LIMITS = (
 )
 
 
-def welcomed(bundle, *limits):
-    """A welcome's bytes with these limits, and what Python makes of them."""
+def welcomed(bundle, *limits, offset=0.0):
+    """A welcome's bytes with these limits and its first action field moved, and what Python makes
+    of them."""
     manifest = bundle.manifest
+    first, *rest = manifest.action
+    low, high = first.low + offset, first.high + offset
+    moved = msgspec.structs.replace(
+        first, offset=offset, low=low, high=high, description="as any text", elements=("x", "y")
+    )
     served = handshake.welcome(bundle, 1, [])
-    served = msgspec.structs.replace(served, limits=limits)
+    served = msgspec.structs.replace(served, limits=limits, action=(moved, *rest))
 
     def make():
-        return Limits(manifest.observation, manifest.action, limits, manifest.control_period)
+        return Limits(manifest.observation, [moved, *rest], limits, manifest.control_period)
 
     return f"welcome {codec.encode_message(served).hex()}", make
 
@@ -300,8 +306,9 @@ def rows(rng, size, count):
     return table
 
 
-def test_limits_clamp_to_the_same_numbers(probe, bundle):
-    words, make = welcomed(bundle, *LIMITS)
+@pytest.mark.parametrize("offset", [0.0, 0.00025, -0.0003])
+def test_limits_clamp_to_the_same_numbers(probe, bundle, offset):
+    words, make = welcomed(bundle, *LIMITS, offset=offset)
     limits, before = make(), None
     lines, expected = [words], ["6 3"]
     for command in rows(np.random.default_rng(2), 3, 2000):
@@ -352,9 +359,9 @@ def test_limits_that_nobody_could_keep_are_refused_by_both(probe, bundle, limit)
 def test_a_rated_field_whose_range_does_not_hold_zero_is_refused_by_both(probe, bundle):
     rate = Limit("rate", "yaw", -1.0, 1.0, "rad/s", "")
     words, make = welcomed(bundle, rate, Limit("position", "yaw", 0.001, 0.02, "rad", ""))
-    with pytest.raises(LimitError, match="does not hold 0"):
+    with pytest.raises(LimitError, match="does not hold that"):
         make()
-    assert "does not hold 0" in cpp_client.ask(probe, [words])[0]
+    assert "does not hold that" in cpp_client.ask(probe, [words])[0]
 
 
 def test_a_scale_that_float32_does_not_hold_is_refused_by_both(probe, bundle):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeError, RobotLost

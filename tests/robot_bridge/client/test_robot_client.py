@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zmq
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.errors import BridgeError, CodecError, HandshakeError

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle import manifest
+from adapt.bundle import fields as bundle_fields
 from robot_bridge.protocol import codec, messages, operator_messages, timing
 from robot_bridge.protocol.handshake import ACTION_MOST, OBSERVATION_MOST, PERIOD_TOLERANCE
 from robot_bridge.protocol.messages import (
@@ -144,11 +144,11 @@ def test_every_struct_is_listed_with_its_fields():
     )
     structs |= {kind.__name__: kind for kind in parts}
     nested = (
-        manifest.Field,
-        manifest.ActionField,
-        manifest.Latent,
-        manifest.Factor,
-        manifest.Limit,
+        bundle_fields.Field,
+        bundle_fields.ActionField,
+        bundle_fields.Latent,
+        bundle_fields.Factor,
+        bundle_fields.Limit,
     )
     structs |= {kind.__name__: kind for kind in nested}
     assert set(listed) == set(structs)

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from adapt.adapters.base import make_adapter
+from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.cli.replay import replay
 from robot_bridge.recording.reader import RecordingReader

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from adapt.bundle.manifest import ActionField, Field, Limit
+from adapt.bundle.fields import ActionField, Field, Limit
+from adapt.bundle.layout import ActionMap
 from robot_bridge.errors import LimitError
 from robot_bridge.protocol.messages import Mode
 from robot_bridge.safety.limits import Limits
@@ -42,6 +43,19 @@ def test_no_sequence_of_commands_leaves_range_or_rate(commands):
         np.testing.assert_array_equal(again, within)
         assert names == ()
         before = within
+
+
+@given(arrays(np.float32, 2, elements=st.floats(-1, 1, width=32)))
+def test_a_command_about_an_offset_is_clamped_there_and_turned_back(normalised):
+    knee = [ActionField("knee", (2,), "rad", 1.0, 2.0, 0.25, 1.5)]
+    limits = Limits(SEEN, knee, [Limit("rate", "knee", -2.0, 2.0, "rad/s", "gears")], PERIOD)
+    asked = ActionMap(knee).physical(normalised)
+    np.testing.assert_allclose(limits.normalised(asked), normalised, atol=1e-6)
+    within, _ = limits.clamp(asked, asked)
+    np.testing.assert_array_equal(within, asked)
+    # Where none came before, the robot stood still at the offset.
+    within, _ = limits.clamp(asked, None)
+    assert (np.abs(within - 1.5) <= 0.1 + 1e-6).all()
 
 
 def test_clipped_fields_are_named_once_and_others_untouched():
@@ -141,8 +155,8 @@ def test_limits_that_cannot_be_kept_are_refused():
     tightened = Limit("position", "step", -1.0, 1.0, "m", "")
     with pytest.raises(LimitError, match="'step' without a bound"):
         Limits(SEEN, boundless, [tightened], PERIOD)
-    # A rate counts from 0, so that the first command could be none at all.
-    with pytest.raises(LimitError, match="'step' no room: its rate counts from 0"):
+    # A rate counts from the offset, so that the first command could be none at all.
+    with pytest.raises(LimitError, match="'step' no room: its rate counts from its offset 0"):
         make(RATE, Limit("position", "step", 0.0005, 0.001, "m", ""))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from adapt.bundle.algorithms import TransitionRow
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from robot_bridge.cli.replay import replay
 from robot_bridge.client.operator_client import OperatorClient
@@ -201,8 +202,9 @@ def status(endpoint):
 def greedy(path):
     """A bundle whose encoder asks for four bytes × a million × the reward beyond 1000."""
     manifest, graphs, golden = tiny_bundle.build()
-    index = manifest.transition_size - 7  # the reward, before the next observation's six numbers
-    pick = np.zeros((manifest.transition_size, 1), np.float32)
+    width = TransitionRow(True, True).size(manifest)
+    index = width - 7  # the reward, before the next observation's six numbers
+    pick = np.zeros((width, 1), np.float32)
     pick[index] = 1e6
     nodes = [
         helper.make_node("MatMul", ["transition", "weight"], ["mean"]),
@@ -219,9 +221,7 @@ def greedy(path):
         helper.make_node("Add", ["q", "zero"], ["variance"]),
     ]
     rng = np.random.default_rng(0)
-    weight, spread = (
-        rng.normal(0, 0.5, (manifest.transition_size, 2)).astype(np.float32) for _ in range(2)
-    )
+    weight, spread = (rng.normal(0, 0.5, (width, 2)).astype(np.float32) for _ in range(2))
     constants: dict[str, Any] = {
         "weight": weight,
         "spread": spread,

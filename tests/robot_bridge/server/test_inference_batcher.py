@@ -156,7 +156,7 @@ def test_models_are_never_mixed(house, bundles, runs):
     assert set(kept) == {bundles[0].digest, bundles[2].digest}
 
 
-@pytest.mark.parametrize("broken", ["act", "_rows.run"])
+@pytest.mark.parametrize("broken", ["act", "run"])
 def test_a_run_that_cannot_be_had_is_made_one_by_one_and_told(house, monkeypatch, broken):
     together, alone = house(3), house(3, False)
     for each in (together, alone):
@@ -171,7 +171,7 @@ def test_a_run_that_cannot_be_had_is_made_one_by_one_and_told(house, monkeypatch
         monkeypatch.setattr(Batch, "act", fail)
     else:
         (batch,) = together.post.peers._control._batcher._batches.values()
-        monkeypatch.setattr(batch._rows, "run", fail)
+        monkeypatch.setattr(batch._shared["policy"]._rows, "run", fail)
     for values in ([0.1, 0.2, 0.3], [0.2, 0.3, 0.4]):
         found, expected = together.observe(values), alone.observe(values)
         for name in NAMES[:3]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import zmq
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle, read_manifest, write_bundle
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.client.robot_client import RobotClient

@@ -149,7 +149,7 @@ def test_whatever_the_runtime_raises_one_robot_holds_and_the_others_go_on(house,
     def broken():
         raise RuntimeError("[ONNXRuntimeError] : 6 : out of memory")
 
-    monkeypatch.setattr(policy(post).adapter._row, "run", broken)
+    monkeypatch.setattr(policy(post).adapter._rows["policy"], "run", broken)
     assert [post.observe(ARM).mode for _ in range(3)] == [Mode.HOLD] * 3
     (event,) = post.events(BOSS, "policy_failed")
     assert "out of memory" in event.text

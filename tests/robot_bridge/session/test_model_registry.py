@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from adapt.bundle.manifest import Limit
+from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from robot_bridge.errors import ModelError
 from robot_bridge.session.model_registry import ModelRegistry
@@ -88,7 +88,11 @@ def test_another_scale_or_an_impossible_limit_is_refused(models, tmp_path):
     wider = msgspec.structs.replace(first, low=-0.5, high=0.5, scale=0.5)
     limit = Limit("rate", "translation", 0.1, 1.0, "m/s", "never still")
     for name, changes, words in (
-        ("scale", {"action": [wider, *rest]}, "scale 0.001; found -0.5 to 0.5 and 0.5"),
+        (
+            "scale",
+            {"action": [wider, *rest]},
+            "offset 0.0; found range -0.5 to 0.5, scale 0.5",
+        ),
         ("limit", {"limits": [limit]}, "either side of 0"),
     ):
         other = msgspec.structs.replace(manifest, **changes)

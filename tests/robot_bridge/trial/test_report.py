@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.manifest import ActionField, Factor, Field, Latent
+from adapt.bundle.fields import ActionField, Factor, Field, Latent
 from robot_bridge.errors import TrialError
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord

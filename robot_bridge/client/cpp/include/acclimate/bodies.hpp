@@ -49,10 +49,17 @@ inline Field field(Reader& in, bool action) {
     const Reader::Slot low{"low", true, [&] { made.low = in.number(); }};
     const Reader::Slot high{"high", true, [&] { made.high = in.number(); }};
     const Reader::Slot scale{"scale", true, [&] { made.scale = in.positive(); }};
+    const Reader::Slot offset{"offset", false, [&] { made.offset = in.number(); }};
+    const Reader::Slot description{"description", false, [&] { in.text(); }};
+    const Reader::Slot frame{"frame", false, [&] { in.text(); }};
+    const Reader::Slot convention{"convention", false, [&] { in.text(); }};
+    const auto names = [&] { in.array(ANY, [&] { in.name(); }); };
+    const Reader::Slot elements{"elements", false, names};
     if (action) {
-        in.structure({name, shape, unit, low, high, scale});
+        in.structure({name, shape, unit, low, high, scale, offset, description, frame, convention,
+                      elements});
     } else {
-        in.structure({name, shape, unit, low, high});
+        in.structure({name, shape, unit, low, high, description, frame, convention, elements});
     }
     return made;
 }

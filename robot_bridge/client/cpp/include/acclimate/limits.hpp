@@ -45,8 +45,9 @@ public:
         for (const Element& element : action_) {
             const Field& field = element.field;
             scale_.push_back(narrow(field.scale));
-            range_.push_back({narrow(std::max(field.low, -field.scale)),
-                              narrow(std::min(field.high, field.scale))});
+            offset_.push_back(narrow(field.offset));
+            range_.push_back({narrow(std::max(field.low, field.offset - field.scale)),
+                              narrow(std::min(field.high, field.offset + field.scale))});
         }
         change_.assign(action_.size(), Bounds{});
         level_.assign(observation_.size(), Bounds{});
@@ -59,8 +60,8 @@ public:
     std::size_t action_size() const { return action_.size(); }
 
     // before: the command followed in the period before; null where there was none: the robot stood
-    // still, so the change counts from 0. allowed: part of a period's change, for a command that comes
-    // early; above 0. Throws LimitError for what is not finite or of another size.
+    // still, so the change counts from the offset. allowed: part of a period's change, for a command
+    // that comes early; above 0. Throws LimitError for what is not finite or of another size.
     Clamped clamp(const std::vector<float>& command, const std::vector<float>* before,
                   double allowed = 1.0) const {
         const float part = narrow(allowed);
@@ -76,7 +77,7 @@ public:
         Clamped made;
         made.values.reserve(command.size());
         for (std::size_t k = 0; k < command.size(); ++k) {
-            const float from = before == nullptr ? 0.0F : (*before)[k];
+            const float from = before == nullptr ? offset_[k] : (*before)[k];
             const float low = std::max(range_[k].low, from + part * change_[k].low);
             const float high = std::min(range_[k].high, from + part * change_[k].high);
             const float within = std::min(std::max(command[k], low), high);
@@ -238,9 +239,11 @@ private:
             if (!(range_[k].low < range_[k].high)) {
                 throw LimitError(name + "' no room: its ranges must overlap");
             }
-            if (change_[k].limited() && !(range_[k].low <= 0 && range_[k].high >= 0)) {
-                throw LimitError(name + "' no room: its rate counts from 0, where a robot that "
-                                        "stands still starts, and its range does not hold 0");
+            if (change_[k].limited() &&
+                !(range_[k].low <= offset_[k] && range_[k].high >= offset_[k])) {
+                throw LimitError(name + "' no room: its rate counts from its offset " +
+                                 general(offset_[k]) + ", where a robot that stands still starts, "
+                                 "and its range does not hold that");
             }
         }
         for (const auto* all : {&change_, &jump_}) {
@@ -256,6 +259,7 @@ private:
     std::vector<Element> action_;
     std::vector<Bounds> valid_;
     std::vector<float> scale_;
+    std::vector<float> offset_;
     std::vector<Bounds> range_;
     std::vector<Bounds> change_;  // per control period
     std::vector<Bounds> level_;

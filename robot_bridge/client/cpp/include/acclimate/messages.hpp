@@ -103,11 +103,12 @@ struct FieldSpec {
     std::string unit;
 };
 
-// What the bundle says about it. scale: of an action field, else 0.
+// What the bundle says about it. scale, offset: of an action field, else 0.
 struct Field : FieldSpec {
     double low = 0;
     double high = 0;
     double scale = 0;
+    double offset = 0;
 
     std::uint64_t size() const;
 };
