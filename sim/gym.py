@@ -11,7 +11,7 @@ An episode's task comes from reset's options, or is drawn from a split of the ta
     env.reset(options={"task": {"family": "peg_round"}})  # the nominal task, with changes
     env.reset(options={"task": env.unwrapped.task})       # another episode on the same task
 
-`info` tells what a robot could not know, for critics and for judging:
+`info` holds what a robot cannot know, for critics and evaluation:
     success: the episode has succeeded.
     diverged: the physics failed; the step has no reward, ends the episode as truncated, and must
         not be learned from.
@@ -68,10 +68,10 @@ def action_space(spec: WorldSpec) -> spaces.Box:
 class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
     """B worlds of a family in one batch, each on a task of its own.
 
-    An episode's end resets its world within the same step (`AutoresetMode.SAME_STEP`): the step
-    returns the new episode's first observation, and info keeps the old one's last as `final_obs`
-    with `final_info`. The next episode is on the same task, as adapting over several episodes
-    needs; `reset` gives every world a new one.
+    A world whose episode ends is reset within the same step (`AutoresetMode.SAME_STEP`): the step
+    returns the new episode's first observation, and info holds the old episode's last one as
+    `final_obs`, with `final_info`. The next episode is on the same task, so that adaptation over
+    several episodes is possible; `reset` gives every world a new task.
 
     Args:
         family: its name, or `package.module:NAME`.
@@ -146,7 +146,7 @@ class FamilyVectorEnv(VectorEnv[Float32, Float32, npt.NDArray[Any]]):
                 final[world] = step.observation[world].copy()
             ended = {key: _only(done, value) for key, value in info.items()}
             ended |= {f"_{key}": done.copy() for key in info}
-            # What the old episode achieved is in final_info; the new one has achieved nothing.
+            # The old episode's values are in final_info; the new episode starts without any.
             for key in ("success", "diverged", "measured_reward"):
                 info[key] = _only(~done, info[key])
             info |= {"final_obs": final, "_final_obs": done.copy()}
@@ -215,7 +215,7 @@ class FamilyEnv(gymnasium.Env[Float32, Float32]):
     ) -> tuple[Float32, Info]:
         """Begin an episode; observation (n_o,). Options: `task`, `split`; see the module."""
         super().reset(seed=seed)
-        # One generator for both, so that whoever seeds or replaces this one governs every draw.
+        # One generator for both: seeding or replacing this one determines every draw.
         self._batch.np_random = self.np_random
         observation, info = self._batch.reset(options=options)
         return observation[0], _single(info)

@@ -58,7 +58,7 @@ DIR_SPACE = TaskSpace(
     "ant-dir",
     (Parameter("direction", "1", 0, 1, "choice", 1, DIRECTIONS),),
     PROVENANCE,
-    # Both directions are trained on: there is no other to hold out.
+    # Training sees both directions, so none is held out.
     FixedSets(train=2, held_out=0),
 )
 # A coordinate of a uniform disc of radius R has standard deviation R / 2.
@@ -92,7 +92,7 @@ DIR_SPEC = _spec("ant-dir", DIR_FACTORS, ())
 
 @cache
 def ant_model() -> mujoco.MjModel:
-    """The ant; shared by all worlds, for no task changes its body."""
+    """The ant. All worlds share it, because tasks do not change the body."""
     return load_model("ant")
 
 
@@ -120,7 +120,7 @@ class _AntWorlds(RunnerWorlds):
 
     def reset(self, which: np.ndarray) -> np.ndarray:
         super().reset(which)
-        # The noise has left the quaternion's length beside 1.
+        # The noise has changed the quaternion's length.
         quaternion = self.sim.qpos[which, 3:7]
         quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
         self.sim.qpos[which, 3:7] = quaternion
@@ -130,10 +130,10 @@ class _AntWorlds(RunnerWorlds):
 class AntGoalWorlds(_AntWorlds):
     """Walk to the task's goal; no episode ends before its horizon.
 
-    Measured is the published reward, −distance less the control's cost. Critics get it shaped by
-    the potential Φ = −distance / (1 − γ), what standing there for good is worth (Ng, Harada and
-    Russell 1999): what is best stays best, but a step is paid for the way it makes, where else it
-    changes a value of some −250 by less than 1.
+    The measured reward is the published one, −distance less the control's cost. Critics get it
+    shaped by the potential Φ = −distance / (1 − γ), the value of standing there for ever (Ng,
+    Harada and Russell 1999). Shaping keeps the optimal policy and rewards a step for its progress;
+    without it a step changes a value of about −250 by less than 1.
     """
 
     spec = GOAL_SPEC

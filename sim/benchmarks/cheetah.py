@@ -48,7 +48,7 @@ DIR_SPACE = TaskSpace(
     "cheetah-dir",
     (Parameter("direction", "1", 0, 1, "choice", 1, DIRECTIONS),),
     PROVENANCE,
-    # Both directions are trained on: there is no other to hold out.
+    # Training sees both directions, so none is held out.
     FixedSets(train=2, held_out=0),
 )
 VEL_FACTORS = (Factor("velocity", "m/s", MAX_VELOCITY / 2, MAX_VELOCITY / math.sqrt(12), 0),)
@@ -76,7 +76,7 @@ VEL_SPEC, DIR_SPEC = _spec("cheetah-vel", VEL_FACTORS), _spec("cheetah-dir", DIR
 
 @cache
 def cheetah_model() -> mujoco.MjModel:
-    """The half-cheetah; shared by all worlds, for no task changes its body."""
+    """The half-cheetah. All worlds share it, because tasks do not change the body."""
     return load_model("half_cheetah", MASS)
 
 

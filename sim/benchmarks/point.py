@@ -1,8 +1,8 @@
-"""Point-sparse: find a goal on a half circle that only tells when one stands on it.
+"""Point-sparse: find a goal on a half circle; the reward is zero except near the goal.
 
 As PEARL was published on (Rakelly et al. 2019; its code calls it sparse-point-robot). A point in
 the plane starts at the circle's centre. Critics see the distance to the goal; the context and the
-judge see a reward only inside the goal's radius. Differences are listed in docs/tasks.md.
+evaluation see a reward only inside the goal's radius. Differences are listed in docs/tasks.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HORIZON = 20
 CIRCLE = 1.0
 """Distance of every goal from the start [m]."""
 GOAL_RADIUS = 0.2
-"""Within which the goal is felt [m]."""
+"""Distance from the goal within which there is a measured reward [m]."""
 
 SPACE = TaskSpace(
     "point-sparse",
@@ -70,7 +70,7 @@ def task_factors(task: Task) -> np.ndarray:
 class PointWorlds:
     """B points, each with a goal of its own. See `sim.core.worlds.Worlds`.
 
-    Nothing here is random, and an episode goes on for its whole horizon, at the goal or not.
+    The worlds are deterministic, and an episode lasts its whole horizon, also at the goal.
 
     Args:
         worlds: number of worlds B.
@@ -139,10 +139,10 @@ def point_scene() -> Scene:
 
 
 class Wander:
-    """Fills a replay: every episode is a noisy walk in a direction of its own.
+    """Fills a replay: every episode is a noisy walk in a random direction.
 
-    Uniform actions stay near the start: no context would ever hold a goal, and an encoder that
-    never saw one has nothing to learn.
+    Uniform actions would stay near the start: no context would contain a goal, and the encoder
+    could not learn from it.
 
     Args:
         worlds: the points.

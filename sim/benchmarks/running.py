@@ -1,4 +1,4 @@
-"""What the published running families share: a body in a batch, an episode, a reward by return.
+"""What the published running families share: batched bodies, episodes, rewards.
 
 The bodies are those that come with Gymnasium (gymnasium/envs/mujoco/assets), which descend from
 the ones the papers used; docs/tasks.md lists what differs.
@@ -22,7 +22,7 @@ from sim.core.worlds import Step, WorldSpec, check_action
 HORIZON = 200
 """Control periods in an episode, in every family."""
 ANYWHERE = 1000.0
-"""Bound [m or rad] on what nothing bounds but an episode's length."""
+"""Bound [m or rad] on quantities that only an episode's length bounds."""
 JOINT_BOUND = 10.0
 """Bound on a joint's angle [rad]; its limits are soft and far within."""
 SIDE = View((0.0, 0.0, 0.6), 3.0, 90.0, -12.0, 30.0)
@@ -67,9 +67,9 @@ def runner_scene(name: str) -> Scene:
 class RunnerWorlds(ABC):
     """B bodies on a floor, each on a task of its own. See `sim.core.worlds.Worlds`.
 
-    The measured reward is the reward itself, but for ant-goal's critics (`AntGoalWorlds`):
-    these families give it to the context, as published.
-    There is no success; `sim.core.registry.Family.judged_by` says that returns count.
+    The measured reward is the reward itself, except for critics of ant-goal (`AntGoalWorlds`). It
+    goes into the context, as published. There is no success: these families are judged by their
+    return.
 
     Args:
         worlds: number of worlds B.
@@ -139,7 +139,7 @@ class RunnerWorlds(ABC):
         )
 
     def scene(self, world: int) -> Scene:
-        # No task changes a body's shape.
+        # Tasks do not change a body's shape.
         return runner_scene(self.asset)
 
     def configuration(self, world: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from adapt.errors import AcclimateError
 
 MAX_SPEED = 1e3
-"""Joint speed [m/s or rad/s] beyond which a world has diverged, whatever MuJoCo makes of it."""
+"""Joint speed [m/s or rad/s] above which a world counts as diverged."""
 
 
 class SimulationError(AcclimateError):
@@ -36,8 +36,8 @@ class Trajectory:
 class BatchSim:
     """B worlds of equal sizes in `mujoco.rollout`'s thread pool.
 
-    The physics state of world b is `state[b]`; nothing else persists between calls, so a world is
-    reset by writing its row.
+    The physics state of world b is `state[b]`, and nothing else persists between calls: writing its
+    row resets a world.
 
     Args:
         models: one per world, all of the same size signature; see `set_model`.
@@ -95,7 +95,7 @@ class BatchSim:
             self._models, self._data, self.state, control[:, None, :], nstep=substeps
         )
         last = state[:, -1]
-        # MuJoCo resets a world with a bad acceleration by itself and says so only by its clock.
+        # MuJoCo itself resets a world with a bad acceleration; only the clock shows it.
         expected = self.state[:, 0] + substeps * self.timestep
         speed = np.abs(last[:, 1 + self.nq : 1 + self.nq + self.nv]).max(axis=1, initial=0.0)
         healthy = np.isfinite(last).all(axis=1) & np.isfinite(sensors).all(axis=(1, 2))

@@ -1,4 +1,4 @@
-"""Task sets drawn once and for all, so that everyone trains and is judged on the same tasks."""
+"""Fixed task sets: every run trains on the same tasks and is evaluated on the same tasks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FixedSets:
-    """How many tasks there are on each side of the split, and what they are drawn with.
+    """Numbers of training and held-out tasks, and the seed that they are drawn with.
 
-    The two sets are independent draws from the same ranges, each from a stream of its own: a
-    longer training set leaves the held-out one as it was.
+    The two sets are independent draws from the same ranges, each from its own stream: the held-out
+    set does not depend on the size of the training set.
 
     Attributes:
-        train, held_out: tasks; no held-out ones where training sees every task there is.
+        train, held_out: numbers of tasks; held_out is 0 where training sees every possible task.
         seed: of both draws.
     """
 
@@ -34,14 +34,14 @@ class FixedSets:
         return self.train if side == "train" else self.held_out
 
     def generator(self, side: Literal["train", "held_out"]) -> np.random.Generator:
-        """What the side's tasks are drawn with."""
+        """The generator of one side's tasks."""
         streams = np.random.SeedSequence(self.seed).spawn(2)
         return np.random.default_rng(streams[0 if side == "train" else 1])
 
     def pick(
         self, n: int, side: Literal["train", "held_out"], rng: np.random.Generator
     ) -> np.ndarray:
-        """Indices (n,) into the side's tasks, in shuffled passes: each as often as the others."""
+        """Indices (n,) into one side's tasks, in shuffled passes: all are equally frequent."""
         size = self.size(side)
         passes = [rng.permutation(size) for _ in range(max(1, -(-n // size)))]
         return np.concatenate(passes)[:n]

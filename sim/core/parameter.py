@@ -15,11 +15,11 @@ Scale = Literal["linear", "log", "area", "choice"]
 Split = Literal["train", "held_out", "unseen_choice", "all"]
 
 MAX_REJECTIONS = 10_000
-"""Draws of one parameter before its held-out bands are declared to leave no room for training."""
+"""Draws of one parameter after which its held-out bands count as covering the whole range."""
 
 
 class TaskSpaceError(AcclimateError):
-    """A task space, or a value for it, that makes no sense; the message says which and why."""
+    """An invalid task space, or an invalid value for one."""
 
 
 def check_split(split: object) -> Split:
@@ -122,7 +122,7 @@ class Parameter:
                 "all": list(self.choices),
             }[split]
             allowed = np.array([self.choices.index(c) for c in names], float)
-            # A shuffled cycle rather than independent draws: every choice gets its share.
+            # Shuffled passes instead of independent draws: all choices are equally frequent.
             laps = max(1, -(-n // len(allowed)))
             return np.concatenate([rng.permutation(allowed) for _ in range(laps)])[:n]
         if not self.held_out or split in ("all", "unseen_choice"):

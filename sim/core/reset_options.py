@@ -1,4 +1,4 @@
-"""What may be asked of an environment's reset: which tasks, or from which split to draw them."""
+"""Options of an environment's reset: the tasks, or the split to draw them from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tasks_for_reset(
         space: of the tasks.
         n: number of worlds.
         split: where to draw from unless the options say otherwise.
-        rng: of the draw; untouched where the options name the tasks.
+        rng: for the draw; not used if the options name the tasks.
     """
     options = options or {}
     unknown = sorted(set(options) - {"task", "split"})
@@ -56,5 +56,5 @@ def _task(given: object, space: TaskSpace) -> Task:
         raise AcclimateError(
             f"option task: a task of {given.space.name!r}, expected one of {space.name!r}"
         )
-    # Checked anew: ranges of the same names may differ.
+    # Check again: the ranges of that space may differ.
     return Task(space, given.values)

@@ -1,10 +1,9 @@
 """Task parameters: the named physical quantities that differ from one task to the next.
 
 A `TaskSpace` is an ordered list of `Parameter`s. A `Task` is one point in it, in physical units.
-The split between training and held-out tasks is a rule written in the space itself: a parameter
-may name bands of its range that training never draws from, and a choice may name values that it
-never takes. Two people with the same file therefore hold out the same tasks. Or the space fixes
-both sets altogether, as published benchmarks do.
+The space itself defines the split between training and held-out tasks: a parameter may name bands
+of its range that training never draws from, and a choice may name values that training never takes.
+So equal files hold out equal tasks. Or the space fixes both sets, as published benchmarks do.
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ class TaskSpace:
     Attributes:
         name: what the tasks are, e.g. "insertion".
         parameters: in the order of `Task.values`.
-        provenance: free text by key: who measured or chose these ranges, with what, and when.
-        fixed: the training and the held-out set, if both are drawn once and for all.
+        provenance: free text by key: the source of these ranges.
+        fixed: sizes and seed of both sets, if they are fixed.
     """
 
     name: str

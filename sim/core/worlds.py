@@ -1,4 +1,4 @@
-"""What a learner, a benchmark or a twin may ask of a batch of simulated worlds."""
+"""The interface of a batch of simulated worlds."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Step:
 class WorldSpec:
     """Sizes, units and time of a family of worlds.
 
-    factors: the privileged quantities that a grounded latent may stand for; factor i is latent
-        dimension i, whose prior is standard normal, times `scale` plus `offset`, in `unit`.
-    limits: what a robot that runs a policy of this family must not exceed, whatever it learnt.
+    factors: the privileged quantities that a grounded latent represents. Factor i is offset + scale
+        × latent dimension i, in `unit`; the latent's prior is standard normal.
+    limits: what a robot that runs a policy of this family must never exceed.
     """
 
     name: str

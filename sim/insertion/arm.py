@@ -1,8 +1,8 @@
 """The arm as a body of the insertion task: a whole robot with dynamics of its own.
 
-Where the training rig has a virtual mass on ideal springs, the arm has links, rotors and friction
-behind a controller that knows them imperfectly; where the rig's springs sit in its joint, here they
-push on the plug itself.
+The training rig is a virtual mass on ideal springs. The arm has links, rotors, friction, and a
+controller whose model of them is imperfect. The socket's springs, which the rig has at its joint,
+push on the plug itself here.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from sim.robots.ur5e import BASE, add_arm, add_fingers
 
 GRAVITY = 9.81
 SOLREF = (0.02, 1.0)
-"""A plug gives by about 20 N/mm between a gripper's fingers. MuJoCo scales a contact's stiffness
-with the mass behind it: 8 kg at this tip, 8 kg / (0.02 s)² = 20 N/mm. The rig's are 60 N/mm."""
+"""A plug between a gripper's fingers yields by about 20 N/mm. MuJoCo scales a contact's stiffness
+with the mass behind it: 8 kg at this tip, 8 kg / (0.02 s)² = 20 N/mm. The rig has 60 N/mm."""
 SETTLING = 100
-"""Physics steps that the arm holds the start pose before an episode: 0.2 s, until its errors of
-gravity and friction have shown; then the wrench is zeroed, as a robot's driver does."""
+"""Physics steps that the arm holds the start pose before an episode: 0.2 s, until the errors of
+gravity and friction have settled. Then the wrench is zeroed, as a robot's driver does."""
 ZEROING = 25
 FAILURES = (
     mujoco.mjtWarning.mjWARN_BADCTRL,
@@ -137,7 +137,7 @@ class ArmBody:
         return self._data.qpos.copy()
 
     def close(self) -> None:
-        """Nothing runs beside the arm."""
+        """Nothing to stop."""
 
     def _run(self, reference: np.ndarray, steps: int) -> tuple[np.ndarray, bool]:
         """Physics and controller, step by step; wrench (n, 6), and whether the physics failed."""
@@ -147,7 +147,7 @@ class ArmBody:
         end = data.time + steps * model.opt.timestep
         control.look(data.qpos, data.qvel)
         for i in range(steps):
-            # The sensor reports what the wrist does to the plug; the contact does the opposite.
+            # The sensor reports what the wrist exerts on the plug; the contact exerts the opposite.
             contact = self._zero - data.sensordata
             data.ctrl[:] = control.torque(data.qvel, target, target_rotation, contact)
             depth = self._face - control.position[2]

@@ -1,7 +1,7 @@
-"""What carries the plug: the wrist rig or the arm, seen from the tool alone.
+"""What carries the plug, the wrist rig or the arm, as the task sees it: a tool.
 
-The insertion task asks a body for the tool's measured pose and the wrench at its tip, and gives it
-a reference pose; what lies between them, six springs or six joints, is the body's own affair.
+The insertion task reads the tool's measured pose and the wrench at its tip from a body, and gives
+it a reference pose. Six springs or six joints may lie between them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class WristBody:
         return self.sim.qvel
 
     def assign(self, tasks: Sequence[Task]) -> None:
-        # Compiling takes 40 ms: tasks that stay keep their models, those that left are forgotten.
+        # Compiling takes 40 ms, so tasks that stay keep their models.
         known, self._cache = self._cache, {}
         for key, task in zip(keys := [t.values.tobytes() for t in tasks], tasks, strict=True):
             if key not in self._cache:

@@ -1,4 +1,4 @@
-"""Parametric plugs: pins and their families, at the dimensions that standards state.
+"""Parametric plugs: pins and families of plugs, with the dimensions of their standards.
 
 Dimensions are in metres; the families write them in millimetres, as their standards do.
 """
@@ -20,7 +20,7 @@ NOMINAL_SHAPE: Shape = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class GeometryError(AcclimateError):
-    """A plug or socket that cannot exist; the message names the part and the sizes."""
+    """A plug or socket of impossible sizes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _cee_7_16(s: float) -> tuple[Pin, ...]:
 
 
 def _procedural_2(s: float, shape: Shape) -> tuple[Pin, ...]:
-    """Two equal pins, 10–24 apart, rectangular or round, 14–19 long: no standard's."""
+    """Two equal pins, 10–24 apart, rectangular or round, 14–19 long: not from a standard."""
     half = 8.5 + 3.5 * shape[0]
     return tuple(_procedural_pin(x, 0.0, 16.5 + 2.5 * s, shape) for x in (-half, half))
 

@@ -1,4 +1,4 @@
-"""Scripted insertion controllers: the upper and the lower reference for every learner.
+"""Scripted insertion controllers: an upper and a lower reference for learners.
 
 Both see the worlds' measured pose; only `Privileged` sees where the socket is.
 """
@@ -39,8 +39,8 @@ def _press(worlds: InsertionWorlds, lead: np.ndarray | float) -> np.ndarray:
 
 
 class Privileged:
-    """Knows the true pose: aligns above the socket, then pushes. The error is integrated through
-    the reference, so that the controller's own bias does not matter."""
+    """Knows the true pose: aligns above the socket, then pushes. It integrates the error through
+    the reference, which compensates the controller's bias."""
 
     def act(self, worlds: InsertionWorlds, seat: np.ndarray | None = None) -> np.ndarray:
         """Action (B, 4); `seat` (B, 4) replaces the true pose x, y, z, yaw."""
@@ -57,8 +57,8 @@ class Privileged:
 
 
 class SpiralSearch:
-    """Knows nothing: presses lightly, follows an Archimedean spiral about the nominal pose with a
-    yaw dither, pushes once the plug has dropped in."""
+    """Blind search: presses lightly, follows an Archimedean spiral about the nominal pose with a
+    yaw dither, and pushes once the plug has dropped in."""
 
     def act(self, worlds: InsertionWorlds) -> np.ndarray:
         t = worlds.elapsed * CONTROL_PERIOD
@@ -73,19 +73,19 @@ class SpiralSearch:
         target[:, 3] = DITHER * np.sin(2 * math.pi * t / DITHER_PERIOD)
         dropped = -worlds.sim.qpos[:, 2] > 1.6 * MM
         action = _toward(worlds, target, gain=0.8)
-        # Once it has dropped in, let compliance centre the plug instead of dragging it on.
+        # Once the plug has dropped in, compliance centres it.
         action[dropped, :2] = 0.0
         action[:, 2] = _press(worlds, np.where(dropped, PRESS, SEARCH_PRESS))
         return action
 
 
 class Demonstrations:
-    """What a replay is started with: attempts at the true place and at wrong ones, and searches.
+    """Fills a replay at first: attempts at the true pose and at wrong poses, and searches.
 
     In every episode each world follows one of three scripts: go straight to the true pose; the
     spiral search; or attempts at poses drawn from the task space, a new one every `hold` periods.
-    The last shows an encoder what failure looks like, the first two what success does. Gaussian
-    noise on the actions widens what critics see.
+    The first two show the encoder successes, the last one failures. Gaussian noise on the actions
+    gives critics more variety.
 
     Args:
         worlds: the rigs.

@@ -1,4 +1,4 @@
-"""The boxes and capsules that stand for a plug and its socket.
+"""The boxes and capsules that represent a plug and its socket.
 
 Everything is built from MuJoCo primitives whose collisions are analytic (box, capsule). A slot is
 the space that the plate leaves free: the plate is cut into boxes around rectangular holes, and a
@@ -6,8 +6,8 @@ round hole is a square hole whose corners are filled by a ring of boxes with the
 bore's radius. A pin is a box whose end carries capsules, so that its edge is rounded as a real
 pin's is; a thin round pin is one capsule, a thick peg a ring of them.
 
-Rigid contact at a time step of 2 ms holds clearances down to 0.05 mm a side; below that the
-simulation, not the plug, decides, so `socket_shapes` refuses.
+Rigid contact at a time step of 2 ms resolves clearances down to 0.05 mm a side; `socket_shapes`
+refuses smaller ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is unknown of an insertion task, and the factors that a belief may stand for."""
+"""The insertion task's unknown quantities, and the factors that a belief represents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SPACE = TaskSpace(
         Parameter("torque_bias_y", "N·m", -0.03, 0.03),
         Parameter("torque_bias_z", "N·m", -0.03, 0.03),
         Parameter("wrench_delay", "s", 0, 0.02, nominal=0.01),
-        # What the arm's links weigh at its tip; a body with links of its own ignores these.
+        # An arm's apparent mass at its tip; a body with links of its own ignores these.
         Parameter("virtual_mass", "kg", 1, 2, "log", 1.4),
         Parameter("virtual_inertia", "kg·m²", 0.003, 0.1, "log", 0.01),
     ),
@@ -69,8 +69,8 @@ FACTORS = (
     Factor("stiffness", "1", 1.0, _uniform_std("stiffness"), 6),
     Factor("retention", "N", 6.0, _uniform_std("retention"), 7),
 )
-"""What a grounded latent stands for: where the tool must stand for the plug to meet its socket,
-and the contact's properties. Each is standard normal in its first two moments over the space."""
+"""What a grounded latent represents: the tool pose at which the plug meets its socket, and the
+contact's properties. Over the space each has mean 0 and variance 1 after standardisation."""
 
 
 def task_factors(task: Task) -> np.ndarray:

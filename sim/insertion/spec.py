@@ -15,7 +15,7 @@ from sim.insertion.space import FACTORS
 from sim.insertion.wrist import TIMESTEP
 
 CONTROL_PERIOD = 0.05
-"""[s], 20 Hz: what Cartesian impedance skills on real arms run at."""
+"""[s]: 20 Hz, usual for Cartesian impedance skills on real arms."""
 SUBSTEPS = round(CONTROL_PERIOD / TIMESTEP)
 HORIZON = 50
 """Control periods in an episode: 2.5 s, three times what a plug takes whose socket is known."""
@@ -23,8 +23,8 @@ HORIZON = 50
 ACTION_SCALE = np.array([1.5 * MM, 1.5 * MM, 2 * MM, 0.02])
 """Largest change of the reference per control period: x, y, z [m], yaw [rad]."""
 REFERENCE_CLIP = np.array([5 * MM, 5 * MM, 10 * MM, 0.06])
-"""How far the reference may lead the measured pose. With the nominal stiffness this bounds the
-force that the arm can exert to 6 N sideways, 25 N along the axis and 1.2 N·m about it."""
+"""Largest difference of the reference from the measured pose. With the nominal stiffness it bounds
+the arm's force to 6 N sideways, 25 N along the axis and 1.2 N·m about it."""
 WORKSPACE_LOW = np.array([-8 * MM, -8 * MM, -40 * MM, -0.3])
 WORKSPACE_HIGH = np.array([8 * MM, 8 * MM, 15 * MM, 0.3])
 
@@ -40,8 +40,8 @@ ACTION = (
 
 
 def _limits() -> tuple[Limit, ...]:
-    """Margins that policies stay clear of by half at least, on the rig and on the arm; but for
-    their commands, which may reverse within a period."""
+    """Margins at least twice as wide as policies need on the rig and on the arm, except those of
+    commands, which may reverse within a period."""
     low = np.round(WORKSPACE_LOW - REFERENCE_CLIP, 6).tolist()
     high = np.round(WORKSPACE_HIGH + REFERENCE_CLIP, 6).tolist()
     reach = "as far as the reference goes in training, and leads"

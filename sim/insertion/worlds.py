@@ -41,7 +41,7 @@ FORCE_NOISE, TORQUE_NOISE, POSE_NOISE = 0.3, 0.005, 0.02 * MM
 
 SUCCESS_REWARD = 10.0
 BREAKING_COST = 30.0
-"""As much as a whole episode of failure costs, so that breaking the part is never a way out."""
+"""As much as a whole failed episode costs: breaking the part never pays."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ class InsertionWorlds:
         reward = -0.25 * np.minimum(across / (3 * MM), 1.5) - 0.25 * np.tanh(across / (0.5 * MM))
         reward -= 0.15 * np.minimum(yaw / 0.1, 1.5) + 0.1 * np.tanh(yaw / 0.03)
         reward -= 0.1 * height
-        # Never positive before success: a plug held almost home must not be worth more than one
-        # that is home, or a learner stops short and collects.
+        # Never positive before success. Otherwise holding the plug just above its seat would pay
+        # more than seating it.
         reward -= 0.5 * (1.0 - fraction)
         reward -= 0.01 * (action**2).sum(axis=1)
         reward -= 0.01 * np.maximum(force - FORCE_COMFORT, 0.0)

@@ -1,12 +1,12 @@
 """The compliant-wrist rig: a plug on six impedance-controlled axes over a socket.
 
-The rig stands for any arm under Cartesian impedance control, seen from its tool: a virtual mass
-held to a reference pose by springs and dampers about the plug's tip, a six-axis force-torque
-sensor between wrist and plug. Gravity is taken as compensated by the arm. The mass and inertia that
-an arm presents at its tip depend on the arm and its pose, so every task has its own.
+The rig represents any arm under Cartesian impedance control, as seen from its tool: springs and
+dampers about the plug's tip hold a virtual mass to a reference pose, and a six-axis force-torque
+sensor sits between wrist and plug. The arm compensates gravity. The mass and inertia that an arm
+presents at its tip depend on the arm and its pose, so they belong to the task.
 
-Every task gives a model of exactly the same sizes (unused shapes are parked out of reach), so one
-batched call steps them all.
+All tasks have models of the same sizes (unused shapes are parked out of reach), so that one batched
+call steps them all.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PARKED_HALF = (0.001, 0.001, 0.001)
 
 @dataclass(frozen=True)
 class SeatPose:
-    """Where the tool must stand for the plug to be aligned with its socket's mouth.
+    """The tool pose at which the plug is aligned with its socket's mouth.
 
     x, y, z [m] and yaw [rad] of the wrist frame, whose origin is the nominal plug tip, in the
     nominal socket frame (origin on the nominal face, z up).

@@ -24,8 +24,6 @@ BALL = np.stack(
     ],
     axis=1,
 )
-PLANE = 1000.0
-"""Half size of a plane, which has no end [m]."""
 
 
 def sketch(
@@ -81,8 +79,6 @@ def outline(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray
         )
     elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
         local = size[0] * BALL
-    elif kind == mujoco.mjtGeom.mjGEOM_PLANE:
-        local = PLANE * CORNERS[::2] * [1, 1, 0]
     else:
         return None
     return local @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom]

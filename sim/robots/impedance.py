@@ -13,11 +13,11 @@ from sim.robots.ur5e import HOME, TORQUE_LIMITS, add_arm
 DAMPING_RATIO = 1.0
 """Of each axis, with the arm's inertia as felt at the tip."""
 FORCE_GAIN = 1.0
-"""How strongly the measured wrench is fed back: the arm feels 1 + gain times lighter than it is.
-From 2 on, contact with the socket rings."""
+"""Gain of the wrench feedback: at the tip the arm feels 1 + gain times lighter than it is. With 2
+or more, contact with the socket oscillates."""
 OBSERVER = 80.0
-"""Bandwidth of the disturbance observer [rad/s]. Without it, the friction of the wrist joints hides
-moves of the size that a search makes."""
+"""Bandwidth of the disturbance observer [rad/s]. Without the observer, friction of the wrist joints
+absorbs moves as small as a search makes."""
 IK_STEPS, IK_TOLERANCE = 50, 1e-9
 
 
@@ -65,12 +65,12 @@ def _turn_between(target: np.ndarray, current: np.ndarray) -> np.ndarray:
 class Impedance:
     """tau = Jᵀ (K e − D v) + gravity and velocity terms, within the joints' torque limits.
 
-    Everything is computed on the controller's own model of the arm, whose masses are not quite the
-    true ones and which knows neither the plug nor the friction: an observer of the joints' momentum
-    makes up for both, as far as it is quick enough. Six joints leave six axes no null space. The
-    measured wrench is fed back to make the arm feel lighter; D gives every axis `DAMPING_RATIO`
-    with the inertia that is then left. That is still several times the training rig's virtual mass,
-    and differs from axis to axis.
+    Everything is computed on the controller's own model of the arm. Its masses differ slightly from
+    the true ones, and it contains neither the plug nor friction; an observer of the joints'
+    momentum compensates both, within its bandwidth. Six joints and six axes leave no null space.
+    Feedback of the measured wrench reduces the inertia that is felt at the tip; D gives every axis
+    `DAMPING_RATIO` with the remaining inertia, which is several times the training rig's virtual
+    mass and differs from axis to axis.
 
     timestep: between calls of `torque` [s].
     """
@@ -163,8 +163,8 @@ class Impedance:
         force += FORCE_GAIN * outside
         torque = self._jacobian.T @ force + self._bias - self._disturbance
         torque = np.minimum(np.maximum(torque, -TORQUE_LIMITS), TORQUE_LIMITS)
-        # Whatever changes the momentum beyond this is friction, or mass that the model has wrong
-        # (De Luca and Mattone 2003); how the inertia changes at these speeds is left out.
+        # Any other change of momentum is friction or an error of the model's masses (De Luca and
+        # Mattone 2003). The inertia's own change is small at these speeds and is left out.
         expected = torque - self._bias + self._jacobian.T @ outside + self._disturbance
         self._momentum += self._timestep * expected
         mujoco.mj_makeM(model, data)

@@ -1,25 +1,27 @@
-"""Processes that a command starts, and that never outlive it."""
+"""Child processes of a command, which end before it does."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 5.0
-"""For a child to end by itself once it was asked to [s]."""
+"""Time for a child to end after SIGTERM, before it is killed [s]."""
 LAST_LINES = 5
 
 
 class Signals:
-    """Ctrl-C, SIGTERM and SIGHUP as exceptions that can be held back for a moment.
+    """Within it, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt or SystemExit(128 + number).
 
-    Within `with signals.held():` a signal waits, so that a child which has just been started is
-    surely known to whoever ends it. Main thread only.
+    Within `with signals.held():` they are raised at its end instead, so that a child that has just
+    been started is known to the code that ends it. Main thread only.
     """
 
     def __init__(self) -> None:
@@ -36,17 +38,16 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def held(self) -> _Held:
-        return _Held(self)
-
-    def hold(self) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         self._holds += 1
-
-    def release(self) -> None:
-        self._holds -= 1
-        if self._holds == 0 and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            self._raise(waiting)
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if self._holds == 0 and self._waiting is not None:
+                waiting, self._waiting = self._waiting, None
+                self._raise(waiting)
 
     def _come(self, number: int, frame: FrameType | None) -> None:
         if self._holds:
@@ -60,21 +61,10 @@ class Signals:
         raise SystemExit(128 + number)
 
 
-class _Held:
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
-
-    def __enter__(self) -> None:
-        self._signals.hold()
-
-    def __exit__(self, *error: object) -> None:
-        self._signals.release()
-
-
 class Children:
-    """`acclimate` commands as child processes, in reverse order ended with the block.
+    """`acclimate` commands as child processes; leaving the block ends them in reverse order.
 
-    scratch: folder for their standard error.
+    scratch: folder for their output.
     """
 
     def __init__(self, scratch: Path, signals: Signals) -> None:
@@ -84,7 +74,7 @@ class Children:
     def start(self, command: str, *words: str) -> None:
         """Start `acclimate COMMAND WORDS`."""
         with self._signals.held(), self._log(command).open("wb") as log:
-            # A session of its own: Ctrl-C reaches the parent alone, which ends them in order.
+            # In a session of its own: Ctrl-C reaches only the parent, which ends them in order.
             child = subprocess.Popen(
                 [sys.executable, "-m", "acclimate", command, *words],
                 stdin=subprocess.DEVNULL,
@@ -95,7 +85,7 @@ class Children:
             self._running.append((command, child))
 
     def last_words(self) -> str:
-        """What the children said last, for an error message."""
+        """The children's last lines of output, for an error message."""
         said = []
         for command, child in self._running:
             text = self._log(command).read_text(errors="replace").strip()
@@ -105,7 +95,7 @@ class Children:
         return "".join(said)
 
     def stop(self) -> None:
-        """Ask every child to end, the last one first, and make sure that it does."""
+        """End every child, the last one first; kill those that do not end."""
         with self._signals.held():
             while self._running:
                 _, child = self._running[-1]

@@ -13,6 +13,7 @@ from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.system.clock import Rate
 from robot_bridge.system.signals import Interrupt
 from sim.core.parameter import Split
+from sim.core.scene import drawable
 from sim.twin.child_processes import Signals
 from sim.twin.twin import Twin, perform
 
@@ -27,7 +28,7 @@ Examples:
   acclimate twin name=arm endpoint=tcp://bridge.lab:5555 keys=arm.key"""
 
 GLANCE = 0.2
-"""Between looks for Ctrl-C while nobody asks for an episode [s]."""
+"""Between checks for a signal while the twin waits for an episode [s]."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def main(argv: list[str]) -> int:
     if settings.groups and not sum(settings.groups.values()):
         raise AcclimateError("the twin has no tasks; say groups.held_out=20, for example")
     twin = Twin(settings.family, settings.body, settings.groups)
+    if settings.takes:
+        drawable(settings.family, twin.worlds)
     spec = twin.family.spec
     client = RobotClient(
         settings.endpoint,

@@ -120,11 +120,12 @@ class Twin:
     def take(self, success: bool) -> Take:
         """The motion since the last reset. Raises AcclimateError if nothing can draw it."""
         drawable(self.name, self.worlds)
-        if self._task is None:
+        assigned = self._task
+        if assigned is None:
             raise RuntimeError("reset the twin before its first take")
         period = self.family.spec.control_period
         joints, gauge = np.array(self._joints), np.array(self._gauge)
-        return Take(self.name, self.body, self._task.values, period, joints, gauge, success)
+        return Take(self.name, self.body, assigned.values, period, joints, gauge, success)
 
     def _note(self, step: Step | None) -> None:
         if isinstance(self.worlds, Drawable):

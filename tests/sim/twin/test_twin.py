@@ -256,3 +256,8 @@ Link.tell = told
 sys.exit(main(["twin", *sys.argv[1:]]))
 """
 """Says when the twin's handshake has been sent."""
+
+
+def test_takes_of_a_family_without_pictures_are_refused_at_the_start() -> None:
+    with pytest.raises(AcclimateError, match="no pictures"):
+        main(["family=tests.support.toy_worlds:FAMILY", "takes=takes"])
