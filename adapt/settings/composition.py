@@ -175,9 +175,10 @@ def _chosen(schema: type | Choice, values: object) -> type:
 
 
 def _from_text(wanted: type, value: object) -> object:
-    """Types that msgspec leaves to us: a path is written as text."""
+    """Types that msgspec leaves to us: a path is written as text. Not every shell expands "~" after
+    "=", so it is done here."""
     if wanted is Path and isinstance(value, str):
-        return Path(value)
+        return Path(value).expanduser() if value.startswith("~/") else Path(value)
     raise ValueError(f"expected {wanted.__name__}, found {value!r}")
 
 

@@ -66,6 +66,7 @@ def test_text_of_any_kind_arrives_as_it_was_written(name: str):
         ("either=[a,b*]", "either", ("a", "b*")),
         ("keys=null", "keys", None),
         ("keys=a", "keys", Path("a")),
+        ("keys=~/a", "keys", Path.home() / "a"),
         ("title='a b'", "title", "a b"),
         ("title=", "title", ""),
         ("flag=true", "flag", True),
