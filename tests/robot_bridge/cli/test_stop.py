@@ -37,10 +37,10 @@ def while_it_runs(words, robot):
 
 
 def test_by_hand(bundle, endpoint, capsys):
-    at = ["--endpoint", endpoint]
+    at = [f"endpoint={endpoint}"]
     with client(bundle, endpoint) as robot:
         assert robot.exchange(GOOD, first=True).mode is Mode.TRACK
-        assert while_it_runs(["stop", *at, "--reason", "smoke"], robot) == 0
+        assert while_it_runs(["stop", *at, "reason=smoke"], robot) == 0
         assert "every robot: operator 'stop': smoke" in capsys.readouterr().out
         while not robot.stopped:
             robot.wait_reset(0.05)
@@ -55,5 +55,13 @@ def test_by_hand(bundle, endpoint, capsys):
 
 
 def test_a_robot_that_is_not_there_is_named(endpoint, capsys):
-    assert acclimate.main(["release", "nobody", "--endpoint", endpoint]) == 2
+    assert acclimate.main(["release", "nobody", f"endpoint={endpoint}"]) == 2
     assert "no robot named 'nobody'" in capsys.readouterr().err
+
+
+def test_a_stop_of_a_robot_that_is_not_there_is_an_error(bundle, endpoint, capsys):
+    with client(bundle, endpoint) as robot:
+        for words in (["stop", "amr"], ["stop", "robot=amr"], ["stop", "--robot", "amr"]):
+            assert while_it_runs([*words, f"endpoint={endpoint}"], robot) == 2
+            said = capsys.readouterr().err
+            assert "no robot named 'amr' is connected" in said and "connected: arm" in said
