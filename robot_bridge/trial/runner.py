@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from adapt.settings import Count, Positive, WholeNumber, compose, resolved
@@ -19,6 +18,7 @@ from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import RobotLost
 from robot_bridge.protocol.messages import Begin, Welcome
 from robot_bridge.protocol.operator_messages import EpisodeRecord
+from robot_bridge.system.progress import Progress
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
 from robot_bridge.trial.statistics import Row, table
 
@@ -120,21 +120,14 @@ def summary_table(rows: list[Row], title: str = "") -> Table:
 
 
 def run_with_progress(settings: TrialSettings, console: Console) -> list[Row]:
-    """`run`, with a bar that is as wide as the terminal allows."""
-    columns = (
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[wins]} successes"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, expand=True) as bar:
-        job = bar.add_task("", total=settings.tasks * settings.episodes, wins=0)
-        wins = 0
+    """`run`, with its progress."""
+    with Progress("episodes", settings.tasks * settings.episodes, console=console) as progress:
+        done = wins = 0
 
         def count(record: EpisodeRecord) -> None:
-            nonlocal wins
-            wins += record.outcome.success
-            bar.update(job, advance=1, wins=wins)
+            nonlocal done, wins
+            done, wins = done + 1, wins + record.outcome.success
+            progress.update(done, f"{wins} successes")
 
         return run(settings, count)
 
