@@ -92,9 +92,17 @@ class Guard:
         self._judged = None
         self._outside, self._last = 0, INSIDE
 
-    def judge(self, belief: Belief, observation: npt.NDArray[np.float32]) -> Verdict:
-        """The worse verdict of the two. observation: (n_o,), finite."""
-        one, other = self.belief(belief), self.observation(observation)
+    @property
+    def range(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Lowest and highest observation (n_o,) inside; None for a bundle that does not say."""
+        return self._range
+
+    def judge(
+        self, belief: Belief, observation: npt.NDArray[np.float32], within: bool = False
+    ) -> Verdict:
+        """The worse verdict of the two. observation: (n_o,), finite. within: it is known to lie
+        within `range`."""
+        one, other = self.belief(belief), self.observation(observation, within)
         return one if not one.inside or other.inside else other
 
     def belief(self, belief: Belief) -> Verdict:
@@ -133,14 +141,14 @@ class Guard:
             f"{self._name(index)}, at {mean[index]:.3g}",
         )
 
-    def observation(self, observation: npt.NDArray[np.float32]) -> Verdict:
+    def observation(self, observation: npt.NDArray[np.float32], inside: bool = False) -> Verdict:
         """Whether the last observations lie where training's did; inside without `seen`."""
         if self._range is None:
             return INSIDE
         low, high = self._range
-        within = (observation >= low) & (observation <= high)
         patience = self.settings.patience
-        if within.all():
+        within = np.True_ if inside else (observation >= low) & (observation <= high)
+        if inside or within.all():
             self._outside = max(0, self._outside - 1)
             if not self._last.inside and not self._outside:
                 self._last = INSIDE

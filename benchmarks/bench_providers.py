@@ -190,7 +190,8 @@ class Crowd:
             raise RuntimeError(f"{len(times)} commands to {len(frames)} observations")
         # Lessons are for the pauses between turns: here it is answers that count.
         self.peers.teach()
-        while any(peer.robot and peer.robot.waiting for peer in self.peers.robots().values()):
+        robots = [peer.robot for peer in self.peers.robots().values() if peer.robot]
+        while any(robot.episodes.waiting for robot in robots):
             time.sleep(0.0001)
         return (max(times) - start) / len(frames) / 1e9, (min(times) - start) / 1e9
 

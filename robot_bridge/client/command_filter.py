@@ -45,14 +45,15 @@ class CommandFilter:
         time_ns: of the robot's clock. first: of an episode."""
         limits, spacing = self._limits, self._spacing
         trouble = spacing.note(time_ns, first)[1] if spacing else ""
-        if invalid := limits.invalid(observation):
-            self._measured = None
-            return safety.Violation(Mode.HOLD, invalid)
+        before, self._measured = self._measured, None
         elapsed = spacing.elapsed if spacing else 1.0
-        broken = limits.broken(observation, self._measured, elapsed)
+        if not limits.sound(observation, before, elapsed):
+            if invalid := limits.invalid(observation):
+                return safety.Violation(Mode.HOLD, invalid)
+            if broken := limits.broken(observation, before, elapsed):
+                self._measured = observation
+                return safety.Violation(*broken)
         self._measured = observation
-        if broken is not None:
-            return safety.Violation(*broken)
         return safety.Violation(Mode.HOLD, trouble) if trouble else None
 
     def guard(

@@ -28,6 +28,7 @@ ROUNDING = 1e-6
 _MOST = float(np.finfo(np.float32).max)
 
 Bounds = tuple[Float32, Float32]
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,16 @@ class Limits:
         self._jumps = bool(np.isfinite(self._jump).any())
         self._rated = bool(np.isfinite(self._change).any())
         self._check_room()
+        self._seen = np.zeros((2, self.observation_size), np.float32)  # values and their change
+        self._bounds = tuple(
+            np.stack([narrow(valid, level), jump])
+            for narrow, valid, level, jump in zip(
+                (np.maximum, np.minimum), self._valid, self._level, self._jump, strict=True
+            )
+        )
+        self._seen_inside = _Comparison(self._seen.shape)
+        self._room = np.empty(self.action_size, np.float32), np.empty(self.action_size, np.float32)
+        self._command_inside = _Comparison((self.action_size,))
 
     def _check_room(self) -> None:
         # A manifest's numbers are float64. One that float32 does not hold becomes infinite, and
@@ -136,9 +147,10 @@ class Limits:
             down, up = self._change
             if allowed < 1.0:
                 down, up = np.float32(allowed) * down, np.float32(allowed) * up
-            low, high = np.maximum(low, reference + down), np.minimum(high, reference + up)
+            low = np.maximum(low, np.add(reference, down, out=self._room[0]), out=self._room[0])
+            high = np.minimum(high, np.add(reference, up, out=self._room[1]), out=self._room[1])
         # Nearly always. The range is finite, so nothing else is inside it.
-        if _inside(command, (low, high)):
+        if self._command_inside(command, low, high):
             return command, ()
         if not np.all(np.isfinite(command)):
             index = int(np.flatnonzero(~np.isfinite(command))[0])
@@ -151,6 +163,31 @@ class Limits:
     def normalised(self, command: Float32) -> Float32:
         """The action in [-1, 1] that asks for this command (n_a,); nearest where none does."""
         return np.clip((command - self.offset) / self.scale, -1.0, 1.0)
+
+    def confine(self, low: Float64, high: Float64) -> None:
+        """Let `sound` be true only within these bounds of an observation (n_o,), too."""
+        least, most = low.astype(np.float32), high.astype(np.float32)
+        # Rounded inwards: what is inside by float32 is inside by float64.
+        least = np.where(least < low, np.nextafter(least, np.float32(np.inf)), least)
+        most = np.where(most > high, np.nextafter(most, np.float32(-np.inf)), most)
+        self._bounds[0][0] = np.maximum(self._bounds[0][0], least)
+        self._bounds[1][0] = np.minimum(self._bounds[1][0], most)
+
+    def sound(
+        self, observation: Float32, before: Float32 | None = None, elapsed: float = 1.0
+    ) -> bool:
+        """Whether an observation is valid, breaks no limit and lies where `confine` says, in one
+        pass. Where False, `invalid` and `broken` say what is wrong. Arguments as of `broken`."""
+        if observation.shape != (self.observation_size,):
+            return False
+        seen = self._seen
+        seen[0] = observation
+        if before is None or not self._jumps:
+            seen[1] = 0.0
+        else:
+            np.subtract(observation, before, out=seen[1])
+            seen[1] /= np.float32(elapsed)
+        return self._seen_inside(seen, *self._bounds)
 
     def invalid(self, observation: Float32) -> str:
         """Why an observation cannot be what the robot measured; "" when it can."""
@@ -203,6 +240,23 @@ class Limits:
                     ),
                 )
         return found
+
+
+class _Comparison:
+    """Whether all numbers of an array of one shape are within bounds, in memory that is taken once:
+    asked for in every control period. NaN is in no range."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        size = int(np.prod(shape))
+        self._results = bytearray(2 * size)
+        both = np.frombuffer(self._results, np.bool_)
+        self._above, self._below = both[:size].reshape(shape), both[size:].reshape(shape)
+
+    def __call__(self, values: Float32, low: Float32, high: Float32) -> bool:
+        np.greater_equal(values, low, out=self._above)
+        np.less_equal(values, high, out=self._below)
+        # A search through bytes takes a tenth of the time of numpy's all().
+        return 0 not in self._results
 
 
 def _inside(values: Float32, bounds: Bounds) -> bool:

@@ -186,7 +186,7 @@ class Admission:
                 if other.operator is peer:
                     other.operator = None
             return
-        peer.robot.close()
+        peer.robot.episodes.close()
         self._recovery.save(peer.robot)
         if name == "robot_lost":
             self._stops.lost(peer.name)

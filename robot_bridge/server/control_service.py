@@ -77,7 +77,7 @@ class ControlService:
         when the answers are out: before, a worker would compete with them for the interpreter.
         here: let one of them learn from it on this thread instead, where that is short."""
         while self._taught:
-            self._taught.popleft().answered(here)
+            self._taught.popleft().episodes.hand_over(here)
             self._gap = not self._taught
             if here:
                 # Who speaks next waits for one lesson at most.
@@ -91,7 +91,7 @@ class ControlService:
 
     def news(self, peer: Peer, robot: RobotSession) -> None:
         """Tell what has happened to a robot since the last call."""
-        for name, text in robot.events():
+        for name, text in robot.episodes.events():
             self._registry.tell(name, peer.name, text, peer)
 
     def _gather(
@@ -124,12 +124,12 @@ class ControlService:
     ) -> None:
         if answer is not None:
             decided_ns = time.monotonic_ns()
-            command = structs.replace(
-                answer.command, received_ns=received_ns, sent_ns=time.monotonic_ns()
-            )
+            command = structs.replace(answer.command, received_ns=received_ns, sent_ns=decided_ns)
             self._registry.post(peer.address, encode_command(command, peer.session))
             sent_ns = time.monotonic_ns()
-            # Once: a loop that never comes to its lessons must not gather them.
+            # From here on nothing delays the answer; all of it is done before the next one.
+            robot.answered(observation, answer)
+            # Once: a loop that never comes to its lessons must not gather robots.
             if robot not in self._taught:
                 self._taught.append(robot)
             if self._taps:
@@ -138,8 +138,7 @@ class ControlService:
                 )
             if not robot.simulated_time and not robot.halted:
                 self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
-        self._check_faults(peer, robot, observation)
-        # After the answer, which nothing delays, and before the next one.
+            self._check_faults(peer, robot, observation)
         self.news(peer, robot)
 
     def _check_faults(self, peer: Peer, robot: RobotSession, observation: Observation) -> None:

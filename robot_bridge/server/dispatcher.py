@@ -108,8 +108,10 @@ class Dispatcher:
         self._tended_at = time.monotonic()
         self._robots_may: dict[Kind, Callable[[Peer, RobotSession, Frame], None]] = {
             Kind.OBSERVATION: self._control.observation,
-            Kind.READY: lambda _, robot, frame: robot.ready(decode_message(frame, Ready)),
-            Kind.EPISODE_END: lambda _, robot, frame: robot.end(decode_message(frame, Outcome)),
+            Kind.READY: lambda _, robot, frame: robot.episodes.ready(decode_message(frame, Ready)),
+            Kind.EPISODE_END: lambda _, robot, frame: robot.episodes.end(
+                decode_message(frame, Outcome)
+            ),
             Kind.EVENT: self._robot_event,
             Kind.HEARTBEAT: self._robot_heartbeat,
             Kind.STOP: lambda peer, _, frame: self._operators.stop(peer, frame),
@@ -126,7 +128,7 @@ class Dispatcher:
     @property
     def settling(self) -> bool:
         """Whether some robot's episode is over but not yet learnt from."""
-        return any(peer.robot and peer.robot.settling for peer in self._registry)
+        return any(peer.robot and peer.robot.episodes.settling for peer in self._registry)
 
     def robots(self) -> dict[str, Peer]:
         """Robots by name."""
@@ -217,7 +219,7 @@ class Dispatcher:
                 self._admission.check(peer)
 
     def _settle(self, peer: Peer, robot: RobotSession) -> None:
-        for record in robot.finished():
+        for record in robot.episodes.finished():
             if peer.operator is not None:
                 self._registry.send(peer.operator, record)
             peer.operator = None
@@ -233,11 +235,11 @@ class Dispatcher:
         self._registry.clear()
         try:
             for robot in robots:
-                robot.close()
+                robot.episodes.close()
                 self._recovery.save(robot)
             deadline = time.monotonic() + JOINING
             for robot in robots:
-                robot.join(max(0.0, deadline - time.monotonic()))
+                robot.episodes.join(max(0.0, deadline - time.monotonic()))
         finally:
             self._recovery.close()
 
@@ -252,7 +254,7 @@ class Dispatcher:
             number = event.number
             self._stops.heard(peer.name, number, stopped=event.name == STOPPED)
         if event.name == STOPPED:
-            robot.refused()
+            robot.episodes.refused()
         self._registry.tell(event.name, peer.name, event.text, number=number)
 
     def _robot_heartbeat(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:

@@ -64,7 +64,7 @@ class InferenceBatcher:
         waiting, self._waiting = self._waiting, []
         groups: dict[str, list[Waiting]] = {}
         for one in waiting:
-            groups.setdefault(one.robot.digest, []).append(one)
+            groups.setdefault(one.robot.episodes.digest, []).append(one)
         for digest, group in groups.items():
             alone = len(group) == 1 or digest in self._apart
             outcomes = [None] * len(group) if alone else self._run(group)
@@ -90,7 +90,7 @@ class InferenceBatcher:
         return found
 
     def _part(self, group: list[Waiting], error: Exception) -> None:
-        digest = group[0].robot.digest
+        digest = group[0].robot.episodes.digest
         self._apart.add(digest)
         self._batches.pop(digest, None)
         self._tell_apart(group, error)

@@ -65,7 +65,7 @@ class OperatorService:
         if peer is None or peer.robot is None:
             return
         try:
-            reset = peer.robot.begin(begin)
+            reset = peer.robot.episodes.begin(begin)
         except BridgeError as error:
             self._registry.send(operator, Event("begin_refused", peer.name, speakable(str(error))))
             return
@@ -150,7 +150,7 @@ class OperatorService:
         at_once = back or request.when == "now"
         for peer in robots.values():
             if peer.robot is not None:
-                peer.robot.adopt(bundle, at_once)
+                peer.robot.episodes.adopt(bundle, at_once)
         when = "at once" if at_once else "from each robot's next episode on"
         return f"{bundle.manifest.name} ({bundle.digest[:12]}) acts {when}"
 
@@ -186,13 +186,13 @@ class OperatorService:
             kept = robot.policy.keep("an operator asked")
             return "belief_kept", f"belief {kept.number}: {kept.count} transitions"
         if request.action == "restore":
-            kept = robot.restore(request.kept)
+            kept = robot.episodes.restore(request.kept)
             return (
                 "belief_restored",
                 f"belief {kept.number} again: {kept.count} transitions; now version "
                 f"{robot.policy.belief.version}",
             )
-        robot.forget()
+        robot.episodes.forget()
         return "belief_forgotten", f"the prior again; now version {robot.policy.belief.version}"
 
     def status(self, operator: Peer, frame: Frame) -> None:

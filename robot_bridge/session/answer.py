@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from adapt.belief.gaussian import Belief
 from robot_bridge.protocol.messages import Command, Float32, Observation
 from robot_bridge.telemetry.records import StepRecord
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(Struct, frozen=True, eq=False):
     """A command and what explains it.
 
     wanted: (n_a,) what the policy asked for before the limits, None where it was not asked.

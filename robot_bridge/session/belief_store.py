@@ -165,7 +165,7 @@ class BeliefRecovery:
 
     def save(self, robot: RobotSession) -> None:
         """Store the belief that the robot has put aside, if there is a new one."""
-        kept = robot.unsaved()
+        kept = robot.episodes.unsaved()
         if kept is not None and self._store is not None:
             self._store.save(robot.name, kept.digest, kept.version, kept.count, kept.snapshot)
 
@@ -174,10 +174,10 @@ class BeliefRecovery:
         if self._store is None:
             return
         try:
-            saved = self._store.find(robot.name, robot.digest)
+            saved = self._store.find(robot.name, robot.episodes.digest)
             if saved is None:
                 return
-            belief = robot.recall(saved.snapshot)
+            belief = robot.episodes.recall(saved.snapshot)
         except (StateError, SnapshotError) as error:
             self._tell("belief_refused", robot.name, f"{error}; it starts from the prior")
             return

@@ -1,8 +1,9 @@
-"""One robot's episodes as the bridge sees them: asked for, begun, over, learnt from, recorded."""
+"""One robot's episodes: requested, open, over, learnt from, recorded."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Literal
 
@@ -30,20 +31,24 @@ from robot_bridge.session.snapshot_publisher import SnapshotPublisher
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import EndRecord
 
-# How long an episode's record waits for a worker that is behind, or hangs [s].
+# An episode's record waits so long for a worker that is behind, or hangs [s].
 SETTLE = 5.0
-# A robot that has not begun so long after it was asked will not; others shall not wait for it [s].
+# A request for an episode that the robot has not begun after so long is given up [s].
 BEGINNING = 120.0
-# Between two tries at a model's swap while the robot's worker hangs: each waits for it, for 50 ms,
-# and the whole loop with it [s].
+# Between two tries at a model's swap while the robot's worker hangs: each blocks the loop for
+# 50 ms [s].
 RETRY = 5.0
-# An episode without an observation for so long is over when the next one is asked for [s].
+# An episode without an observation for so long is cut when the next one is requested [s].
 STALLED = 10.0
+# Bits as plain numbers: an operation on enum members takes a microsecond.
+FIRST, TERMINAL, UNAPPLIED = int(Flag.FIRST), int(Flag.TERMINAL), int(Flag.UNAPPLIED)
+# Lessons that may wait for a loop that is too busy to hand them over.
+PENDING = 8
 
 
 class EpisodeLifecycle:
-    """What a robot goes through, one episode after another, and the model that it goes through it
-    with; `RobotSession` adds the answers. See there for the arguments."""
+    """The episodes of one robot, and the policy that acts and learns in them. See `RobotSession`
+    for the arguments."""
 
     def __init__(
         self,
@@ -59,13 +64,13 @@ class EpisodeLifecycle:
         self.simulated_time = simulated_time
         self.policy = PolicyInstance(bundle, seed, guard or GuardSettings())
         self._shadow = shadow
-        self._coming: tuple[PolicyBundle, bool] | None = None  # a model, and whether at once
-        self._retry = 0.0  # not before that, unless the worker is through [s]
+        self._coming: tuple[PolicyBundle, bool] | None = None  # a model to swap in; whether at once
+        self._retry = 0.0  # when a swap that failed is tried again [s]
         self._taps = taps or Taps(())
         told = self._taps.adapted if self._taps else None
         self._adaptation = AdaptationWorker(not simulated_time, robot=name, told=told)
-        self._begin: Begin | None = None  # asked for by an operator, not yet started
-        self._begin_by = 0.0  # when that is off [s]
+        self._begin: Begin | None = None  # requested by an operator, not yet started
+        self._begin_by = 0.0  # when the request expires [s]
         self._observed = 0.0  # when the last observation came [s]
         self._ready = Ready()
         self._episode: Episode | None = None
@@ -74,11 +79,10 @@ class EpisodeLifecycle:
         self._ended = 0.0  # when the driver said so [s]
         self._records: list[EpisodeRecord] = []  # not yet taken by `finished`
         self._last: tuple[Observation, Float32] | None = None  # with the command that answered it
-        self._measured: Float32 | None = None  # by the last observation that made sense
-        # To be learnt from once the answer has left: adapter, what was seen and done, what came.
-        self._lesson: tuple[Adapter, Observation, Float32, Observation] | None = None
-        self._notices = EventThrottle(self._note)
-        self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self._notices)
+        # To be learnt from once the answers have left: adapter, observation, command, observation.
+        self._lessons: deque[tuple[Adapter, Observation, Float32, Observation]] = deque()
+        self.notices = EventThrottle(self._note)
+        self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self.notices)
 
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way."""
@@ -90,9 +94,9 @@ class EpisodeLifecycle:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         if begin.new_task:
             self.policy.begin_task(begin.seed, begin.task)
-        self._adapter.adapting = begin.adapting
+        self.policy.adapter.adapting = begin.adapting
         if begin.new_task:
-            self._keep("task")
+            self.keep("task")
         self._begin, self._ready = begin, Ready()
         self._begin_by = time.monotonic() + BEGINNING
         return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task)
@@ -102,12 +106,52 @@ class EpisodeLifecycle:
         self._ready = ready
 
     def refused(self) -> None:
-        """The robot will not move: what an operator asked for is off."""
+        """The robot will not move: an operator's request is void."""
         self._begin = None
 
     @property
-    def _adapter(self) -> Adapter:
-        return self.policy.adapter
+    def running(self) -> bool:
+        """Whether an episode is open and has not had its last observation."""
+        return self._episode is not None and not self._over
+
+    def observed(self, observation: Observation) -> None:
+        """An observation has come; one with flag FIRST opens an episode."""
+        self._observed = time.monotonic()
+        if int(observation.flags) & FIRST:
+            self._open()
+
+    def learn(self, observation: Observation) -> None:
+        """Keep what came of the last command, to be learnt from; in simulated time at once."""
+        if self._last is None or self._shadow or int(observation.flags) & UNAPPLIED:
+            return
+        self._lessons.append((self.policy.adapter, *self._last, observation))
+        if self.simulated_time:
+            self.hand_over()
+
+    def last_observed(self) -> None:
+        """The open episode has had its last observation."""
+        self._last, self._over = None, True
+
+    def interrupt(self) -> None:
+        """The robot stands still: nothing is learnt across the gap."""
+        self._last = None
+
+    def followed(self, observation: Observation, command: Float32) -> None:
+        """The policy answered an observation with this command (n_a,)."""
+        self._last = observation, command
+
+    def record(
+        self, observation: Observation, command: Float32, acted: bool, belief: Belief
+    ) -> None:
+        """Count one step of the open episode; keep it if the policy acted. To be called once the
+        answer has left."""
+        if self._episode is not None and not self._over:
+            if acted:
+                self._episode.add(observation.payload, command, observation.reward, belief)
+            else:
+                self._episode.skip()
+        if len(self._lessons) > PENDING:
+            self.hand_over()
 
     @property
     def digest(self) -> str:
@@ -146,7 +190,7 @@ class EpisodeLifecycle:
         self._turn()
 
     def _turn(self) -> None:
-        """Let the model that waits take over, if its time has come."""
+        """Swap in the model that waits, if it may."""
         if self._coming is None or not (self._coming[1] or self._episode is None):
             return
         if not self._adaptation.settled and time.monotonic() < self._retry:
@@ -155,15 +199,15 @@ class EpisodeLifecycle:
         try:
             self.policy.adopt(bundle, self._episode is not None)
         except SnapshotError as error:
-            # The worker is at it, or hangs.
+            # The worker is learning, or hangs.
             self._retry = time.monotonic() + RETRY
-            self._notices.last("model_waits", str(error))
+            self.notices.last("model_waits", str(error))
             return
         self._coming = None
         if self._episode is not None:
             self._episode.restart(self.policy.belief)
-        self._notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
-        self._keep("model")
+        self.notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
+        self.keep("model")
 
     def restore(self, number: int) -> Kept:
         """Go back to a kept belief. Raises StateError, SnapshotError."""
@@ -186,14 +230,15 @@ class EpisodeLifecycle:
         """The belief is another one, by no transition."""
         if self._episode is not None:
             self._episode.note(f"step {self._episode.step}: belief: {cause}")
-        self._keep(cause)
+        self.keep(cause)
 
-    def _keep(self, cause: str) -> None:
+    def keep(self, cause: str) -> None:
+        """Tell recorders what the adapter knows; see `SnapshotPublisher.tell`."""
         self._snapshots.tell(cause, self._episode.begin if self._episode else None)
 
     def _open(self) -> None:
         if self._outcome is not None:
-            # Both came at once. Waiting for the worker here would delay the answer.
+            # The next episode began at once. Waiting for the worker here would delay the answer.
             self._conclude()
         elif self._episode is not None:
             self._cut("episode_cut", "a new episode starts before the last one ended")
@@ -202,38 +247,36 @@ class EpisodeLifecycle:
         width = limits.observation_size + limits.action_size
         self._episode = Episode(self.name, self._begin, self.policy.belief, width)
         self._episode.ready = self._ready
-        self._begin = self._outcome = self._last = self._measured = None
+        self._begin = self._outcome = self._last = None
         self._over = False
-        self._notices.restart()
-        self._keep("episode")
-        self._adapter.begin_episode()
+        self.notices.restart()
+        self.keep("episode")
+        self.policy.adapter.begin_episode()
 
     def _cut(self, name: str, text: str) -> None:
-        self._notices.last(name, text)
+        self.notices.last(name, text)
         self._lesson_over(complete=False)
-        self._adapter.leave_episode(complete=False)
+        self.policy.adapter.leave_episode(complete=False)
         self._episode = self._last = None
 
-    def answered(self, here: bool = False) -> None:
-        """The answer is on its way: from here on a worker may have the processor. Handed over any
-        earlier, a lesson would compete with the answer for the interpreter. here: see
-        `Adaptation.learn`."""
-        if self._lesson is None:
-            return
-        (adapter, before, command, observation), self._lesson = self._lesson, None
-        # The action as sent, after the limits: that is what the robot did.
-        action = self.policy.limits.normalised(command)
-        terminal = bool(observation.flags & Flag.TERMINAL)
-        self._adaptation.learn(
-            adapter,
-            Transition(before.payload, action, observation.reward, observation.payload, terminal),
-            here,
-        )
+    def hand_over(self, here: bool = False) -> None:
+        """Give the worker what waits to be learnt from. To be called when the answers have left:
+        before, the worker would compete with them for the interpreter. here: see
+        `AdaptationWorker.learn`."""
+        while self._lessons:
+            adapter, before, command, observation = self._lessons.popleft()
+            # The action as sent, after the limits: that is what the robot did.
+            action = self.policy.limits.normalised(command)
+            terminal = bool(int(observation.flags) & TERMINAL)
+            seen, reward = observation.payload, observation.reward
+            self._adaptation.learn(
+                adapter, Transition(before.payload, action, reward, seen, terminal), here
+            )
 
     def end(self, outcome: Outcome) -> None:
         """The robot says that its episode is over; see `finished`."""
         if self._episode is None:
-            self._notices.last("no_episode", "the end of an episode that never began")
+            self.notices.last("no_episode", "the end of an episode that never began")
             self._begin = None
             return
         # Without its last observation an episode lacks what came of its last action.
@@ -242,22 +285,22 @@ class EpisodeLifecycle:
         self._ended = time.monotonic()
 
     def _lesson_over(self, complete: bool) -> None:
-        self.answered()
+        self.hand_over()
         # In shadow nothing was learnt from, so there is nothing to conclude.
         if not self._shadow:
-            self._adaptation.conclude(self._adapter, complete)
+            self._adaptation.conclude(self.policy.adapter, complete)
 
     def finished(self) -> Iterator[EpisodeRecord]:
         """The record of an episode that ended, once everything in it has been learnt from, or the
-        next one has begun, or the worker is SETTLE behind. What waits for too long is given up."""
+        next one has begun, or the worker is SETTLE behind. Gives up requests that expired."""
         if self._begin is not None and time.monotonic() > self._begin_by:
             self._begin = None
-            self._notices.say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
+            self.notices.say("begin_expired", f"no episode within {BEGINNING:g} s of the request")
         if self._adaptation.settled:
             self._conclude()
         elif self._outcome is not None and time.monotonic() - self._ended > SETTLE:
             text = f"{self.waiting} transitions are not learnt from {SETTLE:g} s after the episode"
-            self._notices.say("adaptation_late", text)
+            self.notices.say("adaptation_late", text)
             self._conclude()
         self._turn()
         records, self._records = self._records, []
@@ -268,7 +311,7 @@ class EpisodeLifecycle:
         if episode is None or outcome is None:
             return
         self._gather()
-        self._adapter.leave_episode()
+        self.policy.adapter.leave_episode()
         begin = episode.begin
         task, number = (begin.task, begin.episode) if begin else (-1, -1)
         if self._taps.recording:
@@ -286,10 +329,10 @@ class EpisodeLifecycle:
     def events(self) -> list[tuple[str, str]]:
         """(name, text) of what went wrong since the last call."""
         self._gather()
-        return self._notices.take()
+        return self.notices.take()
 
     def close(self) -> None:
-        """Let the worker end, without waiting for it, and put the belief aside; see `join`."""
+        """Let the worker end without waiting for it, and keep the belief; see `join`."""
         if self._adaptation.settled:
             self._snapshots.put_aside("the robot left")
         self._adaptation.close()
@@ -300,7 +343,7 @@ class EpisodeLifecycle:
 
     def _gather(self) -> None:
         for text in self._adaptation.problems():
-            self._notices.count("adaptation_problem", text)
+            self.notices.count("adaptation_problem", text)
 
     def _note(self, name: str, text: str) -> None:
         if self._episode is not None:

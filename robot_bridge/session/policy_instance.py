@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapt.adapters.base import Action, Adapter
+from adapt.adapters.base import Adapter
 from adapt.adapters.registry import make_adapter
 from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
@@ -41,12 +41,12 @@ class PolicyInstance:
     def __init__(self, bundle: PolicyBundle, seed: int, guard: GuardSettings) -> None:
         self.bundle = bundle
         self.adapter: Adapter = make_adapter(bundle, seed)
-        self.limits = _limits(bundle)
         self.kept: list[Kept] = []
         self.verdict = Verdict(True, 0.0)
         self._seed = seed
         self._settings = guard
         self._guard = Guard(bundle.manifest, guard)
+        self.limits = _limits(bundle, self._guard)
         self._number = 0
         self._left: dict[str, bytes] = {}  # by digest, what models knew when others took over
 
@@ -70,22 +70,22 @@ class PolicyInstance:
         before = self.adapter
         left = before.snapshot()
         adapter = make_adapter(bundle, self._seed)
-        limits = _limits(bundle)
+        guard = Guard(bundle.manifest, self._settings)
+        limits = _limits(bundle, guard)
         if bundle.digest in self._left:
             adapter.restore_belief(self._left.pop(bundle.digest))
         if in_episode:
             adapter.begin_episode()
         adapter.adapting = before.adapting
         self._left[self.bundle.digest] = left
-        self.bundle, self.adapter, self.limits = bundle, adapter, limits
-        self._guard = Guard(bundle.manifest, self._settings)
+        self.bundle, self.adapter, self.limits, self._guard = bundle, adapter, limits, guard
         self._judge_anew()
 
-    def weigh(self, observation: Float32) -> bool:
+    def weigh(self, observation: Float32, sound: bool) -> bool:
         """Judge this robot, and fall back where it is outside of what training saw; True when the
-        verdict has changed. observation: (n_o,), finite."""
+        verdict has changed. observation: (n_o,), finite. sound: as its `limits` say."""
         before = self.verdict.inside
-        self.verdict = self._guard.judge(self.adapter.belief, observation)
+        self.verdict = self._guard.judge(self.adapter.belief, observation, sound)
         if self.verdict.inside == before:
             return False
         if self._settings.fallback == "prior":
@@ -101,9 +101,6 @@ class PolicyInstance:
     def fallback(self) -> str:
         """What a robot outside does."""
         return self._settings.fallback
-
-    def act(self, observation: Float32) -> Action:
-        return self.adapter.act(observation)
 
     def keep(self, cause: str) -> Kept:
         """Keep the belief as it is; returns it. Raises SnapshotError while the adapter learns."""
@@ -161,6 +158,9 @@ class PolicyInstance:
         self.adapter.trust(True)
 
 
-def _limits(bundle: PolicyBundle) -> Limits:
+def _limits(bundle: PolicyBundle, guard: Guard) -> Limits:
     manifest = bundle.manifest
-    return Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
+    made = Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
+    if guard.range is not None:
+        made.confine(*guard.range)
+    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from enum import Enum
 from typing import Literal
 
@@ -12,20 +12,14 @@ from adapt.adapters.base import Action
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
 from robot_bridge.errors import described
-from robot_bridge.protocol.messages import (
-    Command,
-    Flag,
-    Float32,
-    Mode,
-    Observation,
-    fault_names,
-)
+from robot_bridge.protocol.messages import Command, Flag, Float32, Mode, Observation, fault_names
 from robot_bridge.safety.deadline_monitor import DeadlineMonitor, DeadlineSettings
 from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
 from robot_bridge.session.answer import Answer
-from robot_bridge.session.episode_lifecycle import EpisodeLifecycle
+from robot_bridge.session.episode_lifecycle import FIRST, EpisodeLifecycle
 from robot_bridge.telemetry.observers import Taps
 
+LAST = int(Flag.LAST)
 # Control periods by which frames may come in early by the bridge's clock: a bridge that was held up
 # reads several at once. The robot's own stamps are held to less, see SpacingSettings.
 ARRIVALS = 25.0
@@ -37,15 +31,15 @@ class Open(Enum):
     POLICY = "the policy has to be asked"
 
 
-class RobotSession(EpisodeLifecycle):
+class RobotSession:
     """Answers observations and learns from them.
 
     seed: of the latents, until an operator begins a task with another. simulated_time: each
     transition is learnt from before the next action. validity_ns: of every command [ns]. taps: hear
     of every transition, on the thread that learnt from it, and of what a replay starts from.
-    shadow: answer what would be commanded, marked as such, and learn nothing: nobody follows it.
-    guard, pace, spacing: when it is outside of what training saw, when the bridge is too slow for
-    it, and when its driver keeps another period than the bundle's.
+    shadow: answer what would be commanded, marked as such, and learn nothing, for no robot follows.
+    guard, pace, spacing: when the robot is outside of what training saw, when the bridge is too
+    slow for it, and when its driver keeps another period than the bundle's.
     """
 
     def __init__(
@@ -61,24 +55,30 @@ class RobotSession(EpisodeLifecycle):
         pace: DeadlineSettings | None = None,
         spacing: SpacingSettings | None = None,
     ) -> None:
-        super().__init__(name, bundle, seed, simulated_time, taps, shadow, guard)
-        self.halted = ""  # why it is stopped by the bridge
+        self.name = name
+        self.simulated_time = simulated_time
+        self.episodes = EpisodeLifecycle(name, bundle, seed, simulated_time, taps, shadow, guard)
+        self.policy = self.episodes.policy
+        self.halted = ""  # why the bridge has stopped it
+        self.faults = 0  # as last reported
+        self.mode: Mode | None = None  # of the last answer
         period = bundle.manifest.control_period
         self.pace = DeadlineMonitor(pace or DeadlineSettings(), round(period * 1e9))
-        self.faults = 0  # as last reported
         spacing = spacing or SpacingSettings()
         self._stamps = SpacingMonitor(period, spacing)
-        # Who stamps nominal times and asks without a pause is still seen by when frames come in.
+        # A driver that stamps times at which it did not measure is seen by when its frames come in.
         drift = max(ARRIVALS, spacing.drift)
         self._arrivals = SpacingMonitor(period, SpacingSettings(spacing.gap, drift))
-        self.mode: Mode | None = None  # of the last answer
+        self._shadow = shadow
         self._validity_ns = validity_ns
         self._sequence = -1
+        self._before: Float32 | None = None  # the command of the period before, where it tracked
+        self._measured: Float32 | None = None  # by the last valid observation of the episode
 
     def halt(self, reason: str) -> None:
         """Answer nothing but stop, until `unhalt`."""
         self.halted = reason
-        self.refused()
+        self.episodes.refused()
 
     def unhalt(self) -> None:
         """An operator has released the robot."""
@@ -87,170 +87,152 @@ class RobotSession(EpisodeLifecycle):
 
     def answer(self, observation: Observation, received_ns: int) -> Answer | None:
         """The answer to one observation; None for one that was seen before. received_ns: when its
-        frame came in, on the bridge's clock [ns]."""
-        try:
-            answer = self._judged(observation, received_ns)
-            if answer is Open.POLICY:
-                answer = self._act(observation)
-        # A fault of ours, or of a library's, is one robot's and for one period: it stands still,
-        # people hear of it, and the others do not notice.
-        except Exception as error:
-            answer = self._failed(observation, error)
-        if answer is not None:
-            self.mode = answer.command.mode
-        return answer
+        frame came in, on the bridge's clock [ns]. `answered` has to follow."""
+        answer = self.ask(observation, received_ns)
+        return self.decide(observation) if answer is Open.POLICY else answer
 
     def ask(
         self, observation: Observation, received_ns: int
     ) -> Answer | Literal[Open.POLICY] | None:
         """The first half of `answer`, for a run of the policy that robots share: POLICY where it
         has to be asked, to be followed by `decide` before anything else."""
+        # A fault of ours, or of a library's, concerns one robot and one period: it holds, people
+        # hear of it, and the other robots do not notice.
         try:
-            answer = self._judged(observation, received_ns)
+            return self._judged(observation, received_ns)
         except Exception as error:
-            answer = self._failed(observation, error)
-        if isinstance(answer, Answer):
-            self.mode = answer.command.mode
-        return answer
+            return self._failed(observation, error)
 
     def decide(self, observation: Observation, outcome: Action | Exception | None = None) -> Answer:
         """The second half. outcome: of the shared run, for this robot; None for one of its own."""
         try:
-            answer = self._act(observation, outcome)
+            return self._act(observation, outcome)
         except Exception as error:
-            answer = self._failed(observation, error)
-        self.mode = answer.command.mode
-        return answer
+            return self._failed(observation, error)
+
+    def answered(self, observation: Observation, answer: Answer) -> None:
+        """The answer has left: do what did not have to be done before it."""
+        command, acted = answer.command, answer.wanted is not None
+        self.mode = command.mode
+        if acted:
+            self.episodes.notices.well()
+        self.episodes.record(observation, command.payload, acted, answer.belief)
 
     def _judged(
         self, observation: Observation, received_ns: int
     ) -> Answer | Literal[Open.POLICY] | None:
+        episodes, notices = self.episodes, self.episodes.notices
         if observation.sequence <= self._sequence:
-            self._notices.last(
+            notices.last(
                 "sequence_repeated",
                 f"observation {observation.sequence} after {self._sequence}; left aside",
             )
             return None
         self._sequence = observation.sequence
-        self._observed = time.monotonic()
-        self.answered()
-        spacing, stamps = self._spacing_trouble(observation, received_ns), self._stamps
-        if observation.flags & Flag.FIRST:
-            self._open()
-        name, text = self._wrong(observation)
+        flags = int(observation.flags)
+        spacing = "", ""
+        if not self.simulated_time:
+            spacing = self._spacing_trouble(observation.time_ns, received_ns, flags)
+        if flags & FIRST:
+            self._before = self._measured = None
+        episodes.observed(observation)
+        policy, payload = self.policy, observation.payload
+        limits, elapsed = policy.limits, self._stamps.elapsed
+        before, self._measured = self._measured, None
+        # Nearly always. Only where it is not is what is wrong looked for.
+        sound = limits.sound(payload, before, elapsed)
+        name, text = self._forbidden(observation, sound)
         if name:
-            self._notices.last(name, text)
-            self._measured = None
+            notices.last(name, text)
             return self._held(observation)
-        policy = self.policy
-        broken = policy.limits.broken(observation.payload, self._measured, stamps.elapsed)
-        self._measured = observation.payload
+        self._measured = payload
         if spacing[0]:
             # What was commanded had another time to act than a control period.
-            self._last = None
-        self._learn(observation)
-        if observation.flags & Flag.LAST:
-            self._last, self._over = None, True
+            episodes.interrupt()
+        episodes.learn(observation)
+        broken = None if sound else limits.broken(payload, before, elapsed)
+        if flags & LAST:
+            episodes.last_observed()
             return self._still(observation, broken[0] if broken else Mode.HOLD)
         if broken:
             mode, text = broken
-            self._notices.last("limit_broken", text)
+            notices.last("limit_broken", text)
             return self._held(observation, mode)
         if spacing[0]:
-            self._notices.last(*spacing)
+            notices.last(*spacing)
             return self._held(observation)
-        if policy.weigh(observation.payload):
+        if policy.weigh(payload, sound):
             verdict = policy.verdict
-            self._notices.say(
+            notices.say(
                 "guard_inside" if verdict.inside else "guard_outside",
                 f"{verdict.reason or 'as training saw it again'}; fallback: {policy.fallback}",
             )
-            self._keep("guard")
+            episodes.keep("guard")
         return self._held(observation) if policy.must_hold else Open.POLICY
 
-    def _spacing_trouble(self, observation: Observation, received_ns: int) -> tuple[str, str]:
-        """Name and text of a spacing that forbids motion; empty where it is right, and for a robot
-        whose clock waits for its answers."""
-        if self.simulated_time:
-            return "", ""
-        paused = bool(observation.flags & Flag.FIRST)
+    def _spacing_trouble(self, stamp_ns: int, received_ns: int, flags: int) -> tuple[str, str]:
+        """Name and text of a spacing that forbids motion; empty where it is right."""
         arrivals = self._arrivals.note(received_ns, paused=True)
-        stamps = self._stamps.note(observation.time_ns, paused)
+        stamps = self._stamps.note(stamp_ns, paused=bool(flags & FIRST))
         return stamps if stamps[0] else arrivals
 
-    def _failed(self, observation: Observation, error: Exception) -> Answer:
-        self._notices.last("answer_failed", described(error))
-        return self._held(observation)
-
-    def _held(self, observation: Observation, mode: Mode = Mode.HOLD) -> Answer:
-        """Stand still, or go limp; within an episode that is a step like any other."""
-        # Nothing may be learnt across a gap.
-        self._last = None
-        if self._episode is not None and not self._over:
-            self._episode.skip()
-        stop = self.halted or observation.faults
-        return self._still(observation, Mode.STOP if stop else mode)
-
-    def _act(self, observation: Observation, outcome: Action | Exception | None = None) -> Answer:
-        policy, episode = self.policy, self._episode
-        if episode is None:
-            raise RuntimeError("the policy is asked outside an episode")
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            action = policy.act(observation.payload) if outcome is None else outcome
-            before = self._last[1] if self._last else None
-            payload, _ = policy.limits.clamp(action.physical, before)
-        # Whatever the runtime raises; onnxruntime's exceptions share no base of their own.
-        except Exception as error:
-            self._notices.last("policy_failed", described(error))
-            return self._held(observation)
-        self._notices.well()
-        episode.add(observation.payload, payload, observation.reward, self._adapter.belief)
-        self._last = observation, payload
-        version = action.belief_version
-        mode = Mode.HOLD if self._shadow else Mode.TRACK
-        command = Command(
-            observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
-        )
-        return self._explained(command, action.physical)
-
-    def _learn(self, observation: Observation) -> None:
-        if self._last is None or self._shadow or observation.flags & Flag.UNAPPLIED:
-            return
-        self._lesson = (self._adapter, *self._last, observation)
-        if self.simulated_time:
-            self.answered()
-
-    def _wrong(self, observation: Observation) -> tuple[str, str]:
-        """Name and text of what forbids motion; empty when nothing does."""
+    def _forbidden(self, observation: Observation, sound: bool) -> tuple[str, str]:
+        """Name and text of what forbids motion, whatever the policy says; empty for nothing."""
         if self.halted:
             return "robot_halted", self.halted
         if observation.faults:
             return "robot_fault", f"the robot reports {fault_names(observation.faults)}"
-        if self._episode is None or self._over:
+        if not self.episodes.running:
             return "no_episode", "an observation outside an episode; one starts with flag FIRST"
-        if text := self.policy.limits.invalid(observation.payload):
+        if not sound and (text := self.policy.limits.invalid(observation.payload)):
             return "observation_invalid", text
-        if not np.isfinite(observation.reward):
+        if not math.isfinite(observation.reward):
             return "observation_invalid", f"reward is {observation.reward}; expected a number"
         return "", ""
 
+    def _failed(self, observation: Observation, error: Exception) -> Answer:
+        self.episodes.notices.last("answer_failed", described(error))
+        return self._held(observation)
+
+    def _held(self, observation: Observation, mode: Mode = Mode.HOLD) -> Answer:
+        """Stand still, or go limp; within an episode that is a step like any other."""
+        self.episodes.interrupt()
+        stop = self.halted or observation.faults
+        return self._still(observation, Mode.STOP if stop else mode)
+
+    def _act(self, observation: Observation, outcome: Action | Exception | None) -> Answer:
+        policy = self.policy
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            action = policy.adapter.act(observation.payload) if outcome is None else outcome
+            payload, _ = policy.limits.clamp(action.physical, self._before)
+        # Whatever the runtime raises; onnxruntime's exceptions share no base of their own.
+        except Exception as error:
+            self.episodes.notices.last("policy_failed", described(error))
+            return self._held(observation)
+        self._before = payload
+        self.episodes.followed(observation, payload)
+        mode = Mode.HOLD if self._shadow else Mode.TRACK
+        return self._answer(observation, mode, payload, action.belief_version, action.physical)
+
     def _still(self, observation: Observation, mode: Mode) -> Answer:
+        self._before = None
         payload = np.zeros(self.policy.limits.action_size, np.float32)
-        version = self._adapter.belief.version
+        version = self.policy.adapter.belief.version
+        return self._answer(observation, mode, payload, version, None)
+
+    def _answer(
+        self,
+        observation: Observation,
+        mode: Mode,
+        payload: Float32,
+        version: int,
+        wanted: Float32 | None,
+    ) -> Answer:
+        adapter = self.policy.adapter
         command = Command(
             observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
         )
-        return self._explained(command, None)
-
-    def _explained(self, command: Command, wanted: Float32 | None) -> Answer:
-        adapter = self._adapter
-        return Answer(
-            command,
-            wanted,
-            adapter.latent,
-            adapter.latent_version,
-            adapter.belief,
-            adapter.bundle.digest,
-        )
+        latent, drawn_from, digest = adapter.latent, adapter.latent_version, adapter.bundle.digest
+        return Answer(command, wanted, latent, drawn_from, adapter.belief, digest)

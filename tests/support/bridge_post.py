@@ -87,7 +87,7 @@ class Post:
         size = self._bundle.manifest.observation_size
         fields = {
             "sequence": self._sequences[address],
-            "time_ns": 0,
+            "time_ns": time.monotonic_ns(),
             "payload": np.full(size, value, np.float32),
             "flags": flags,
         }

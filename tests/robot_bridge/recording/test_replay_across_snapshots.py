@@ -60,14 +60,14 @@ class Life:
         return self.post.observe(ARM, flags=flags, **(fields | changes))
 
     def end(self):
-        self.robot.end(OUTCOME)
-        self.post.settle(lambda: not self.robot.settling)
-        list(self.robot.finished())
+        self.robot.episodes.end(OUTCOME)
+        self.post.settle(lambda: not self.robot.episodes.settling)
+        list(self.robot.episodes.finished())
 
     def episode(self, steps=12, **begin):
         if begin:
             fields = {"robot": "arm", "task": 0, "episode": 0, "seed": 3, "new_task": False}
-            self.robot.begin(Begin(**(fields | begin)))
+            self.robot.episodes.begin(Begin(**(fields | begin)))
         self.observe(Flag.FIRST)
         for _ in range(steps):
             self.observe()
@@ -100,11 +100,11 @@ def test_tasks_frozen_beliefs_and_beliefs_taken_back(life, bundles):
     for step in range(20):
         life.observe()
         if step == 7:
-            life.post.settle(lambda: not life.robot.waiting)
-            life.robot.restore(number)
+            life.post.settle(lambda: not life.robot.episodes.waiting)
+            life.robot.episodes.restore(number)
         if step == 13:
-            life.post.settle(lambda: not life.robot.waiting)
-            life.robot.forget()
+            life.post.settle(lambda: not life.robot.episodes.waiting)
+            life.robot.episodes.forget()
     life.observe(Flag.FIRST)  # cuts the episode before
     life.observe()
     tally = life.replayed(bundles[0])
@@ -118,7 +118,7 @@ def test_another_model_in_the_middle_and_back(life, bundles):
     life.observe(Flag.FIRST)
     for step in range(20):
         if step in (5, 12):
-            life.robot.adopt(other if step == 5 else one, True)
+            life.robot.episodes.adopt(other if step == 5 else one, True)
         life.observe()
     life.observe(Flag.LAST)
     life.end()
@@ -171,10 +171,10 @@ def test_a_state_that_could_not_be_taken_is_no_state(bundles, tmp_path, monkeypa
     life = Life(bundles[0], tmp_path, True)
     life.episode(3)
     with life.robot.policy.adapter._memory_lock:
-        life.robot._open()
+        life.robot.episodes._open()
     for _ in range(3):
         life.observe()
-    life.robot._over = True
+    life.robot.episodes._over = True
     life.end()
     life.episode(3)
     assert "state_not_recorded" in life.post.told
@@ -195,22 +195,22 @@ def test_any_life_replays(bundles, tmp_path, seed):
         "first": (4, lambda: life.observe(Flag.FIRST)),
         "last": (3, lambda: life.observe(Flag.LAST)),
         "unapplied": (2, lambda: life.observe(Flag.UNAPPLIED)),
-        "end": (3, lambda: life.robot.end(OUTCOME)),
+        "end": (3, lambda: life.robot.episodes.end(OUTCOME)),
         "begin": (3, lambda: begin(bool(rng.integers(2)))),
         "noise": (2, lambda: life.observe(payload=np.full(6, np.nan, np.float32))),
         "fault": (1, lambda: life.observe(faults=4)),
         "halt": (1, lambda: life.robot.halt("a test")),
         "unhalt": (2, life.robot.unhalt),
         "tend": (5, life.post.peers.tend),
-        "adopt": (1, lambda: life.robot.adopt((one, other)[rng.integers(2)], True)),
-        "next": (1, lambda: life.robot.adopt((one, other)[rng.integers(2)], False)),
-        "forget": (1, life.robot.forget),
-        "restore": (1, lambda: life.robot.restore(life.robot.policy.kept[-1].number)),
+        "adopt": (1, lambda: life.robot.episodes.adopt((one, other)[rng.integers(2)], True)),
+        "next": (1, lambda: life.robot.episodes.adopt((one, other)[rng.integers(2)], False)),
+        "forget": (1, life.robot.episodes.forget),
+        "restore": (1, lambda: life.robot.episodes.restore(life.robot.policy.kept[-1].number)),
         "pause": (1, lambda: time.sleep(0.002)),
     }
 
     def begin(new_task):
-        life.robot.begin(Begin("arm", int(rng.integers(9)), 0, seed, new_task))
+        life.robot.episodes.begin(Begin("arm", int(rng.integers(9)), 0, seed, new_task))
 
     weights = np.array([weight for weight, _ in steps.values()], float)
     names = list(steps)

@@ -179,3 +179,26 @@ def test_a_change_is_divided_by_the_time_that_it_took():
         assert found is not None and found[0] is Mode.DAMP and expected in found[1]
     assert limits.broken(seen, before, 1.9) is None
     assert limits.broken(half, before) is None
+
+
+NEAR = arrays(np.float32, 5, elements=st.floats(-120, 120, width=32) | st.just(np.nan))
+
+
+@given(NEAR, st.none() | NEAR, st.floats(0.5, 2.0))
+def test_one_pass_agrees_with_every_question_of_its_own(observation, before, elapsed):
+    limits = make(FORCE, SPACE, Limit("rate", "wrench", -100.0, 100.0, "N/s", "an impact"))
+    if before is not None and limits.invalid(before):
+        before = None
+    fine = not limits.invalid(observation) and limits.broken(observation, before, elapsed) is None
+    assert limits.sound(observation, before, elapsed) == fine
+    assert not limits.sound(observation[:4])
+
+
+@given(arrays(np.float32, 5, elements=st.floats(-1, 1, width=32)))
+def test_a_confined_observation_is_inside_to_the_last_bit(observation):
+    limits, low, high = make(), np.full(5, -0.1), np.array([0.1, 0.3, 1 / 3, 0.7, 0.9])
+    limits.confine(low, high)
+    if limits.sound(observation):
+        assert (observation >= low).all() and (observation <= high).all()
+    inside = (observation > low + 1e-7) & (observation < high - 1e-7)
+    assert limits.sound(observation) or not inside.all()

@@ -50,7 +50,7 @@ def test_a_closing_bridge_stops_every_robot_before_it_waits_for_any(post, monkey
     monkeypatch.setattr(post, "send", lambda address, data: order.append("stop") or True)
     monkeypatch.setattr(post.peers._registry, "post", post.send)
     for peer in post.peers._registry:
-        monkeypatch.setattr(peer.robot._adaptation, "close", lambda: order.append("close"))
+        monkeypatch.setattr(peer.robot.episodes._adaptation, "close", lambda: order.append("close"))
     # Long, as the words of an exception can be.
     post.peers.dismiss("fault: " + "x" * 100_000)
     assert order == ["stop", "stop", "close", "close"]
@@ -169,12 +169,12 @@ def test_a_worker_that_hangs_is_waited_for_once_in_a_while(post, bundle):
         raise SnapshotError("an observe has been under way for more than 0.05 s")
 
     policy.adopt = adopt
-    robot._adaptation._waiting.unfinished_tasks += 1
-    robot.adopt(bundle, at_once=True)
+    robot.episodes._adaptation._waiting.unfinished_tasks += 1
+    robot.episodes.adopt(bundle, at_once=True)
     for _ in range(20):
         post.peers.tend()
     assert len(tries) == 1
-    robot._adaptation._waiting.unfinished_tasks -= 1
+    robot.episodes._adaptation._waiting.unfinished_tasks -= 1
     post.peers.tend()
     assert len(tries) == 2
 

@@ -138,7 +138,7 @@ def test_models_are_never_mixed(house, bundles, runs):
     for each in (together, alone):
         each.observe([0.1] * 5, Flag.FIRST)
         for name in NAMES[1:3]:
-            each.robot(name).adopt(bundles[1], True)
+            each.robot(name).episodes.adopt(bundles[1], True)
     runs.clear()
     values = [0.1, 0.2, 0.3, 0.4, 0.5]
     found, expected = together.observe(values), alone.observe(values)
@@ -150,7 +150,7 @@ def test_models_are_never_mixed(house, bundles, runs):
     ]
     # Models come and go; their buffers go with them.
     for name in NAMES[:2]:
-        together.robot(name).adopt(bundles[2], True)
+        together.robot(name).episodes.adopt(bundles[2], True)
     together.observe(values)
     kept = together.post.peers._control._batcher._batches
     assert set(kept) == {bundles[0].digest, bundles[2].digest}

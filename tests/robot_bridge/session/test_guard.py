@@ -158,7 +158,7 @@ def test_whatever_the_runtime_raises_one_robot_holds_and_the_others_go_on(house,
     assert post.observe(ARM).mode is Mode.TRACK
 
 
-@pytest.mark.parametrize("method", ["_wrong", "_learn", "_open"])
+@pytest.mark.parametrize("method", ["_forbidden", "_act"])
 def test_a_fault_of_our_own_costs_one_robot_a_hold(house, monkeypatch, method):
     post = house(ARM, LEG)
     for address in (ARM, LEG):
@@ -166,10 +166,12 @@ def test_a_fault_of_our_own_costs_one_robot_a_hold(house, monkeypatch, method):
     robot = post.peers.robots()["arm"].robot
     with monkeypatch.context() as patch:
         patch.setattr(robot, method, lambda *words: {}["ours"])
-        flags = Flag.FIRST if method == "_open" else Flag(0)
-        assert post.observe(ARM, 0.1, flags).mode is Mode.HOLD
+        assert post.observe(ARM).mode is Mode.HOLD
         assert "KeyError" in post.events(BOSS, "answer_failed")[0].text
         assert post.observe(LEG).mode is Mode.TRACK
+    with monkeypatch.context() as patch:
+        patch.setattr(robot.episodes, "_open", lambda: {}["ours"])
+        assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.HOLD
     assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.TRACK
 
 
@@ -179,7 +181,7 @@ def test_an_episode_that_cannot_be_ended_hurts_nobody_else(house, monkeypatch):
         post.observe(address, 0.1, Flag.FIRST)
         post.observe(address, 0.2, Flag.LAST)
         post.say(address, OUTCOME)
-    monkeypatch.setattr(post.peers.robots()["arm"].robot, "finished", lambda: {}["ours"])
+    monkeypatch.setattr(post.peers.robots()["arm"].robot.episodes, "finished", lambda: {}["ours"])
     post.peers.tend()
     assert "KeyError" in post.events(BOSS, "bridge_fault")[0].text
     assert policy(post, LEG).kept
@@ -193,8 +195,8 @@ def test_holds_within_an_episode_are_steps_of_its_record(house):
     for number, value in enumerate((0.1, 0.2, np.nan, np.nan, 0.5)):
         post.observe(ARM, value, Flag.FIRST if number == 0 else Flag(0))
     robot = post.peers.robots()["arm"].robot
-    assert robot.step == 5
-    assert [item[0] for item in robot._episode._steps.items] == [0, 1, 4]
+    assert robot.episodes.step == 5
+    assert [item[0] for item in robot.episodes._episode._steps.items] == [0, 1, 4]
 
 
 def hanging(adapter, go):
@@ -241,7 +243,7 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, 
     post.ask(LEG, Kind.BYE)
     assert [one.robot for one in post.events(BOSS, "robot_left")] == ["leg"]
     # The third has learnt what it did, and what it did alone.
-    post.settle(lambda: post.peers.robots()["neck"].robot.waiting == 0)
+    post.settle(lambda: post.peers.robots()["neck"].robot.episodes.waiting == 0)
     assert policy(post, NECK).belief.count == 8
     assert not np.array_equal(policy(post, NECK).belief.mean, policy(post, ARM).belief.mean)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import BridgeError
@@ -33,19 +32,22 @@ class Driver:
         self.sequence += 1
         payload = np.full(6, value, np.float32)
         fields = {"sequence": self.sequence, "time_ns": 0, "payload": payload, "flags": flags}
-        answer = self.robot.answer(Observation(**(fields | changes)), 0)
+        seen = Observation(**(fields | changes))
+        answer = self.robot.answer(seen, 0)
+        if answer is not None:
+            self.robot.answered(seen, answer)
         return None if answer is None else answer.command
 
     @property
     def learnt(self):
-        return self.robot._adapter.belief.count
+        return self.robot.policy.adapter.belief.count
 
 
 @pytest.fixture
 def driver(bundle):
     made = Driver(bundle)
     yield made
-    made.robot.close()
+    made.robot.episodes.close()
 
 
 def test_every_step_after_the_first_teaches_once(driver):
@@ -71,25 +73,25 @@ def test_a_trouble_that_lasts_is_told_once(driver):
         driver.send(value=np.nan)
     driver.send()
     driver.send(value=np.inf)
-    assert [name for name, _ in driver.robot.events()] == ["observation_invalid"] * 2
+    assert [name for name, _ in driver.robot.episodes.events()] == ["observation_invalid"] * 2
 
 
 def test_an_observation_seen_before_is_not_answered(driver):
     driver.send(flags=Flag.FIRST)
     assert driver.send(sequence=1) is None
-    assert [name for name, _ in driver.robot.events()] == ["sequence_repeated"]
+    assert [name for name, _ in driver.robot.episodes.events()] == ["sequence_repeated"]
 
 
 def test_outside_an_episode_nothing_moves(driver):
     assert driver.send().mode is Mode.HOLD
-    assert driver.robot.events()[0][0] == "no_episode"
+    assert driver.robot.episodes.events()[0][0] == "no_episode"
 
 
 def test_what_was_sent_is_what_is_learnt_from(driver):
     # The bundle allows a full swing in one period; from one end to the other would be two.
     driver.send(flags=Flag.FIRST, value=9.0)
     taught = []
-    driver.robot._adapter.observe = taught.append
+    driver.robot.policy.adapter.observe = taught.append
     before = driver.send(value=-9.0)
     driver.send()
     np.testing.assert_allclose(taught[1].action * [0.001, 0.001, 0.02], before.payload, rtol=1e-5)
@@ -97,23 +99,23 @@ def test_what_was_sent_is_what_is_learnt_from(driver):
 
 def test_one_episode_at_a_time_and_its_record(driver):
     robot = driver.robot
-    reset = robot.begin(Begin("arm", 4, 0, 9, True))
+    reset = robot.episodes.begin(Begin("arm", 4, 0, 9, True))
     assert (reset.task, reset.episode, reset.seed, reset.new_task) == (4, 0, 9, True)
     with pytest.raises(BridgeError, match="busy"):
-        robot.begin(Begin("arm", 5, 0, 9, True))
-    robot.ready(Ready({"socket_x": 0.5}))
+        robot.episodes.begin(Begin("arm", 5, 0, 9, True))
+    robot.episodes.ready(Ready({"socket_x": 0.5}))
     for value, flags in ((1.0, Flag.FIRST), (2.0, Flag(0)), (3.0, Flag.LAST)):
         driver.send(value, flags, reward=value * 10)
-    robot.end(OUTCOME)
-    (record,) = robot.finished()
+    robot.episodes.end(OUTCOME)
+    (record,) = robot.episodes.finished()
     assert (record.task, record.outcome, record.truth) == (4, OUTCOME, {"socket_x": 0.5})
     arrays = record.arrays()
     assert arrays["observations"][:, 0].tolist() == [1.0, 2.0]
     assert arrays["rewards"].tolist() == [10.0, 20.0]
     assert record.belief_before.variance == (1.0, 1.0)
     assert record.belief_after.variance < record.belief_before.variance
-    assert list(robot.finished()) == []
-    robot.begin(Begin("arm", 5, 0, 9, True))
+    assert list(robot.episodes.finished()) == []
+    robot.episodes.begin(Begin("arm", 5, 0, 9, True))
 
 
 def test_after_the_last_observation_nothing_moves(driver):
@@ -122,33 +124,33 @@ def test_after_the_last_observation_nothing_moves(driver):
     assert driver.send().mode is Mode.HOLD
     assert driver.learnt == 1
     driver.send(flags=Flag.FIRST)
-    driver.robot.end(OUTCOME)
+    driver.robot.episodes.end(OUTCOME)
     assert driver.send().mode is Mode.HOLD
 
 
 def test_an_end_and_the_next_start_at_once_lose_no_record(driver):
-    driver.robot.begin(Begin("arm", 4, 0, 9, True))
+    driver.robot.episodes.begin(Begin("arm", 4, 0, 9, True))
     driver.send(flags=Flag.FIRST)
     driver.send(flags=Flag.LAST)
-    driver.robot.end(OUTCOME)
+    driver.robot.episodes.end(OUTCOME)
     driver.send(flags=Flag.FIRST)
-    assert [record.task for record in driver.robot.finished()] == [4]
-    assert driver.robot.events() == []
+    assert [record.task for record in driver.robot.episodes.finished()] == [4]
+    assert driver.robot.episodes.events() == []
 
 
 def test_off_the_control_path_the_same_is_learnt(bundle):
     records = []
     for simulated in (True, False):
         driver = Driver(bundle, simulated)
-        driver.robot.begin(Begin("arm", 0, 0, 1, True))
+        driver.robot.episodes.begin(Begin("arm", 0, 0, 1, True))
         for flags in (Flag.FIRST, Flag(0), Flag(0), Flag.LAST):
             driver.send(flags=flags)
-        driver.robot.end(OUTCOME)
+        driver.robot.episodes.end(OUTCOME)
         found = []
         while not found:
-            found = list(driver.robot.finished())
+            found = list(driver.robot.episodes.finished())
         records += found
-        driver.robot.close()
+        driver.robot.episodes.close()
     assert records[0].belief_after.mean == records[1].belief_after.mean
 
 
@@ -156,12 +158,12 @@ def test_a_seed_and_a_task_fix_the_draws_whatever_came_before(bundle):
     driver = Driver(bundle)
     commands = []
     for task in (0, 1, 0):
-        driver.robot.begin(Begin("arm", task, 0, 7, True))
+        driver.robot.episodes.begin(Begin("arm", task, 0, 7, True))
         command = driver.send(flags=Flag.FIRST)
         assert command is not None
         commands.append(command.payload)
-        driver.robot.end(OUTCOME)
-        list(driver.robot.finished())
+        driver.robot.episodes.end(OUTCOME)
+        list(driver.robot.episodes.finished())
     np.testing.assert_array_equal(commands[0], commands[2])
     assert not np.array_equal(commands[0], commands[1])
 
@@ -188,18 +190,19 @@ class Paced(Driver):
         super().__init__(bundle, simulated_time=False)
         self.now_ns = 0
 
-    def send(self, value=0.1, flags=NO_FLAGS, periods=1.0, stamped=None, **changes):
+    def send(self, value=0.1, flags=NO_FLAGS, periods=1.0, stamped=None):
         self.now_ns += round(periods * PERIOD_NS)
         self.sequence += 1
         stamp_ns = self.now_ns if stamped is None else stamped
         seen = Observation(self.sequence, stamp_ns, np.full(6, value, np.float32), 0.0, flags)
-        answer = self.robot.answer(structs.replace(seen, **changes), self.now_ns)
+        answer = self.robot.answer(seen, self.now_ns)
         assert answer is not None
+        self.robot.answered(seen, answer)
         return answer.command.mode
 
     def settled(self):
-        self.robot.answered()
-        wait_for(lambda: self.robot._adaptation.settled)
+        self.robot.episodes.hand_over()
+        wait_for(lambda: self.robot.episodes._adaptation.settled)
         return self.learnt
 
 
@@ -208,14 +211,14 @@ def paced(bundle):
     made = Paced(bundle)
     made.send(flags=Flag.FIRST)
     yield made
-    made.robot.close()
+    made.robot.episodes.close()
 
 
 def test_a_driver_at_ten_times_the_rate_is_held_and_told_of(paced):
     modes = [paced.send(periods=0.1) for _ in range(100)]
     assert modes.count(Mode.TRACK) < 6
     assert modes[-1] is Mode.HOLD
-    (name, text) = paced.robot.events()[0]
+    (name, text) = paced.robot.episodes.events()[0]
     assert name == "driver_too_fast"
     assert "0.005 s" in text and "0.05 s" in text
 
@@ -242,7 +245,7 @@ def test_what_spans_a_stall_is_never_learnt_from(paced):
     assert paced.send(periods=40) is Mode.HOLD
     modes = [paced.send() for _ in range(20)]
     assert modes[0] is Mode.HOLD and modes[-1] is Mode.TRACK
-    assert [name for name, _ in paced.robot.events()] == ["driver_too_slow"]
+    assert [name for name, _ in paced.robot.episodes.events()] == ["driver_too_slow"]
     # One for each observation that followed a command within a period.
     assert paced.settled() == 1 + max(0, modes.count(Mode.TRACK) - 1)
 

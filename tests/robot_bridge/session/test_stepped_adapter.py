@@ -25,7 +25,7 @@ def bundle(tmp_path_factory) -> PolicyBundle:
 def robot(bundle, request):
     made = RobotSession("arm", bundle, 0, request.param, 10**9, spacing=LOOSE)
     yield made
-    made.close()
+    made.episodes.close()
 
 
 class Driver:
@@ -35,7 +35,10 @@ class Driver:
     def send(self, reward: float = 0.0, flags: Flag = NO_FLAGS) -> None:
         self.sequence += 1
         here = np.zeros(2, np.float32)
-        self.robot.answer(Observation(self.sequence, 0, here, reward, flags), 0)
+        seen = Observation(self.sequence, 0, here, reward, flags)
+        answer = self.robot.answer(seen, 0)
+        assert answer is not None
+        self.robot.answered(seen, answer)
 
     def episode(self, reward: float, last: bool = True) -> None:
         """Four steps; the reward comes with the last."""
@@ -43,16 +46,16 @@ class Driver:
         for _ in range(3):
             self.send()
         self.send(reward, Flag.LAST if last else NO_FLAGS)
-        self.robot.end(Outcome(True, 4, 0.2, "done", {}))
+        self.robot.episodes.end(Outcome(True, 4, 0.2, "done", {}))
         deadline = time.monotonic() + 30
-        while self.robot.settling and time.monotonic() < deadline:
-            list(self.robot.finished())
+        while self.robot.episodes.settling and time.monotonic() < deadline:
+            list(self.robot.episodes.finished())
             time.sleep(0.001)
-        assert not self.robot.settling
+        assert not self.robot.episodes.settling
 
     @property
     def version(self) -> int:
-        return self.robot._adapter.belief.version
+        return self.robot.policy.adapter.belief.version
 
 
 def test_a_step_follows_the_last_of_its_episodes_and_no_other(robot):
@@ -61,7 +64,7 @@ def test_a_step_follows_the_last_of_its_episodes_and_no_other(robot):
         assert driver.version == number // EPISODES
         driver.episode(float(number))
     assert driver.version == 2
-    assert not [name for name, _ in robot.events() if name == "adaptation_problem"]
+    assert not [name for name, _ in robot.episodes.events() if name == "adaptation_problem"]
 
 
 def test_what_teaches_nothing_is_told_and_leaves_the_belief(robot):
@@ -69,14 +72,14 @@ def test_what_teaches_nothing_is_told_and_leaves_the_belief(robot):
     for _ in range(EPISODES):
         driver.episode(1.0)
     assert driver.version == 0
-    told = [text for name, text in robot.events() if name == "adaptation_problem"]
+    told = [text for name, text in robot.episodes.events() if name == "adaptation_problem"]
     assert any("all 4 episodes returned 1" in text for text in told)
 
 
 def test_an_episode_without_its_last_observation_is_not_learnt_from(robot):
     driver = Driver(robot)
     driver.episode(5.0, last=False)
-    told = [text for name, text in robot.events() if name == "adaptation_problem"]
+    told = [text for name, text in robot.episodes.events() if name == "adaptation_problem"]
     assert any("it was cut" in text for text in told)
     for number in range(EPISODES):
         assert driver.version == 0
