@@ -83,16 +83,23 @@ class BatchSim:
         self._models[world] = model
 
     def step(self, control: np.ndarray, substeps: int) -> Trajectory:
-        """Hold control (B, n_u) for `substeps` physics steps in every world.
+        """Advance every world by `substeps` physics steps.
 
-        A diverged world keeps the state it had before the call; the caller resets it.
+        control: (B, n_u), held; or (B, substeps, n_u), one for each physics step. A diverged
+        world keeps the state it had before the call; the caller resets it.
         """
-        if control.shape != (self.worlds, self.nu):
+        held = control.shape == (self.worlds, self.nu)
+        if not held and control.shape != (self.worlds, substeps, self.nu):
             raise SimulationError(
-                f"control has shape {control.shape}, expected {(self.worlds, self.nu)}"
+                f"control has shape {control.shape}, expected {(self.worlds, self.nu)} or "
+                f"{(self.worlds, substeps, self.nu)}"
             )
         state, sensors = self._pool.rollout(
-            self._models, self._data, self.state, control[:, None, :], nstep=substeps
+            self._models,
+            self._data,
+            self.state,
+            control[:, None, :] if held else control,
+            nstep=substeps,
         )
         last = state[:, -1]
         # MuJoCo itself resets a world with a bad acceleration; only the clock shows it.

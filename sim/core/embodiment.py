@@ -31,7 +31,7 @@ def _reward(worlds: Any, step: Step | None) -> float:
 
 
 def _nothing(worlds: Any) -> None:
-    """The default of `Embodiment.relax`."""
+    """The default of `Embodiment.hold` and `relax`."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Embodiment:
     measures: what an Outcome tells beside success, duration and return, read after the last step.
     gauge: name and measure of what a film shows in every period.
     succeeded, failed: the Outcome's reason where a terminal state ends an episode.
-    relax: called before a step under DAMP or STOP, so that stiffness holds the robot no longer.
-        Under every mode but TRACK the action is 0.
+    hold: called before a step under HOLD. relax: called before a step under DAMP or STOP, so that
+        stiffness holds the robot no longer. Under every mode but TRACK the action is 0.
     """
 
     bodies: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
@@ -51,6 +51,7 @@ class Embodiment:
     gauge: tuple[str, Measure] = ("measured reward", Measure("1", _reward))
     succeeded: str = "succeeded"
     failed: str = "failed"
+    hold: Callable[[Any], None] = _nothing
     relax: Callable[[Any], None] = _nothing
 
     def ending(self, step: Step) -> str:

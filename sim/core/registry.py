@@ -21,6 +21,7 @@ from sim.core.family import Family
 GROUP = "acclimate.families"
 FAMILIES = {
     "insertion": "sim.insertion.family:FAMILY",
+    "locomotion": "sim.locomotion.family:FAMILY",
     "point-sparse": "sim.benchmarks.point:FAMILY",
     "cheetah-vel": "sim.benchmarks.cheetah:VEL_FAMILY",
     "cheetah-dir": "sim.benchmarks.cheetah:DIR_FAMILY",

@@ -100,7 +100,9 @@ class Twin:
         action = np.zeros(len(self._scale))
         if command.mode is Mode.TRACK:
             action = command.payload / self._scale
-        elif command.mode is not Mode.HOLD:
+        elif command.mode is Mode.HOLD:
+            self.family.embodiment.hold(self.worlds)
+        else:
             self.family.embodiment.relax(self.worlds)
         step = self.worlds.step(action[None])
         self.total += float(step.measured_reward[0])

@@ -189,7 +189,7 @@ def test_models_of_other_sizes_are_refused(batch):
     assert sim.model(1).nq == 1
 
 
-@pytest.mark.parametrize("shape", [(2,), (1, 1), (2, 2), (2, 1, 1)])
+@pytest.mark.parametrize("shape", [(2,), (1, 1), (2, 2), (2, 7, 1)])
 def test_a_control_of_the_wrong_shape_is_refused(batch, shape):
     sim = batch([slider(), slider()])
     with pytest.raises(SimulationError, match=r"expected \(2, 1\)"):

@@ -184,9 +184,10 @@ def test_factors_are_standardised_over_the_space(name):
     found, n = family(name), 3000
     tasks = found.space.sample(n, np.random.default_rng(0), "all")
     factors = np.array([found.factors(t) for t in tasks])
-    # Standard errors: of the mean 0.018, of the variance below 0.03.
+    # The mean's standard error is 0.018; the variance's grows with what is rare and far from it.
+    spread = np.sqrt(((factors**4).mean(axis=0) - 1) / n)
     assert (abs(factors.mean(axis=0)) < 0.08).all()
-    assert (abs(factors.var(axis=0) - 1) < 0.1).all()
+    assert (abs(factors.var(axis=0) - 1) < 0.02 + 3 * spread).all()
 
 
 def test_worlds_factors_are_their_tasks(made, name):

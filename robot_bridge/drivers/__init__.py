@@ -1,0 +1,1 @@
+"""What drivers of real robots and their simulated twins share."""

@@ -1,0 +1,55 @@
+"""The locomotion family, as the registry offers it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.core.embodiment import Embodiment, Measure
+from sim.core.family import Family
+from sim.core.worlds import Step, Worlds
+from sim.locomotion.spec import SPEC
+from sim.locomotion.task import SPACE, task_factors
+from sim.locomotion.worlds import LocomotionWorlds
+
+
+class NoisyTrot:
+    """Fills a replay with the reference gait under small actions that change slowly: a robot that
+    mostly walks shows more than one that falls at once."""
+
+    def __init__(self, worlds: Worlds, rng: np.random.Generator) -> None:
+        self._action = np.zeros((worlds.worlds, worlds.spec.action_size))
+        self.rng = rng
+
+    def begin(self, which: np.ndarray) -> None:
+        """An episode's actions do not follow from the last one's."""
+        self._action[which] = 0.0
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Action (B, n_a): noise with a memory of a few control periods."""
+        self._action += 0.3 * (self.rng.normal(0.0, 0.4, self._action.shape) - self._action)
+        return np.clip(self._action, -1.0, 1.0)
+
+
+def _speed_error(worlds: LocomotionWorlds, step: Step | None) -> float:
+    """Difference of the base's horizontal velocity from the command, now [m/s]."""
+    return float(worlds.speed_error()[0])
+
+
+FAMILY = Family(
+    SPACE,
+    SPEC,
+    LocomotionWorlds,
+    task_factors,
+    NoisyTrot,
+    embodiment=Embodiment(
+        measures={
+            "distance": Measure("m", lambda worlds, step: worlds.distance[0]),
+            "speed_error": Measure("m/s", lambda worlds, step: worlds.mean_error[0]),
+            "energy": Measure("J", lambda worlds, step: worlds.energy[0]),
+        },
+        gauge=("speed error", Measure("m/s", _speed_error, 1.0, 0.1)),
+        failed="fell",
+        hold=LocomotionWorlds.stand,
+        relax=LocomotionWorlds.damp,
+    ),
+)

@@ -1,0 +1,94 @@
+"""The simulated robot on its ground, as one MuJoCo model for each task."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import cache
+
+import mujoco
+import numpy as np
+from dm_control import mjcf
+
+from sim.core.task_space import Task
+from sim.locomotion import terrain
+from sim.locomotion.spec import TIMESTEP
+from sim.locomotion.task import strengths
+from sim.robots import go2
+
+GRAVITY = 9.81
+LOAD_BOX = (0.10, 0.08, 0.05)
+"""Half sizes of the payload [m]; it lies on the trunk."""
+LOAD_HEIGHT = go2.BODY_BOX[2] + LOAD_BOX[2]
+FIRM, SOFT = 0.02, 0.10
+"""Time constant of the ground's contacts [s], from firm to softest."""
+
+
+def build() -> mjcf.RootElement:
+    """The robot over flat ground, with a payload of nothing."""
+    root = mjcf.RootElement(model="locomotion")
+    root.compiler.angle = "radian"
+    root.option.timestep = TIMESTEP
+    # Enough for these contacts at this step, by measurement: elliptic cones cost a third more.
+    root.option.integrator = "implicitfast"
+    root.option.cone = "pyramidal"
+    root.option.solver = "Newton"
+    root.option.iterations, root.option.ls_iterations = 4, 8
+    half = terrain.TILE / 2 + terrain.PAD
+    root.asset.add(
+        "hfield", name="ground", nrow=terrain.POINTS, ncol=terrain.POINTS,
+        size=(half, half, terrain.CEILING - terrain.FLOOR, 0.1),
+    )  # fmt: skip
+    root.worldbody.add(
+        "geom", name="ground", type="hfield", hfield="ground", pos=(0, 0, terrain.FLOOR),
+        contype=1, conaffinity=0, rgba=(0.55, 0.56, 0.52, 1),
+    )  # fmt: skip
+    base = go2.add_quadruped(root)
+    load = base.add("body", name="payload", pos=(0, 0, LOAD_HEIGHT))
+    load.add("inertial", pos=(0, 0, 0), mass=1e-3, diaginertia=(1e-6, 1e-6, 1e-6))
+    load.add(
+        "geom", name="payload", type="box", size=LOAD_BOX, rgba=(0.75, 0.45, 0.2, 1), **go2.LOOK
+    )
+    return root
+
+
+@cache
+def nominal_model() -> mujoco.MjModel:
+    """The compiled robot before any task."""
+    root = build()
+    return mujoco.MjModel.from_xml_string(root.to_xml_string(), root.get_assets())
+
+
+def ground(task: Task) -> np.ndarray:
+    """The task's tile of heights [m]; see `terrain.tile`."""
+    return terrain.tile(task.choice("terrain"), task["difficulty"], int(task["seed"]))
+
+
+def task_model(task: Task, heights: np.ndarray) -> mujoco.MjModel:
+    """The task's robot on a tile of heights (CELLS, CELLS) [m].
+
+    A slope leans gravity towards −x, so that +x is uphill.
+    """
+    model = copy.copy(nominal_model())
+    model.hfield_data[:] = terrain.field_data(heights).ravel()
+    slope = task["slope"]
+    model.opt.gravity[:] = -GRAVITY * math.sin(slope), 0.0, -GRAVITY * math.cos(slope)
+    load, mass = model.body("payload").id, max(task["payload"], 1e-3)
+    model.body_pos[load] = task["payload_x"], task["payload_y"], LOAD_HEIGHT
+    model.body_mass[load] = mass
+    a, b, c = (2 * side for side in LOAD_BOX)
+    model.body_inertia[load] = mass / 12 * np.array([b * b + c * c, a * a + c * c, a * a + b * b])
+    gain = task["gain"] * strengths(task)
+    model.actuator_gainprm[:, 0] *= gain
+    model.actuator_biasprm[:, 1:3] *= gain[:, None]
+    # A weak joint has less torque as well as less gain.
+    model.actuator_forcerange[:] *= strengths(task)[:, None]
+    for joint in go2.JOINTS:
+        model.dof_damping[model.joint(joint).dofadr] *= task["damping"]
+    for leg in go2.LEGS:
+        model.geom_friction[model.geom(f"{leg}_foot").id, 0] = task["friction"]
+        model.geom_solref[model.geom(f"{leg}_foot").id, 0] = (
+            FIRM * (SOFT / FIRM) ** task["softness"]
+        )
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
