@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.errors import AcclimateError
+from benchmarks.support.learners import expect
 from benchmarks.support.results import record
+from policies.algorithms.contract import Metrics
+from policies.algorithms.pearl.config import PearlSettings
 from policies.algorithms.registry import train_settings
 from policies.networks.critics import CriticKind, make_critic
 from policies.networks.modules import mlp
 from policies.training.cli import train
 from policies.training.device import choose_bfloat16, choose_device
 from policies.training.runs import read_log
-from policies.training.settings import TrainSettings
-from policies.training.trainer import Metrics
 from sim.core.registry import family
 
 NAME = "ablation"
@@ -87,21 +87,18 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def composed(words: Sequence[str]) -> TrainSettings:
-    settings = train_settings(words)
-    if not isinstance(settings, TrainSettings):
-        raise AcclimateError(f"algorithm {settings.algorithm}: expected pearl")
-    return settings
+def composed(words: Sequence[str]) -> PearlSettings:
+    return expect(train_settings(words), PearlSettings)
 
 
 def run_settings(
     name: str, change: Sequence[str], seed: int, common: Sequence[str]
-) -> TrainSettings:
+) -> PearlSettings:
     own = [f"name={NAME}-{name}", f"seed={seed}"]
     return composed([*common, *change, *own])
 
 
-def changes(base: TrainSettings) -> dict[str, list[str]]:
+def changes(base: PearlSettings) -> dict[str, list[str]]:
     """Each row's settings, as far as they differ from the base."""
     c = base.learner
 
@@ -150,7 +147,7 @@ def changes(base: TrainSettings) -> dict[str, list[str]]:
     }
 
 
-def run(settings: TrainSettings) -> None:
+def run(settings: PearlSettings) -> None:
     """Train to the end, or as far as the numbers stay finite."""
     try:
         train(settings)
@@ -175,7 +172,7 @@ def outcome(log: Sequence[Metrics]) -> Outcome:
     )
 
 
-def report(change: str, settings: TrainSettings, found: Outcome) -> None:
+def report(change: str, settings: PearlSettings, found: Outcome) -> None:
     parameters = {"change": change, "level": LEVEL, "iterations planned": settings.iterations}
     for metric, value, unit in (
         ("reached", float(found.seconds is not None), "1"),
@@ -189,7 +186,7 @@ def report(change: str, settings: TrainSettings, found: Outcome) -> None:
             record(NAME, metric, value, unit, parameters, settings.seed)
 
 
-def timing(base: TrainSettings) -> None:
+def timing(base: PearlSettings) -> None:
     """A LayerNorm critic's step: forward, backward, Adam."""
     torch.set_num_threads(base.threads)
     rows = base.learner.tasks_per_batch * base.learner.rows_per_task
@@ -200,7 +197,7 @@ def timing(base: TrainSettings) -> None:
             record(NAME, "one critic step", took, "ms", parameters, SEEDS[0])
 
 
-def critic_step(base: TrainSettings, batched: bool, bfloat16: bool, rows: int) -> float:
+def critic_step(base: PearlSettings, batched: bool, bfloat16: bool, rows: int) -> float:
     """Median milliseconds of one step on random rows."""
     spec, c = family(base.family).spec, base.learner
     n_o, n_rest = spec.observation_size, spec.action_size + c.latent

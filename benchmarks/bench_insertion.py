@@ -21,10 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.support.learners import expect
 from benchmarks.support.results import record
-from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
-from policies.rollout.adaptation_curve import Curve
-from policies.training.runs import load_best_pearl, read_log
+from policies.algorithms.pearl.learner import PearlLearner
+from policies.evaluation.cli import GROUPS, held_out_tasks
+from policies.rollout.trials import Curve, try_policy
+from policies.training.runs import load_best, read_log
 from policies.training.trainer import Trainer
 from sim.core.parameter import Split
 from sim.core.task_space import Task
@@ -59,15 +61,15 @@ def main(words: list[str]) -> int:
         given[key] = value
     folders = [Path(name) for name in given["pearl"].split(",")]
     for number, folder in enumerate(folders):
-        pearl, _ = load_best_pearl(folder)
+        pearl, _ = load_best(folder)
         training(folder, pearl)
         for group in GROUPS:
-            tasks = held_out_tasks(pearl, group, TASKS, SEED)
-            curve = run_curve(pearl, tasks, EPISODES, SEED)
+            tasks = held_out_tasks(pearl.family, group, TASKS, SEED)
+            curve = try_policy(pearl.learner.policy(), pearl.family, tasks, EPISODES, SEED)
             seed = pearl.settings.seed
             report(group, "PEARL", tasks, _outcome(curve), seed)
             knowledge(group, curve, seed)
-            prior = run_curve(pearl, tasks, 1, SEED, adapting=False)
+            prior = try_policy(pearl.learner.policy(), pearl.family, tasks, 1, SEED, adapting=False)
             report(group, "PEARL, belief kept at the prior", tasks, _outcome(prior), seed)
             if number == 0:
                 references(group, tasks, Path(given["baseline"]))
@@ -76,10 +78,10 @@ def main(words: list[str]) -> int:
 
 def references(group: Split, tasks: list[Task], folder: Path) -> None:
     """The policy without a latent, and both scripts, on the same tasks."""
-    baseline, _ = load_best_pearl(folder)
+    baseline, _ = load_best(folder)
     if group == GROUPS[0]:
         training(folder, baseline)
-    fixed = run_curve(baseline, tasks, 1, SEED)
+    fixed = try_policy(baseline.learner.policy(), baseline.family, tasks, 1, SEED)
     report(group, "no latent", tasks, _outcome(fixed), baseline.settings.seed)
     for name, script in (("spiral search", SpiralSearch()), ("privileged", Privileged())):
         report(group, name, tasks, scripted(script, tasks), SEED)
@@ -169,7 +171,7 @@ def training(run: Path, trainer: Trainer) -> None:
         part: sum(row[f"time/{part}"] for row in rows) for part in ("collect", "learn", "validate")
     }
     s = trainer.settings
-    parameters = {"run": s.name, "worlds": s.worlds}
+    parameters = {"run": s.name, "worlds": expect(trainer.learner, PearlLearner).settings.worlds}
     record(NAME, "training wall-clock", sum(total.values()) / 60, "min", parameters, s.seed)
     steps, updates = rows[-1]["steps"], rows[-1]["updates"]
     record(NAME, "training policy steps", steps, "1", parameters, s.seed)

@@ -29,16 +29,18 @@ import torch
 
 from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
-from adapt.errors import AcclimateError
 from adapt.inference.graph_signature import GraphSignature
 from adapt.inference.session import Graph
+from benchmarks.support.learners import best_of
 from benchmarks.support.results import ROOT, record
 from policies.algorithms.maesn.latent_step import LatentStep
-from policies.algorithms.maesn.trainer import MaesnTrainer, adapt_from_prior
-from policies.evaluation.cli import GROUPS, held_out_tasks, run_curve
+from policies.algorithms.maesn.learner import MaesnLearner
+from policies.evaluation.cli import GROUPS, held_out_tasks
 from policies.evaluation.measured import worst
-from policies.export.bundle_parts import onnx_graph
-from policies.training.runs import load_best, load_best_pearl
+from policies.export.graphs import onnx_graph
+from policies.rollout.trials import Curve, try_policy
+from policies.training.runs import load_best
+from policies.training.trainer import Trainer
 from robot_bridge.system.clock import Rate
 from sim.benchmarks.point import CIRCLE, GOAL_RADIUS
 from sim.core.task_space import Task, TaskSpace
@@ -66,28 +68,26 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def maesn_run(name: str) -> MaesnTrainer:
-    trainer, _ = load_best(Path("runs") / name)
-    if not isinstance(trainer, MaesnTrainer):
-        raise AcclimateError(f"runs/{name}: expected a MAESN run")
-    return trainer
+def curve_of(trainer: Trainer, tasks: list[Task], columns: int) -> Curve:
+    return try_policy(trainer.learner.policy(), trainer.family, tasks, columns, SEED)
 
 
 def point() -> None:
     pictures = {}
     for seed in SEEDS:
         for method, name in (("MAESN", "point-maesn"), ("per-step noise", "point-step-noise")):
-            trainer = maesn_run(f"{name}-{seed}")
-            e = trainer.settings.learner.episodes
-            tasks = held_out_tasks(trainer, "held_out", 100, SEED)
-            curve = adapt_from_prior(trainer, tasks, POINT_EPISODES // e, SEED, stochastic=False)
+            trainer, learner = best_of(Path(f"runs/{name}-{seed}"), MaesnLearner)
+            e = learner.config.episodes
+            tasks = held_out_tasks(trainer.family, "held_out", 100, SEED)
+            curve = curve_of(trainer, tasks, POINT_EPISODES // e + 1)
             for step in range(POINT_EPISODES // e + 1):
                 _point_row(method, step * e, curve.measured[:, step], seed)
             if seed == 0:
-                pictures[method] = curve.first.observation.numpy()[:e]
-        pearl, _ = load_best_pearl(Path(f"runs/point-sparse-{seed}"))
-        tasks = held_out_tasks(pearl, "held_out", 100, SEED)
-        found = run_curve(pearl, tasks, POINT_EPISODES + 1, SEED)
+                met = learner.first_episodes(tasks, SEED, stochastic=False)
+                pictures[method] = met.observation.numpy()[:e]
+        pearl, _ = load_best(Path(f"runs/point-sparse-{seed}"))
+        tasks = held_out_tasks(pearl.family, "held_out", 100, SEED)
+        found = curve_of(pearl, tasks, POINT_EPISODES + 1)
         for k in POINT_SHOWN:
             # As many episodes in the mean as MAESN's have, where there are so many.
             few = slice(k, k + 1) if k < 20 else slice(max(0, k - 9), k + 1)
@@ -136,17 +136,17 @@ def stretched(tasks: list[Task]) -> list[Task]:
 
 
 def insertion() -> None:
-    maesn = maesn_run("insertion-maesn-0")
-    pearl, _ = load_best_pearl(Path("runs/insertion-pearl-0"))
-    groups = {g: held_out_tasks(pearl, g, 100, SEED) for g in GROUPS}
+    maesn, learner = best_of(Path("runs/insertion-maesn-0"), MaesnLearner)
+    pearl, _ = load_best(Path("runs/insertion-pearl-0"))
+    groups = {g: held_out_tasks(pearl.family, g, 100, SEED) for g in GROUPS}
     groups |= {f"{g}, offsets x {STRETCH}": stretched(t) for g, t in list(groups.items())}
-    e = maesn.settings.learner.episodes
+    e = learner.config.episodes
     steps = INSERTION_SHOWN[-1] // e
     for group, tasks in groups.items():
-        curve = adapt_from_prior(maesn, tasks, steps, SEED, stochastic=False)
+        curve = curve_of(maesn, tasks, steps + 1)
         for k in range(steps + 1):
             _insertion_row(group, "MAESN", k * e, curve.success[:, k])
-        found = run_curve(pearl, tasks, INSERTION_SHOWN[-1] + 1, SEED)
+        found = curve_of(pearl, tasks, INSERTION_SHOWN[-1] + 1)
         for k in INSERTION_SHOWN:
             _insertion_row(group, "PEARL", k, found.success[:, k])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.support.results import ROOT, record
 from policies.export.parity import closed_loop
-from policies.training.runs import load_best_pearl
+from policies.training.runs import load_best
 from sim.insertion.arm import ArmBody
 from sim.insertion.body import WristBody
 from sim.insertion.worlds import InsertionWorlds
@@ -23,11 +23,12 @@ BODIES = {"wrist": WristBody, "arm": ArmBody}
 
 
 def main(words: list[str]) -> int:
-    trainer, _ = load_best_pearl(Path(words[0] if words else "runs/insertion-pearl-0"))
+    trainer, _ = load_best(Path(words[0] if words else "runs/insertion-pearl-0"))
+    policy = trainer.learner.policy()
     bundle = PolicyBundle.load(ROOT / "bundles" / "insertion-pearl")
     for name, body in BODIES.items():
         worlds = InsertionWorlds(1, SEED, 1, body)
-        parity = closed_loop(trainer, bundle, TASKS, EPISODES, SEED, worlds)
+        parity = closed_loop(policy, trainer.family, bundle, TASKS, EPISODES, SEED, worlds)
         parameters = {"body": name, "steps": parity.steps}
         record("parity", "action", parity.action, "1", parameters, SEED)
         record("parity", "belief mean", parity.belief_mean, "1", parameters, SEED)

@@ -31,11 +31,14 @@ from typing import Protocol
 import numpy as np
 
 from adapt.errors import AcclimateError
+from benchmarks.support.learners import best_of
 from benchmarks.support.results import record
-from policies.evaluation.cli import held_out_tasks, run_curve
+from policies.algorithms.pearl.learner import PearlLearner
+from policies.evaluation.cli import held_out_tasks
 from policies.evaluation.comparison import gap_closed
 from policies.evaluation.measured import worst
-from policies.training.runs import load_best_pearl, read_log
+from policies.rollout.trials import try_policy
+from policies.training.runs import load_settings, read_log
 from policies.training.trainer import Trainer
 from sim.core.parameter import Split
 from sim.core.task_space import Task
@@ -74,20 +77,20 @@ def ended(run: Path) -> bool:
     """Whether a run has done what its settings ask for."""
     if not (run / "best.pt").exists():
         return False
-    trainer, _ = load_best_pearl(run)
-    return read_log(run)[-1]["iteration"] >= trainer.settings.iterations
+    return read_log(run)[-1]["iteration"] >= load_settings(run).iterations
 
 
 def judge(family: str, run: Path, objective: str = "posterior") -> None:
     """One run on its family's held-out tasks."""
     trainer, tasks, tell = _prepare(family, run, objective)
-    adapting = run_curve(trainer, tasks, EPISODES, SEED).measured
+    policy, kind = trainer.learner.policy(), trainer.family
+    adapting = try_policy(policy, kind, tasks, EPISODES, SEED).measured
     for k in range(EPISODES):
         tell(f"return, k = {k}", adapting[:, k].mean())
     tell("worst 5 %, k = 2", worst(adapting)[-1])
     if objective == "posterior":
-        prior = run_curve(trainer, tasks, EPISODES, SEED, adapting=False).measured.mean(1)
-        told = run_curve(trainer, tasks, EPISODES, SEED, told=True).measured.mean(1)
+        prior = try_policy(policy, kind, tasks, EPISODES, SEED, adapting=False).measured.mean(1)
+        told = try_policy(policy, kind, tasks, EPISODES, SEED, told=True).measured.mean(1)
         tell("told", told.mean())
         gap = gap_closed(adapting, prior, told).of_means[-1]
         # Where knowing gains nothing there is no gap.
@@ -102,7 +105,8 @@ def judge(family: str, run: Path, objective: str = "posterior") -> None:
 def judge_oracle(family: str, run: Path) -> None:
     """What a policy that was trained on the truth alone gets from it, on the same tasks."""
     trainer, tasks, tell = _prepare(family, run, "privileged")
-    tell("oracle", run_curve(trainer, tasks, EPISODES, SEED, told=True).measured.mean())
+    policy, kind = trainer.learner.policy(), trainer.family
+    tell("oracle", try_policy(policy, kind, tasks, EPISODES, SEED, told=True).measured.mean())
 
 
 class Tell(Protocol):
@@ -116,15 +120,15 @@ def _prepare(family: str, run: Path, objective: str) -> tuple[Trainer, list[Task
 
     Raises AcclimateError for a run with another objective than its folder's name says.
     """
-    trainer, _ = load_best_pearl(run)
-    found = trainer.settings.learner.objective
+    trainer, learner = best_of(run, PearlLearner)
+    found = learner.settings.learner.objective
     if found != objective:
         raise AcclimateError(
             f"{run}: trained with learner.objective={found}; a folder of this name is for "
             f"learner.objective={objective}"
         )
     group: Split = "held_out" if trainer.family.space.holds_out("held_out") else "train"
-    tasks = held_out_tasks(trainer, group, TASKS, SEED)
+    tasks = held_out_tasks(trainer.family, group, TASKS, SEED)
     parameters = {"family": family, "tasks": f"{len(tasks)} {group.replace('_', ' ')}"}
     if objective == "critic":
         parameters["family"] += ", published objective"

@@ -28,12 +28,14 @@ import numpy as np
 import torch
 
 from adapt.errors import AcclimateError
+from benchmarks.support.learners import expect
 from benchmarks.support.reference import FAMILY, REVISION, SOURCE, Reference, published
 from benchmarks.support.results import FOLDER, Scalar, record
 from benchmarks.support.schedule import Cost, Schedule, hours, middle, ratios, seconds_to
-from policies.algorithms.registry import make_trainer, train_settings
+from policies.algorithms.pearl.config import PearlSettings
+from policies.algorithms.pearl.learner import PearlLearner
+from policies.algorithms.registry import train_settings
 from policies.training.runs import load_settings, read_log
-from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 from sim.core.family import UniformActions
 from sim.core.registry import family
@@ -73,9 +75,7 @@ class Ours:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         chosen = [f"experiment={EXPERIMENT}", f"threads={plan.threads}", "out=unused"]
-        settings = train_settings(chosen)
-        if not isinstance(settings, TrainSettings):
-            raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's settings")
+        settings = expect(train_settings(chosen), PearlSettings)
         # One iteration more than is asked for: the last one validates.
         iterations = settings.script_iterations + plan.repetitions + 2
         self.settings = replace(
@@ -84,20 +84,17 @@ class Ours:
             iterations=iterations,
             validation_every=iterations,
         )
-        trainer = make_trainer(self.settings)
-        if not isinstance(trainer, Trainer):
-            raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's trainer")
-        self.trainer = trainer
+        self.trainer = Trainer(self.settings)
         kind, count = family(settings.family), settings.worlds
         self.worlds = kind.make(count, 0, plan.threads)
         self.worlds.assign(kind.space.sample(count, np.random.default_rng(0), "train"))
         self.actions = UniformActions(self.worlds, np.random.default_rng(0))
         for _ in range(settings.script_iterations + 1):
-            trainer.iterate()
+            self.trainer.iterate()
 
     @property
     def name(self) -> str:
-        bfloat16 = self.trainer.learner.bfloat16
+        bfloat16 = expect(self.trainer.learner, PearlLearner).networks.bfloat16
         return f"ours ({'bfloat16' if bfloat16 else 'float32'})"
 
     @property

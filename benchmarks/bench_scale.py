@@ -28,12 +28,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from adapt.errors import AcclimateError
 from benchmarks.bench_physics import Bare, runner
+from benchmarks.support.learners import expect
 from benchmarks.support.products import again, recorded
 from benchmarks.support.results import FOLDER, Scalar, record
-from policies.algorithms.registry import make_trainer, train_settings
-from policies.training.settings import TrainSettings
+from policies.algorithms.pearl.config import PearlSettings
+from policies.algorithms.pearl.learner import PearlLearner
+from policies.algorithms.registry import train_settings
 from policies.training.trainer import Trainer
 
 NAME = "scale"
@@ -93,17 +94,14 @@ class Found:
     replay: float
 
 
-def composed(cell: Cell) -> TrainSettings:
+def composed(cell: Cell) -> PearlSettings:
     """The experiment's settings with a cell's size."""
     size = f"{'worlds' if cell.what == 'collecting' else 'learner.tasks_per_batch'}={cell.size}"
     chosen = [f"experiment={EXPERIMENT}", f"threads={cell.threads}", "out=unused", size]
-    settings = train_settings(chosen)
-    if not isinstance(settings, TrainSettings):
-        raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's settings")
-    return settings
+    return expect(train_settings(chosen), PearlSettings)
 
 
-def settings_of(cell: Cell, plan: Plan) -> TrainSettings:
+def settings_of(cell: Cell, plan: Plan) -> PearlSettings:
     """The same with no more iterations than are measured."""
     settings = composed(cell)
     # The last iteration validates whatever the settings say: it is never reached.
@@ -122,16 +120,15 @@ def measure(cell: Cell, plan: Plan) -> Found:
     """Everything about one cell, in a process that has done nothing else."""
     imports = peak_memory()
     settings = settings_of(cell, plan)
-    trainer = make_trainer(settings)
-    if not isinstance(trainer, Trainer):
-        raise AcclimateError(f"experiment {EXPERIMENT}: expected pearl's trainer")
+    trainer = Trainer(settings)
+    learner = expect(trainer.learner, PearlLearner)
     trainer.iterate()
     # Scripted still, so that no product but the updates' is seen.
     with recorded() if cell.what == "learning" else nullcontext([]) as products:
         trainer.iterate()
     trainer.iterate()
     memory = peak_memory()
-    replay = sum(array.nbytes for array in trainer.replay.arrays.values()) / settings.iterations
+    replay = sum(array.nbytes for array in learner.replay.arrays.values()) / settings.iterations
     if cell.what == "learning":
         floor, metric = again(products), "time/learn"
         rows = plan.updates * settings.learner.tasks_per_batch * settings.learner.rows_per_task
@@ -157,7 +154,7 @@ def measure(cell: Cell, plan: Plan) -> Found:
     )
 
 
-def bare_rollouts(settings: TrainSettings) -> Callable[[], None]:
+def bare_rollouts(settings: PearlSettings) -> Callable[[], None]:
     """A run of the same worlds in bare `mujoco.rollout`, control period by control period."""
     subject = runner(settings.family, settings.worlds, settings.threads, settings.seed)
     subject.worlds.reset(np.ones(settings.worlds, bool))

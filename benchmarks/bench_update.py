@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from adapt.errors import AcclimateError
+from benchmarks.support.learners import expect
 from benchmarks.support.results import FOLDER, record
+from policies.algorithms.pearl.config import PearlSettings
+from policies.algorithms.pearl.learner import PearlLearner
 from policies.algorithms.registry import train_settings
-from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 
 NAME = "update"
@@ -70,12 +71,14 @@ class Clock:
         setattr(owner, method, timed)
 
 
-def measured(settings: TrainSettings) -> tuple[dict[str, float], dict[str, float]]:
+def measured(settings: PearlSettings) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds of an update's parts, and seconds of the last iteration's."""
     trainer, clock = Trainer(settings), Clock()
+    learner = expect(trainer.learner, PearlLearner)
     for name, part in PARTS.items():
-        clock.around(trainer.replay if name in ("rows", "context") else trainer.learner, name, part)
-    clock.around(trainer.learner, "update", REST)
+        owner = learner.replay if name in ("rows", "context") else learner.networks
+        clock.around(owner, name, part)
+    clock.around(learner.networks, "update", REST)
     metrics: dict[str, float] = {}
     try:
         for _ in range(settings.iterations - 1):
@@ -86,12 +89,10 @@ def measured(settings: TrainSettings) -> tuple[dict[str, float], dict[str, float
     return found, metrics
 
 
-def composed(family: str, quick: bool) -> TrainSettings:
+def composed(family: str, quick: bool) -> PearlSettings:
     """The experiment's settings, for as few iterations as are measured."""
     words = [f"experiment={family.replace('-', '_')}", "out=unused"]
-    settings = train_settings(words)
-    if not isinstance(settings, TrainSettings):
-        raise AcclimateError(f"{family}: expected pearl's settings")
+    settings = expect(train_settings(words), PearlSettings)
     # The last iteration validates whatever the settings say: it is never reached.
     iterations = max(settings.script_iterations, 1) + MEASURED
     settings = replace(settings, iterations=iterations, validation_every=iterations)

@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from adapt.errors import AcclimateError
 from adapt.settings import Count, WholeNumber, compose
-from policies.algorithms.maesn.trainer import MaesnTrainer, StepCurve, adapt_from_prior
-from policies.algorithms.registry import AnyTrainer
 from policies.evaluation.comparison import EvaluatedRun
 from policies.evaluation.measured import Belief, Measured, Row
-from policies.rollout.adaptation_curve import Curve, adaptation_curve
-from policies.rollout.batch_adapter import BatchAdapter
-from policies.rollout.jobs import Networks
+from policies.rollout.trials import Curve, try_policy
 from policies.training.checkpoint import write_atomically
 from policies.training.runs import load_best, read_log, run_folders
 from policies.training.trainer import Trainer
+from sim.core.family import Family
 from sim.core.task_space import Split, Task
 
 HELP = """acclimate evaluate run=FOLDER [key=value ...]
@@ -79,10 +75,7 @@ def main(argv: list[str]) -> int:
 def evaluate_run(folder: Path, settings: EvaluateSettings) -> EvaluatedRun:
     """Evaluate one run, print what came out and write its evaluation.json."""
     trainer, state = load_best(folder)
-    if isinstance(trainer, MaesnTrainer):
-        found = evaluate_maesn(trainer, settings)
-    else:
-        found = evaluate(trainer, settings)
+    found = evaluate(trainer, settings)
     trainer.close()
     judged_by = trainer.family.judged_by
     rows = [each.row() for each in found]
@@ -91,7 +84,13 @@ def evaluate_run(folder: Path, settings: EvaluateSettings) -> EvaluatedRun:
     data = {"iteration": state["iteration"], "rows": [asdict(r) for r in rows]}
     write_atomically(folder / "evaluation.json", json.dumps(data, indent=2).encode())
     return EvaluatedRun(
-        folder, trainer.settings, judged_by, int(state["iteration"]), found, read_log(folder)
+        folder,
+        trainer.settings,
+        judged_by,
+        int(state["iteration"]),
+        found,
+        read_log(folder),
+        trainer.learner.policy().privileged,
     )
 
 
@@ -120,35 +119,26 @@ def shown(rows: Sequence[Row], judged_by: Literal["success", "return"]) -> list[
 
 def evaluate(trainer: Trainer, settings: EvaluateSettings) -> list[Measured]:
     """Every group, with the belief adapting and, if wanted, frozen at the prior."""
+    policy, e = trainer.learner.policy(), trainer.learner.policy().episodes_per_step
+    columns = max(0, settings.episodes - 1) // e + 1
+    behind = [k * e for k in range(columns)]
     found = []
-    for group, tasks in groups(trainer, settings):
-        kinds: list[Belief] = ["adapting"]
-        if settings.frozen_prior and trainer.learner.encoder is not None:
-            kinds.append("prior")
-        for kind in kinds:
-            adapting = kind == "adapting"
-            episodes = settings.episodes if adapting else min(PRIOR_EPISODES, settings.episodes)
-            curve = run_curve(trainer, tasks, episodes, settings.seed, settings.threads, adapting)
-            behind = list(range(episodes)) if adapting else [0] * episodes
-            found.append(_measured(group, kind, behind, tasks, curve))
-    return found
+    for group, tasks in groups(trainer.family, settings):
 
+        def curve(columns: int, adapting: bool, tasks: list[Task] = tasks) -> Curve:
+            return try_policy(
+                policy, trainer.family, tasks, columns, settings.seed, settings.threads, adapting
+            )
 
-def evaluate_maesn(trainer: MaesnTrainer, settings: EvaluateSettings) -> list[Measured]:
-    """Every group, from the prior, acting by the policy's mean as a robot does; a column is the
-    mean over the episodes that one adaptation step takes."""
-    per_step = trainer.settings.learner.episodes
-    steps = max(0, settings.episodes - 1) // per_step
-    found = []
-    for group, tasks in groups(trainer, settings):
-        curve = adapt_from_prior(trainer, tasks, steps, settings.seed, stochastic=False)
-        behind = [k * per_step for k in range(steps + 1)]
-        found.append(_measured(group, "adapting", behind, tasks, curve))
+        found.append(_measured(group, "adapting", behind, tasks, curve(columns, True)))
+        if settings.frozen_prior and policy.adapts:
+            n = -(-min(PRIOR_EPISODES, settings.episodes) // e)
+            found.append(_measured(group, "prior", [0] * n, tasks, curve(n, False)))
     return found
 
 
 def _measured(
-    group: str, belief: Belief, behind: list[int], tasks: list[Task], curve: Curve | StepCurve
+    group: str, belief: Belief, behind: list[int], tasks: list[Task], curve: Curve
 ) -> Measured:
     return Measured(
         group=group,
@@ -162,66 +152,23 @@ def _measured(
     )
 
 
-def groups(trainer: AnyTrainer, settings: EvaluateSettings) -> list[tuple[Split, list[Task]]]:
+def groups(family: Family, settings: EvaluateSettings) -> list[tuple[Split, list[Task]]]:
     """The family's groups of held-out tasks; where it has none, its training tasks."""
-    held: list[Split] = [g for g in GROUPS if trainer.family.space.holds_out(g)]
+    held: list[Split] = [g for g in GROUPS if family.space.holds_out(g)]
     return [
-        (group, held_out_tasks(trainer, group, settings.tasks, settings.seed))
+        (group, held_out_tasks(family, group, settings.tasks, settings.seed))
         for group in held or ["train"]
     ]
 
 
-def held_out_tasks(trainer: AnyTrainer, group: Split, n: int, seed: int) -> list[Task]:
+def held_out_tasks(family: Family, group: Split, n: int, seed: int) -> list[Task]:
     """n tasks of a group, the same for the same seed; none where nothing was held out that way.
 
     Of a fixed set, each task at most once: fewer than n where the set is smaller.
     """
-    space = trainer.family.space
+    space = family.space
     if group not in ("train", "all") and not space.holds_out(group):
         return []
     if space.fixed is not None and group in ("train", "held_out"):
         n = min(n, space.fixed.size(group))
     return space.sample(n, np.random.default_rng(seed), group)
-
-
-def run_curve(
-    trainer: Trainer,
-    tasks: list[Task],
-    episodes: int,
-    seed: int,
-    threads: int = 2,
-    adapting: bool = True,
-    hold: int | None = None,
-    stochastic: bool = False,
-    told: bool = False,
-) -> Curve:
-    """Consecutive episodes on every task, in as many worlds.
-
-    told: the latent is the true factors, for objectives that define it so; raises AcclimateError
-    for others.
-    """
-    if not tasks:
-        raise AcclimateError("no tasks to evaluate on")
-    c, learner = trainer.settings.learner, trainer.learner
-    if told and c.objective not in ("posterior", "privileged"):
-        raise AcclimateError(f"objective {c.objective!r}: its latent is no task's factors to tell")
-    worlds = trainer.family.make(len(tasks), seed, threads)
-    worlds.assign(tasks)
-    networks = Networks(learner.actor, learner.encoder).on_cpu()
-    adapter = BatchAdapter(
-        networks.actor,
-        None if told else networks.encoder,
-        len(tasks),
-        learner.n_z,
-        c.capacity,
-        c.hold if hold is None else hold,
-        torch.Generator().manual_seed(seed),
-        c.exploration,
-    )
-    adapter.adapting = np.full(len(tasks), adapting)
-    try:
-        return adaptation_curve(
-            worlds, adapter, episodes, c.reward_in_context, c.next_in_context, stochastic
-        )
-    finally:
-        worlds.close()

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from adapt.settings import resolved
-from policies.algorithms.registry import AnySettings
 from policies.evaluation.measured import Measured, worst
 from policies.training.settings import TrainSettings
 
@@ -24,20 +23,16 @@ class EvaluatedRun:
     """One run: how it was trained, and what its best networks do.
 
     judged_by: of its family. iteration: of the best networks. log: rows of log.jsonl.
+    is_oracle: whether its policy is told the true task.
     """
 
     folder: Path
-    settings: AnySettings
+    settings: TrainSettings
     judged_by: Literal["success", "return"]
     iteration: int
     measured: list[Measured]
     log: list[dict[str, float]]
-
-    @property
-    def is_oracle(self) -> bool:
-        """Whether its policy is told the true task."""
-        s = self.settings
-        return isinstance(s, TrainSettings) and s.learner.objective == "privileged"
+    is_oracle: bool = False
 
     @property
     def seconds(self) -> np.ndarray:
@@ -150,10 +145,8 @@ def _values(run: EvaluatedRun, group: str, belief: str) -> np.ndarray:
 
 
 def _prior(run: EvaluatedRun, group: str) -> np.ndarray | None:
-    """The same with the belief at the prior; MAESN's is there before its first step."""
-    if run.of(group, "prior") is not None:
-        return _values(run, group, "prior")
-    return _values(run, group, "adapting")[:, :1] if run.settings.algorithm == "maesn" else None
+    """The same with the belief at the prior."""
+    return None if run.of(group, "prior") is None else _values(run, group, "prior")
 
 
 @dataclass(frozen=True)
@@ -200,7 +193,7 @@ def variants(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     return named
 
 
-def _variant(settings: AnySettings) -> dict[str, Any]:
+def _variant(settings: TrainSettings) -> dict[str, Any]:
     """Settings by dotted key, without what tells seeds of one variant apart."""
 
     def flat(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:

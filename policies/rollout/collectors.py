@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 
 from adapt.errors import AcclimateError
-from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner, Networks
-from policies.training.settings import TrainSettings
+from policies.algorithms.contract import Policy
+from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner
+from policies.training.settings import Count
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """The settings of an algorithm that collects by jobs.
+
+    worlds: in an iteration. run_steps: control periods on one task before the next.
+    shards: jobs that an iteration's worlds are divided into, each in lock-step. Another layout
+        gives other numbers; who runs the jobs does not.
+    collectors: who runs them: this process, or Ray's workers (`pip install '.[train,ray]'`).
+    workers, worker_threads: how many of Ray's, and threads of the physics of each.
+    ray_address: of a running cluster, such as "auto" or "10.0.0.1:6379"; null starts Ray on this
+        machine, for this run alone.
+    """
+
+    worlds: Count = 64
+    run_steps: Count = 160
+    shards: Count = 1
+    collectors: Literal["local", "ray"] = "local"
+    workers: Count = 2
+    worker_threads: Count = 1
+    ray_address: str | None = None
 
 
 class Collector(Protocol):
@@ -18,8 +42,8 @@ class Collector(Protocol):
     restarts: int
     """Workers that died and were replaced, so far."""
 
-    def collect(self, jobs: Sequence[CollectJob], networks: Networks) -> list[Collected]:
-        """Each job's run and statistics, in the jobs' order; networks on the CPU."""
+    def collect(self, jobs: Sequence[CollectJob], policy: Policy) -> list[Collected]:
+        """Each job's run and statistics, in the jobs' order."""
         ...
 
     def close(self) -> None: ...
@@ -36,40 +60,29 @@ class LocalCollector:
     def __init__(self, plan: CollectPlan, threads: int) -> None:
         self._runner = JobRunner(plan, threads)
 
-    def collect(self, jobs: Sequence[CollectJob], networks: Networks) -> list[Collected]:
-        return [self._runner.run(job, networks) for job in jobs]
+    def collect(self, jobs: Sequence[CollectJob], policy: Policy) -> list[Collected]:
+        return [self._runner.run(job, policy) for job in jobs]
 
     def close(self) -> None:
         self._runner.close()
 
 
-def make_collector(settings: TrainSettings, n_z: int) -> Collector:
-    """The collector that the settings name, for latents of size n_z.
+def make_collector(settings: CollectSettings, family: str, threads: int) -> Collector:
+    """The collector that the settings name, for tasks of a family. threads: of the local physics.
 
     Raises:
         AcclimateError: it needs what is not installed or not there; the message says what.
     """
-    c = settings.learner
-    plan = CollectPlan(
-        family=settings.family,
-        worlds=worlds_per_job(settings),
-        steps=settings.run_steps,
-        n_z=n_z,
-        capacity=c.capacity,
-        hold=c.hold,
-        exploration=c.exploration,
-        reward_in_context=c.reward_in_context,
-        next_in_context=c.next_in_context,
-    )
+    plan = CollectPlan(family, worlds_per_job(settings), settings.run_steps)
     if settings.collectors == "local":
-        return LocalCollector(plan, settings.threads)
+        return LocalCollector(plan, threads)
     # Here and not above: Ray is an optional extra, and slow to import.
     from policies.rollout.ray_collector import RayCollector
 
     return RayCollector(plan, settings.workers, settings.worker_threads, settings.ray_address)
 
 
-def worlds_per_job(settings: TrainSettings) -> int:
+def worlds_per_job(settings: CollectSettings) -> int:
     """How many worlds each of an iteration's jobs has, or an error that names what does not fit."""
     worlds, shards, workers = settings.worlds, settings.shards, settings.workers
     if worlds % shards:

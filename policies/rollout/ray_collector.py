@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import Any
 
 from adapt.errors import AcclimateError
-from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner, Networks
+from policies.algorithms.contract import Policy
+from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner
 
 DEATHS = 3
 """Workers that one job may lose: more, and it is the job that kills them."""
@@ -58,7 +59,7 @@ class RayCollector:
             self.close()
             raise
 
-    def collect(self, jobs: Sequence[CollectJob], networks: Networks) -> list[Collected]:
+    def collect(self, jobs: Sequence[CollectJob], policy: Policy) -> list[Collected]:
         """Each job's run and statistics, in the jobs' order.
 
         Raises:
@@ -66,7 +67,7 @@ class RayCollector:
         """
         ray, lost = self._ray, _losses(self._ray)
         # Sent once for all jobs, and once to each machine.
-        shared = ray.put(networks)
+        shared = ray.put(policy)
         waiting = deque(range(len(jobs)))
         running: dict[Any, tuple[int, Any]] = {}
         deaths = [0] * len(jobs)

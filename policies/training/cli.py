@@ -8,10 +8,12 @@ from typing import Literal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from policies.algorithms.registry import AnySettings, AnyTrainer, make_trainer, train_settings
+from policies.algorithms.contract import Metrics
+from policies.algorithms.registry import train_settings
 from policies.training.runs import RunFolder, read_log
+from policies.training.settings import TrainSettings
 from policies.training.sweep import FLAGS, sweep
-from policies.training.trainer import Metrics
+from policies.training.trainer import Trainer
 
 HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn] [key=value ...]
 acclimate train --multirun [experiment=NAME] seed=0,1,2 [key=value,value ...]
@@ -33,17 +35,17 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def score(settings: AnySettings) -> float:
+def score(settings: TrainSettings) -> float:
     """Train to the end; returns the best `validate/score`, nan where there was no validation."""
     train(settings)
     found = [row["validate/score"] for row in read_log(settings.out) if "validate/score" in row]
     return max(found, default=float("nan"))
 
 
-def train(settings: AnySettings) -> Metrics:
+def train(settings: TrainSettings) -> Metrics:
     """Run to the end; returns the last iteration's metrics."""
     folder = RunFolder(settings)
-    trainer = make_trainer(settings)
+    trainer = Trainer(settings)
     resumed = folder.resume(trainer)
     if trainer.iteration >= settings.iterations:
         trainer.close()
@@ -78,7 +80,7 @@ def train(settings: AnySettings) -> Metrics:
     return metrics
 
 
-def _keep(folder: RunFolder, trainer: AnyTrainer, metrics: Metrics) -> None:
+def _keep(folder: RunFolder, trainer: Trainer, metrics: Metrics) -> None:
     """Log first, then best, then checkpoint: after a crash between any two, resuming repeats the
     iteration and writes the same again."""
     settings = trainer.settings

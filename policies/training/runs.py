@@ -25,9 +25,11 @@ import yaml
 
 from adapt.errors import AcclimateError
 from adapt.settings import resolved
-from policies.algorithms.registry import AnySettings, AnyTrainer, make_trainer, settings_type
+from policies.algorithms.contract import Metrics
+from policies.algorithms.registry import settings_type
 from policies.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from policies.training.trainer import Metrics, Trainer
+from policies.training.settings import TrainSettings
+from policies.training.trainer import Trainer
 
 PACKAGES = ("torch", "mujoco", "dm_control", "numpy", "onnx", "onnxruntime-gpu", "gymnasium")
 
@@ -68,7 +70,7 @@ class RunFolder:
         AcclimateError: the folder holds a run with other settings, and names them.
     """
 
-    def __init__(self, settings: AnySettings) -> None:
+    def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.out
         self.path.mkdir(parents=True, exist_ok=True)
         # Through JSON, so that a tuple here equals the list that YAML gives back.
@@ -98,15 +100,15 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "best.pt"
 
-    def save(self, trainer: AnyTrainer) -> None:
+    def save(self, trainer: Trainer) -> None:
         save_checkpoint(self.checkpoint, trainer.state_dict())
 
-    def save_best(self, trainer: AnyTrainer, metrics: Metrics) -> None:
+    def save_best(self, trainer: Trainer, metrics: Metrics) -> None:
         modules = {k: m.state_dict() for k, m in trainer.learner.modules().items()}
         state = {"modules": modules, "iteration": trainer.iteration, "metrics": metrics}
         save_checkpoint(self.best, state)
 
-    def resume(self, trainer: AnyTrainer) -> bool:
+    def resume(self, trainer: Trainer) -> bool:
         """Continue from the checkpoint, if there is one; log lines after it are forgotten."""
         if not self.checkpoint.exists():
             (self.path / "log.jsonl").unlink(missing_ok=True)
@@ -161,7 +163,7 @@ def run_folders(names: str | Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def load_settings(folder: Path) -> AnySettings:
+def load_settings(folder: Path) -> TrainSettings:
     """The settings of a run folder."""
     file = folder / "settings.yaml"
     if not file.is_file():
@@ -177,22 +179,14 @@ def load_settings(folder: Path) -> AnySettings:
         raise AcclimateError(f"{file}: {error}") from error
 
 
-def load_best(folder: Path) -> tuple[AnyTrainer, dict[str, Any]]:
+def load_best(folder: Path) -> tuple[Trainer, dict[str, Any]]:
     """A trainer with the networks of best.pt, for evaluation and export, and what best.pt says."""
     settings = load_settings(folder)
     state = load_checkpoint(folder / "best.pt")
-    trainer = make_trainer(settings)
+    trainer = Trainer(settings)
     for name, module in trainer.learner.modules().items():
         module.load_state_dict(state["modules"][name])
         module.eval()
-    return trainer, state
-
-
-def load_best_pearl(folder: Path) -> tuple[Trainer, dict[str, Any]]:
-    """As `load_best`, for what only a PEARL run can do."""
-    trainer, state = load_best(folder)
-    if not isinstance(trainer, Trainer):
-        raise AcclimateError(f"{folder}: a run of {trainer.settings.algorithm}; expected pearl")
     return trainer, state
 
 

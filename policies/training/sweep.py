@@ -24,7 +24,8 @@ from adapt.errors import AcclimateError
 from adapt.settings import SettingsError, checked, composing
 from adapt.settings.composition import config_groups, known, register
 from adapt.settings.words import quoted, suggestion
-from policies.algorithms.registry import CHOICE, AnySettings
+from policies.algorithms.registry import choice
+from policies.training.settings import TrainSettings
 
 COMMAND = "train"
 FLAGS = ("-m", "--multirun")
@@ -41,14 +42,14 @@ class Outcome:
     error: str = ""
 
 
-def sweep(argv: Sequence[str], train: Callable[[AnySettings], float]) -> int:
+def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
     """Run every job that Hydra's sweeper makes of `argv`; 0 where all succeed, else 1.
 
     train: one run, to its end; returns what a sweeper that searches is to make large or small.
 
     Raises SettingsError, before any run, for settings that cannot be composed.
     """
-    settings, groups = known(CHOICE), config_groups(CHOICE)
+    settings, groups = known(choice()), config_groups(choice())
     words = [_readable(word) for word in argv if word not in FLAGS]
     for override in _parsed(words):
         key = override.key_or_group
@@ -74,7 +75,7 @@ def sweep(argv: Sequence[str], train: Callable[[AnySettings], float]) -> int:
         return score
 
     try:
-        register(COMMAND, CHOICE)
+        register(COMMAND, choice())
         with composing(), initialize_config_module("configs", version_base="1.3", job_name="sweep"):
             hydra = GlobalHydra.instance().hydra
             if hydra is None:  # never within that context; Hydra's type cannot say so
@@ -94,7 +95,7 @@ def _readable(word: str) -> str:
     try:
         _parsed([word])
     except SettingsError:
-        return f"{key}{equals}{quoted(value, known(CHOICE).get(key))}"
+        return f"{key}{equals}{quoted(value, known(choice()).get(key))}"
     return word
 
 
@@ -103,7 +104,7 @@ def _parsed(words: Sequence[str]) -> list[Override]:
         return OverridesParser.create().parse_overrides(list(words))
 
 
-def _settings(config: DictConfig, swept: Sequence[Override]) -> AnySettings:
+def _settings(config: DictConfig, swept: Sequence[Override]) -> TrainSettings:
     """A job's settings. Where more than the seed was swept, the folder's name says what."""
     with composing():
         values: Any = OmegaConf.to_container(config, resolve=True)
@@ -117,7 +118,7 @@ def _settings(config: DictConfig, swept: Sequence[Override]) -> AnySettings:
     if words and "out" not in given:
         folder = "-".join([str(values["name"]), *words, str(values["seed"])])
         values["out"] = str(Path(values["out"]).with_name(folder))
-    return checked(values, CHOICE)
+    return checked(values, choice())
 
 
 def _with_advice(error: Exception) -> Exception:

@@ -12,7 +12,7 @@ from benchmarks import bench_ablation as ablation
 from benchmarks.bench_ablation import Outcome
 from benchmarks.make_results import render
 from benchmarks.support import results
-from policies.training.settings import TrainSettings
+from policies.algorithms.pearl.config import PearlSettings
 
 TINY = (
     "worlds=2 run_steps=20 train_tasks=4 validation_tasks=2 iterations=2 script_iterations=1 "
@@ -22,7 +22,7 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def base() -> TrainSettings:
+def base() -> PearlSettings:
     return ablation.composed(ablation.COMMON)
 
 
@@ -60,7 +60,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
     return found
 
 
-def test_every_row_changes_what_it_names_and_nothing_else(base: TrainSettings) -> None:
+def test_every_row_changes_what_it_names_and_nothing_else(base: PearlSettings) -> None:
     rows = ablation.changes(base)
     before, seen = leaves(resolved(base)), set()
     for name, change in rows.items():
@@ -75,11 +75,11 @@ def test_every_row_changes_what_it_names_and_nothing_else(base: TrainSettings) -
     assert {"base", "plain", "crossq", "simba"} <= rows.keys()
 
 
-def product(settings: TrainSettings) -> int:
+def product(settings: PearlSettings) -> int:
     return settings.learner.tasks_per_batch * settings.learner.rows_per_task
 
 
-def test_batch_shapes_keep_or_change_the_number_of_rows_as_they_say(base: TrainSettings) -> None:
+def test_batch_shapes_keep_or_change_the_number_of_rows_as_they_say(base: PearlSettings) -> None:
     rows = ablation.changes(base)
     wanted = {"fewer_tasks": 1.0, "more_tasks": 1.0, "half_rows": 0.5, "double_rows": 2.0}
     for name, factor in wanted.items():
@@ -130,9 +130,9 @@ def test_timing_records_either_layout_in_either_precision(monkeypatch: pytest.Mo
 
 
 def test_a_run_that_diverges_counts_as_far_as_it_came(
-    base: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: PearlSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(settings: TrainSettings) -> None:
+    def fail(settings: PearlSettings) -> None:
         raise FloatingPointError("iteration 7: ['learn/q'] not finite")
 
     monkeypatch.setattr(ablation, "train", fail)
@@ -141,7 +141,7 @@ def test_a_run_that_diverges_counts_as_far_as_it_came(
 
 
 def test_a_level_that_was_not_reached_leaves_its_cell_empty(
-    base: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: PearlSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "record", partial(results.record, folder=tmp_path))
     ablation.report("none", base, Outcome(100.0, 300.0, -50.0, 60, 30.0))

@@ -15,7 +15,7 @@ from adapt.bundle.fields import ActionField, Field, Latent
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import write_bundle
 from policies.algorithms.maesn import latent_step
-from policies.export.bundle_parts import OPSET, onnx_graph
+from policies.export.graphs import OPSET, onnx_graph
 
 N_O, N_A, N_Z = 2, 2, 2
 

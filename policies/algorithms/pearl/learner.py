@@ -1,348 +1,201 @@
-"""PEARL (Rakelly et al. 2019, arXiv 1903.08254) on soft actor-critic with a learned temperature
-(Haarnoja et al. 2018, arXiv 1812.05905), and a grounded variant.
-
-The belief over the latent z is a product of one Gaussian factor per context transition and a
-standard normal prior. Two objectives for the encoder:
-
-- "critic", as published: z's sample feeds the critic, whose loss trains the encoder, plus
-  β KL(belief ‖ prior). This is an information bottleneck: it rewards a belief for being narrow
-  wherever any context was seen, also where the context does not determine the task.
-- "posterior": in simulation the task's factors f are known and standardised, so z is *defined* to
-  be f, and the encoder maximises log N(f; belief) over prefixes of runs (amortised posterior
-  inference). The optimum is the moment-matched posterior: after failures alone the belief stays
-  as wide as what is still possible, and sampling from it keeps searching. The critic, used only
-  in simulation, sees f beside z.
-
-In both, the actor sees z alone, sampled from the belief after a random prefix of a run.
-
-Two more bound what a belief can be worth: "none" trains a policy without a latent, "privileged" one
-whose z is the true f, in training and in trials: the oracle, which no robot could run.
-"""
+"""PEARL's training: runs collected by jobs into a replay, then many updates from it."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from msgspec import Meta
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import nn
 
-from policies.networks.belief import kl_to_prior, negative_log_density, prefix_posteriors
-from policies.networks.critics import Critic, CriticKind, make_critic
-from policies.networks.modules import Actor, FactorEncoder, RewardUnits
-from policies.replay.run_replay import Rows, RunReplay
-from sim.core.worlds import WorldSpec
+from adapt.errors import AcclimateError
+from policies.algorithms.contract import Artefacts, Metrics, Setup, Trial
+from policies.algorithms.pearl.agent import PearlPolicy
+from policies.algorithms.pearl.config import PearlSettings
+from policies.algorithms.pearl.export import artefacts
+from policies.algorithms.pearl.networks import PearlNetworks
+from policies.replay.run_replay import RunReplay
+from policies.rollout.collectors import Collector, make_collector, total, worlds_per_job
+from policies.rollout.jobs import CollectJob
+from policies.rollout.trials import Curve
+from policies.training.checkpoint import generator_state, restore_generator
+from policies.training.device import choose_bfloat16, choose_device
 
-
-@dataclass(frozen=True)
-class PearlConfig:
-    """Hyperparameters of the learner.
-
-    objective: what trains the encoder; "none" and "privileged" have none.
-    latent: size of z for "critic"; "posterior" and "privileged" take one dimension per factor.
-    capacity: transitions that make the context.
-    hold: control periods for which a latent is held; 0 for an episode.
-    reward_in_context, next_in_context: what a transition holds besides observation and action.
-    actor_hidden, encoder_hidden: widths.
-    discount, target_rate: γ, and τ of the target network (SAC).
-    n_step: rewards summed before a target takes the following value from the critic. More than one
-        carry values back faster, and judge an action by what an older policy did after it.
-    learning_rate: Adam's, of actor, critic and temperature; encoder_learning_rate: of the encoder.
-        All fall linearly to a tenth.
-    kl_weight: β of the objective "critic".
-    target_entropy_per_action, initial_temperature: what the temperature is steered to [nat], from
-        where.
-    exploration: latents are drawn with the belief's standard deviations times this.
-    told_rows: share of an update's rows whose latent is the truth ("posterior" alone). Where a wide
-        belief says nothing worth acting on, the actor else learns to ignore z, and no context ever
-        narrows it.
-    reward_scale: the critic's unit is a reward of 1 / reward_scale; beside it the temperature is
-        high or low.
-    standardise_rewards: divide rewards, before that, by their standard deviation under the family's
-        script, and have the critic learn what a state is worth beyond the average one.
-    critic: which twin critic, see policies.networks.critics. critic_hidden: its widths.
-    tasks_per_batch, rows_per_task: an update's shape.
-    context_recency: contexts come from this many newest runs.
-    """
-
-    objective: Literal["critic", "posterior", "none", "privileged"] = "posterior"
-    latent: int = 5
-    capacity: int = 160
-    hold: int = 8
-    exploration: float = 1.25
-    reward_in_context: bool = True
-    next_in_context: bool = True
-    actor_hidden: tuple[int, ...] = (256, 256)
-    critic: CriticKind = "layer_norm"
-    critic_hidden: tuple[int, ...] = (256, 256)
-    encoder_hidden: tuple[int, ...] = (128, 128)
-    discount: float = 0.98
-    target_rate: float = 0.005
-    n_step: Annotated[int, Meta(ge=1)] = 1
-    learning_rate: float = 3e-4
-    encoder_learning_rate: float = 5e-4
-    kl_weight: float = 0.1
-    reward_scale: float = 1.0
-    standardise_rewards: bool = False
-    target_entropy_per_action: float = -1.0
-    initial_temperature: float = 0.1
-    told_rows: float = 0.0
-    tasks_per_batch: int = 16
-    rows_per_task: int = 48
-    context_recency: int = 1024
+NORMALISER_RUNS = 1024
+"""That normalisers are fitted to, at most."""
 
 
 class PearlLearner:
-    """Networks, optimisers and one update.
+    """See `policies.algorithms.contract.Learner`.
 
-    Args:
-        spec: of the worlds.
-        config: hyperparameters.
-        seed: initial weights and the update's noise.
-        device: torch device.
-        bfloat16: run the networks' products in bfloat16 (belief, targets and densities stay
-            float32).
+    Between two iterations nothing lives in the physics: what an iteration collects is a function
+    of the networks and of jobs with seeds of their own (`policies.rollout.jobs`). What remains is
+    arrays and generators.
     """
 
-    def __init__(
-        self, spec: WorldSpec, config: PearlConfig, seed: int, device: str, bfloat16: bool
-    ) -> None:
-        self.spec, self.config, self.device = spec, config, torch.device(device)
-        self.bfloat16 = bfloat16
-        n_o, n_a, n_f = spec.observation_size, spec.action_size, len(spec.factors)
-        sizes = {"critic": config.latent, "posterior": n_f, "none": 0, "privileged": n_f}
-        self.n_z = sizes[config.objective]
-        n_c = n_o * (1 + config.next_in_context) + n_a + config.reward_in_context
-        # These two differ in what the actor sees; their critics are equally informed.
-        self.told_critic = config.objective in ("posterior", "none")
-        privileged = n_f if self.told_critic else 0
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.actor = Actor(n_o, self.n_z, n_a, config.actor_hidden).to(device)
-            n_rest = n_a + self.n_z + privileged
-            # Of a reward of 1 at every step: over the discount's horizon, or the episode's.
-            value_scale = config.reward_scale / max(1 - config.discount, 1 / spec.horizon)
-            self.critic = make_critic(
-                config.critic, n_o, n_rest, config.critic_hidden, value_scale
-            ).to(device)
-            self.encoder = None
-            if self.n_z and config.objective != "privileged":
-                self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
-        self.units = RewardUnits().to(device) if config.standardise_rewards else None
-        # Training mode is for the one pass that a critic without a target learns from.
-        self.critic.eval()
-        self.target: Critic | None = None
-        if self.critic.bootstraps:
-            self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        start = float(np.log(config.initial_temperature))
-        self.log_temperature = torch.tensor(start, device=device, requires_grad=True)
-        rate = config.learning_rate
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "actor": torch.optim.Adam(self.actor.parameters(), rate, fused=True),
-            "critic": torch.optim.Adam(
-                self.critic.parameters(), rate, betas=self.critic.betas, fused=True
-            ),
-            "temperature": torch.optim.Adam([self.log_temperature], rate),
-        }
-        if self.encoder is not None:
-            self.optimisers["encoder"] = torch.optim.Adam(
-                self.encoder.parameters(), config.encoder_learning_rate, fused=True
-            )
-        self.generator = torch.Generator(device=device).manual_seed(seed + 1)
-        self.updates = 0
+    def __init__(self, setup: Setup[PearlSettings]) -> None:
+        self.settings = s = setup.settings
+        self.family, self.tasks = setup.family, setup.tasks
+        # These refuse what does not fit before anything is made.
+        worlds_per_job(s)
+        _check_fractions(s)
+        self._rng, self._job_seed = setup.seeds.loop, setup.seeds.worlds
+        self._collector: Collector | None = None
+        self.factors = np.stack([self.family.factors(t) for t in self.tasks]).astype(np.float32)
+        spec, c, device = self.family.spec, s.learner, choose_device(s.device)
+        bfloat16 = choose_bfloat16(s.precision, device)
+        self.networks = PearlNetworks(spec, c, setup.seeds.learner, device, bfloat16)
+        self.replay = RunReplay(
+            s.iterations * s.worlds,
+            s.run_steps,
+            spec.observation_size,
+            spec.action_size,
+            s.train_tasks,
+            c.reward_in_context,
+            c.next_in_context,
+            c.n_step,
+            c.discount,
+        )
+        self._order: list[int] = []
 
-    def fit_normalisers(self, observation: Tensor, context: Tensor) -> None:
-        """Fit the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
-        self.actor.normaliser.fit(observation)
-        self.critic.normaliser.fit(observation)
-        if self.target is not None:
-            self.target.normaliser.fit(observation)
-        if self.encoder is not None:
-            self.encoder.normaliser.fit(context)
+    @property
+    def updates(self) -> int:
+        return self.networks.updates
 
-    def fit_rewards(self, reward: Tensor, going_on: Tensor) -> None:
-        """Fix the rewards' units to rewards (N,), going_on (N,) as `RewardUnits.fit` has it."""
-        if self.units is not None:
-            self.units.fit(reward, going_on, self.config.discount)
+    @property
+    def trial(self) -> Trial:
+        return Trial(self.settings.validation_episodes, stochastic=False)
 
-    def update(
-        self, replay: RunReplay, factors: np.ndarray, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
-        """One gradient step of every network.
+    def policy(self) -> PearlPolicy:
+        n = self.networks
+        return PearlPolicy.of(n.actor, n.encoder, n.n_z, n.config)
 
-        Args:
-            replay: of runs.
-            factors: true standardised factors of every training task (tasks, n_f).
-            rng: picks runs, rows and prefixes.
+    def iterate(self, iteration: int) -> Metrics:
+        """Collect a run in every world; once the script has ended, update."""
+        s, start = self.settings, time.perf_counter()
+        metrics = {f"collect/{k}": v for k, v in self._collect(iteration).items()}
+        metrics["time/collect"] = time.perf_counter() - start
+        learning = iteration + 1 - max(s.script_iterations, 1)
+        if learning == 0:
+            self._fit_rewards()
+        if learning == 0 or (learning > 0 and s.refit_normalisers):
+            self._fit_normalisers()
+        if learning >= 0:
+            metrics |= self._update(iteration)
+        if s.collectors == "ray":
+            metrics["workers/restarts"] = float(self.collector.restarts)
+        metrics["steps"] = float(self.replay.count * s.run_steps)
+        return metrics
 
-        Returns:
-            scalars, still tensors: losses, Q, temperature, entropy, belief statistics.
-        """
-        c = self.config
-        runs = replay.sample_runs(c.tasks_per_batch, c.context_recency, rng)
-        rows = replay.rows(runs, c.rows_per_task, rng)
-        rows = Rows(*(getattr(rows, f).to(self.device) for f in Rows.__dataclass_fields__))
-        truth = torch.from_numpy(factors[replay.arrays["task"][runs]]).to(self.device)
-        info: dict[str, Tensor] = {}
-        latent, encoder_loss = self._latents(replay, runs, truth, rng, info)
-        truth_rows = truth.repeat_interleave(c.rows_per_task, 0)
-        with self._autocast():
-            critic_loss = self._critic_loss(rows, latent, truth_rows, info)
-        self._step_critic(critic_loss, encoder_loss, info)
-        with self._autocast():
-            actor_loss, entropy = self._actor_loss(rows, latent.detach(), truth_rows)
-        self.optimisers["actor"].zero_grad()
-        actor_loss.backward(inputs=list(self.actor.parameters()))
-        self.optimisers["actor"].step()
-
-        target_entropy = c.target_entropy_per_action * self.spec.action_size
-        temperature_loss = self.log_temperature.exp() * (entropy - target_entropy)
-        self.optimisers["temperature"].zero_grad()
-        temperature_loss.backward()
-        self.optimisers["temperature"].step()
-
-        if self.target is not None:
-            target: list[Tensor] = list(self.target.parameters())
-            critic: list[Tensor] = list(self.critic.parameters())
-            get_ema_multi_avg_fn(1 - c.target_rate)(target, critic, 0)
-        self.updates += 1
-        info |= {
-            "critic_loss": critic_loss.detach(),
-            "actor_loss": actor_loss.detach(),
-            "entropy": entropy,
-            "temperature": self.log_temperature.detach().exp(),
-        }
-        return info
-
-    def _latents(
-        self,
-        replay: RunReplay,
-        runs: np.ndarray,
-        truth: Tensor,
-        rng: np.random.Generator,
-        info: dict[str, Tensor],
-    ) -> tuple[Tensor, Tensor | None]:
-        """Latents (tasks · rows, n_z), one for each row from a random prefix, and the loss of the
-        encoder that does not go through the critic."""
-        c = self.config
-        if self.encoder is None:
-            known = truth if self.n_z else truth[:, :0]
-            return known.repeat_interleave(c.rows_per_task, 0), None
-        n = c.tasks_per_batch * c.rows_per_task
-        context, valid = replay.context(runs)
-        with self._autocast():
-            mean, log_precision = self.encoder(context.to(self.device))
-        mean, variance = prefix_posteriors(mean, log_precision, valid.to(self.device))
-        prefix = torch.from_numpy(rng.integers(replay.steps + 1, size=n)).to(self.device)
-        task = torch.arange(c.tasks_per_batch, device=self.device)
-        task = task.repeat_interleave(c.rows_per_task)
-        row_mean, row_variance = mean[task, prefix], variance[task, prefix]
-        noise = torch.randn(n, self.n_z, generator=self.generator, device=self.device)
-        latent = row_mean + c.exploration * row_variance.sqrt() * noise
-        info["belief_std"] = variance[:, -1].detach().sqrt().mean()
-        info["kl"] = kl_to_prior(row_mean, row_variance).sum(-1).mean()
-        if c.objective == "critic":
-            return latent, c.kl_weight * info["kl"]
-        loss = negative_log_density(truth[:, None], mean, variance).sum(-1).mean()
-        info["belief_nll"] = loss.detach()
-        latent = latent.detach()
-        if c.told_rows:
-            told = torch.rand(n, 1, generator=self.generator, device=self.device) < c.told_rows
-            latent = torch.where(told, truth.repeat_interleave(c.rows_per_task, 0), latent)
-        return latent, loss
-
-    def _critic_loss(
-        self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]
-    ) -> Tensor:
-        c = self.config
-        extra = (truth,) if self.told_critic else ()
-        with torch.no_grad():
-            action, log_density = self._sample(rows.next_observation, latent)
-        now = (rows.observation, rows.action, latent, *extra)
-        q, following = self._values(now, (rows.next_observation, action, latent.detach(), *extra))
-        with torch.no_grad():
-            following = following.min(0).values - self.log_temperature.exp() * log_density
-            reward = c.reward_scale * rows.reward
-            going_on = c.discount * rows.discount
-            if self.units is not None:
-                # Critics know values less `worth`: it is added to the next and taken from this.
-                worth = c.reward_scale * self.units.worth
-                reward = reward / self.units.unit + (going_on - 1) * worth
-            target = reward + going_on * following
-        info["q"] = q.detach().mean()
-        return ((q - target) ** 2).mean(1).sum()
-
-    def _values(self, now: tuple[Tensor, ...], then: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Q (2, B) of present inputs, and without gradient of the following ones."""
-        if self.target is not None:
-            with torch.no_grad():
-                following = self.target(*then)
-            return self.critic(*now), following
-        self.critic.train()
-        q, following = self.critic(*map(torch.cat, zip(now, then, strict=True))).chunk(2, 1)
-        self.critic.eval()
-        return q, following.detach()
-
-    def _step_critic(
-        self, critic_loss: Tensor, encoder_loss: Tensor | None, info: dict[str, Tensor]
-    ) -> None:
-        self.optimisers["critic"].zero_grad()
-        if encoder_loss is None or self.encoder is None:
-            critic_loss.backward()
+    def judge(self, curve: Curve) -> Metrics:
+        if self.family.judged_by == "success":
+            score = float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
         else:
-            self.optimisers["encoder"].zero_grad()
-            (critic_loss + encoder_loss).backward()
-            norm = nn.utils.clip_grad_norm_(self.encoder.parameters(), 10.0)
-            info["encoder_gradient"] = norm
-            self.optimisers["encoder"].step()
-        self.optimisers["critic"].step()
-        self.critic.project()
+            # The first episode explores: where nothing else ends it, its return does not count.
+            score = float(curve.measured[:, min(1, curve.measured.shape[1] - 1) :].mean())
+        return {"steps": float(curve.steps[:, -1].mean()), "score": score}
 
-    def _actor_loss(self, rows: Rows, latent: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        extra = (truth,) if self.told_critic else ()
-        action, log_density = self._sample(rows.observation, latent)
-        q = self.critic(rows.observation, action, latent, *extra).min(0).values
-        loss = (self.log_temperature.detach().exp() * log_density - q).mean()
-        return loss, -log_density.detach().mean()
+    @property
+    def collector(self) -> Collector:
+        """Started when it is first needed: evaluation and export need none."""
+        if self._collector is None:
+            s = self.settings
+            self._collector = make_collector(s, s.family, s.threads)
+        return self._collector
 
-    def _sample(self, observation: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (len(observation), self.spec.action_size)
-        noise = torch.randn(shape, generator=self.generator, device=self.device)
-        return self.actor.sample(observation, latent, noise)
+    def close(self) -> None:
+        if self._collector is not None:
+            self._collector.close()
+            self._collector = None
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+    def _collect(self, iteration: int) -> Metrics:
+        s = self.settings
+        index = np.array([self._next_task() for _ in range(s.worlds)])
+        values = np.stack([self.tasks[i].values for i in index])
+        kind = self._rng.random(s.worlds)
+        adapting, told = kind >= s.prior_fraction, kind >= 1 - s.told_fraction
+        stochastic = self._rng.random(s.worlds) >= s.deterministic_fraction
+        seed, scripted = (self._job_seed, iteration), iteration < s.script_iterations
+        whole = CollectJob(seed, index, values, adapting, told, stochastic, scripted)
+        found = self.collector.collect(whole.cut(s.shards), self.policy())
+        for run, _ in found:
+            self.replay.add(run)
+        return total([statistics for _, statistics in found])
+
+    def _update(self, iteration: int) -> Metrics:
+        """The iteration's updates; metrics are means over them."""
+        self._set_learning_rates(iteration)
+        sums: dict[str, torch.Tensor] = {}
+        n = self.settings.updates_per_iteration
+        for _ in range(n):
+            for name, value in self.networks.update(self.replay, self.factors, self._rng).items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+        return {f"learn/{k}": float(v) / n for k, v in sums.items()}
+
+    def _set_learning_rates(self, iteration: int) -> None:
+        """Linear decay to a tenth: late off-policy updates at full rate make validation jump."""
+        c = self.settings.learner
+        scale = 1.0 - 0.9 * iteration / self.settings.iterations
+        for name, optimiser in self.networks.optimisers.items():
+            rate = c.encoder_learning_rate if name == "encoder" else c.learning_rate
+            for group in optimiser.param_groups:
+                group["lr"] = rate * scale
+
+    def _fit_normalisers(self) -> None:
+        n = self.replay.filled
+        # Of every age alike; more of them say no more.
+        runs = np.linspace(0, n - 1, min(n, NORMALISER_RUNS)).astype(np.int64)
+        context, valid = self.replay.context(runs)
+        keep = valid.bool()
+        observation = torch.from_numpy(self.replay.arrays["observation"][runs])
+        self.networks.fit_normalisers(observation[keep], context[keep])
+
+    def _fit_rewards(self) -> None:
+        a, n = self.replay.arrays, self.replay.filled
+        keep = a["valid"][:n] > 0
+        reward, going_on = (torch.from_numpy(a[name][:n][keep]) for name in ("reward", "discount"))
+        self.networks.fit_rewards(reward, going_on)
+
+    def _next_task(self) -> int:
+        """Training tasks in shuffled passes: every task is met as often as every other."""
+        if not self._order:
+            self._order = [int(i) for i in self._rng.permutation(len(self.tasks))]
+        return self._order.pop()
 
     def modules(self) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
-        if self.target is not None:
-            found["target"] = self.target
-        if self.encoder is not None:
-            found["encoder"] = self.encoder
-        if self.units is not None:
-            found["units"] = self.units
-        return found
+        return self.networks.modules()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update depends on."""
         return {
-            "modules": {k: m.state_dict() for k, m in self.modules().items()},
-            "optimisers": {k: o.state_dict() for k, o in self.optimisers.items()},
-            "log_temperature": self.log_temperature.detach().clone(),
-            "generator": self.generator.get_state(),
-            "updates": self.updates,
+            "order": self._order,
+            "rng": generator_state(self._rng),
+            "learner": self.networks.state_dict(),
+            "replay": self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, module in self.modules().items():
-            module.load_state_dict(state["modules"][name])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        with torch.no_grad():
-            self.log_temperature.copy_(state["log_temperature"])
-        self.generator.set_state(state["generator"])
-        self.updates = int(state["updates"])
+        self._order = list(state["order"])
+        restore_generator(self._rng, state["rng"])
+        self.networks.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
+
+    def export(self, run: Path, generator: torch.Generator) -> Artefacts:
+        return artefacts(self.policy(), self.family.spec, run, generator)
+
+
+def _check_fractions(settings: PearlSettings) -> None:
+    """Raises AcclimateError for shares of worlds that overlap, or a latent that cannot be told."""
+    prior, told = settings.prior_fraction, settings.told_fraction
+    if prior + told > 1:
+        raise AcclimateError(
+            f"prior_fraction={prior} and told_fraction={told} are shares of the same worlds; "
+            "together they may be at most 1"
+        )
+    objective = settings.learner.objective
+    if told and objective != "posterior":
+        raise AcclimateError(
+            f"told_fraction={told}: only with learner.objective=posterior is a latent the truth "
+            f"that some worlds could be told; here it is {objective}"
+        )

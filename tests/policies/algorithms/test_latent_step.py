@@ -10,7 +10,7 @@ from torch import Tensor
 from adapt.inference.graph_signature import GraphSignature
 from adapt.inference.session import Graph
 from policies.algorithms.maesn.latent_step import NORM, gaussian_kl
-from policies.export.bundle_parts import onnx_graph
+from policies.export.graphs import onnx_graph
 from tests.support import tiny_maesn
 
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from policies.algorithms.pearl.learner import PearlConfig, PearlLearner
+from policies.algorithms.contract import Action, Agent
+from policies.algorithms.pearl.agent import PearlAgent, PearlPolicy
+from policies.algorithms.pearl.config import PearlConfig
+from policies.algorithms.pearl.networks import PearlNetworks
 from policies.networks.critics import CriticKind
 from policies.networks.modules import RewardUnits
 from policies.replay.run_replay import RunReplay
-from policies.rollout.adaptation_curve import adaptation_curve
-from policies.rollout.batch_adapter import BatchAdapter
-from policies.rollout.collect import collect_run
+from policies.rollout.trajectories import collect_run
+from policies.rollout.trials import adaptation_curve
 from policies.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.support.toy_worlds import SPACE, SPEC, ToyWorlds
 
@@ -38,16 +40,27 @@ CONFIG = PearlConfig(
 WORLDS, STEPS = 32, 15
 
 
-def learner(**changes: object) -> PearlLearner:
-    return PearlLearner(SPEC, replace(CONFIG, **changes), seed=0, device="cpu", bfloat16=False)
+def learner(**changes: object) -> PearlNetworks:
+    return PearlNetworks(SPEC, replace(CONFIG, **changes), seed=0, device="cpu", bfloat16=False)
 
 
-def adapter(of: PearlLearner, worlds: int = WORLDS, seed: int = 0) -> BatchAdapter:
-    generator = torch.Generator().manual_seed(seed)
-    return BatchAdapter(of.actor, of.encoder, worlds, of.n_z, 15, of.config.hold, generator)
+def agent(of: PearlNetworks, worlds: int = WORLDS, seed: int = 0) -> PearlAgent:
+    policy = PearlPolicy.of(of.actor, of.encoder, of.n_z, replace(of.config, exploration=1.0))
+    return policy.agent(worlds, torch.Generator().manual_seed(seed))
 
 
-def filled(of: PearlLearner, rounds: int = 4) -> tuple[RunReplay, np.ndarray]:
+class Wandering(Agent):
+    """Acts at random."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        super().__init__(WORLDS, torch.Generator())
+        self.rng = rng
+
+    def act(self, observation, stochastic, latent=None) -> Action:
+        return Action(self.rng.uniform(-1, 1, (WORLDS, 1)).astype(np.float32))
+
+
+def filled(of: PearlNetworks, rounds: int = 4) -> tuple[RunReplay, np.ndarray]:
     """A replay of random actions, and the factors of its tasks."""
     rng = np.random.default_rng(0)
     replay = RunReplay(rounds * WORLDS, STEPS, 1, 1, rounds * WORLDS)
@@ -55,20 +68,12 @@ def filled(of: PearlLearner, rounds: int = 4) -> tuple[RunReplay, np.ndarray]:
     for i in range(rounds):
         worlds.assign(SPACE.sample(WORLDS, rng))
         factors.append(worlds.factors())
-        run, _ = collect_run(
-            worlds,
-            np.arange(WORLDS) + i * WORLDS,
-            STEPS,
-            adapter(of),
-            True,
-            True,
-            script=lambda o: rng.uniform(-1, 1, (WORLDS, 1)),
-        )
+        run, _ = collect_run(worlds, Wandering(rng), np.arange(WORLDS) + i * WORLDS, STEPS)
         replay.add(run)
     return replay, np.concatenate(factors)
 
 
-def gradients(of: PearlLearner, loss: torch.Tensor) -> bool:
+def gradients(of: PearlNetworks, loss: torch.Tensor) -> bool:
     """Whether the loss reaches the encoder."""
     assert of.encoder is not None
     found = torch.autograd.grad(
@@ -206,7 +211,7 @@ def test_it_learns_where_the_goal_is_and_goes_there() -> None:
         of.update(replay, factors, rng)
     worlds = ToyWorlds(128, 3)
     worlds.assign(SPACE.sample(128, np.random.default_rng(9)))
-    curve = adaptation_curve(worlds, adapter(of, 128, 1), 3, True, True)
+    curve = adaptation_curve(worlds, agent(of, 128, 1), 3)
     error = np.sqrt(((curve.mean[:, :, 0] - curve.truth) ** 2).mean(0))
     assert error[0] > 0.8 > 4 * error[1]
     # The belief is calibrated: the truth lies about one of its standard deviations away.
@@ -218,7 +223,7 @@ def test_it_learns_where_the_goal_is_and_goes_there() -> None:
 
 def test_a_policy_that_is_told_the_truth_goes_to_the_goal_from_the_first_episode() -> None:
     of = learner(objective="privileged")
-    assert of.encoder is None and of.n_z == 1 and adapter(of).wants_truth
+    assert of.encoder is None and of.n_z == 1 and agent(of).policy.privileged
     replay, factors = filled(of)
     rng = np.random.default_rng(1)
     for _ in range(200):
@@ -226,8 +231,8 @@ def test_a_policy_that_is_told_the_truth_goes_to_the_goal_from_the_first_episode
     assert "kl" not in info
     worlds = ToyWorlds(128, 3)
     worlds.assign(SPACE.sample(128, np.random.default_rng(9)))
-    told = adapter(of, 128, 1)
-    curve = adaptation_curve(worlds, told, 2, True, True)
+    told = agent(of, 128, 1)
+    curve = adaptation_curve(worlds, told, 2)
     assert (told.latent.numpy() == worlds.factors()).all()
     assert (curve.success.mean(0) > 0.9).all()
 
@@ -238,12 +243,12 @@ def test_a_diverged_step_restarts_its_episode_and_counts_for_nothing() -> None:
     worlds.assign([SPACE.task(goal=1.0), SPACE.task(goal=1.0)])
     worlds.diverge = {(1, 2)}
 
-    class Still(BatchAdapter):
-        def act(self, observation: np.ndarray, stochastic: np.ndarray | bool) -> np.ndarray:
-            return np.zeros((2, 1), np.float32)
+    class Still(PearlAgent):
+        def act(self, observation, stochastic, latent=None) -> Action:
+            return Action(np.zeros((2, 1), np.float32))
 
-    still = Still(of.actor, of.encoder, 2, 1, 15, 0, torch.Generator().manual_seed(0))
-    curve = adaptation_curve(worlds, still, 1, True, True)
+    still = Still(agent(of).policy, 2, torch.Generator())
+    curve = adaptation_curve(worlds, still, 1)
     assert curve.steps[:, 0].tolist() == [SPEC.horizon, SPEC.horizon]
     np.testing.assert_allclose(curve.returns[:, 0], -SPEC.horizon)
     np.testing.assert_allclose(curve.measured[:, 0], SPEC.horizon)

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from adapt.errors import AcclimateError
-from policies.algorithms.maesn.trainer import MaesnSettings
-from policies.algorithms.pearl.learner import PearlConfig
+from policies.algorithms.maesn.config import MaesnSettings
+from policies.algorithms.pearl.config import PearlConfig, PearlSettings
 from policies.evaluation.cli import main
 from policies.evaluation.comparison import EvaluatedRun, compare, gap_closed, variants
 from policies.evaluation.comparison_plots import draw, learning_curve
 from policies.evaluation.comparison_table import markdown
 from policies.evaluation.measured import Measured
 from policies.training.runs import run_folders
-from policies.training.settings import TrainSettings
 from tests.policies.evaluation.test_evaluate import run
 
 TASKS = np.arange(4.0)[:, None]
@@ -30,7 +29,7 @@ def measured(belief: str, values: np.ndarray) -> Measured:
 
 def evaluated(seed: int, values: np.ndarray, prior: np.ndarray | None, **learner) -> EvaluatedRun:
     """A run of two iterations, the first of which validated at 0, the second at 1."""
-    settings = TrainSettings(
+    settings = PearlSettings(
         "small",
         Path(f"small-{seed}"),
         seed=seed,
@@ -53,7 +52,8 @@ def evaluated(seed: int, values: np.ndarray, prior: np.ndarray | None, **learner
     found = [measured("adapting", values)]
     if prior is not None:
         found.append(measured("prior", prior))
-    return EvaluatedRun(settings.out, settings, "return", 1, found, log)
+    told = settings.learner.objective == "privileged"
+    return EvaluatedRun(settings.out, settings, "return", 1, found, log, told)
 
 
 def pair(seed: int, after: float) -> EvaluatedRun:

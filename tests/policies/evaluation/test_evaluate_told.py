@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from adapt.errors import AcclimateError
-from policies.algorithms.pearl.learner import PearlConfig
-from policies.evaluation.cli import held_out_tasks, run_curve
-from policies.training.settings import TrainSettings
+from policies.algorithms.pearl.agent import PearlPolicy
+from policies.algorithms.pearl.config import PearlConfig, PearlSettings
+from policies.evaluation.cli import held_out_tasks
+from policies.rollout.trials import try_policy
 from policies.training.trainer import Trainer
 
 Objective = Literal["posterior", "critic", "none"]
@@ -20,7 +21,7 @@ def trainer(tmp_path: Path, objective: Objective) -> Trainer:
         objective=objective, actor_hidden=(8,), critic_hidden=(8,), encoder_hidden=(8,)
     )
     return Trainer(
-        TrainSettings(
+        PearlSettings(
             "told",
             tmp_path,
             family="point-sparse",
@@ -34,12 +35,12 @@ def trainer(tmp_path: Path, objective: Objective) -> Trainer:
 
 def test_a_told_policy_has_the_truth_as_its_latent_in_every_episode(tmp_path: Path) -> None:
     trained = trainer(tmp_path, "posterior")
-    tasks = held_out_tasks(trained, "held_out", 5, 0)
+    policy = trained.learner.policy()
+    assert isinstance(policy, PearlPolicy)
+    tasks = held_out_tasks(trained.family, "held_out", 5, 0)
     seen = []
-    trained.learner.actor.register_forward_pre_hook(
-        lambda _, given: seen.append(given[1].numpy().copy())
-    )
-    curve = run_curve(trained, tasks, 2, 0, told=True)
+    policy.actor.register_forward_pre_hook(lambda _, given: seen.append(given[1].numpy().copy()))
+    curve = try_policy(policy, trained.family, tasks, 2, 0, told=True)
     assert len(seen) == 2 * trained.family.spec.horizon
     truth = np.stack([trained.family.factors(task) for task in tasks])
     for latent in seen:
@@ -50,6 +51,7 @@ def test_a_told_policy_has_the_truth_as_its_latent_in_every_episode(tmp_path: Pa
 @pytest.mark.parametrize("objective", ["critic", "none"])
 def test_a_latent_that_is_no_factor_cannot_be_told(tmp_path: Path, objective: Objective) -> None:
     trained = trainer(tmp_path, objective)
-    tasks = held_out_tasks(trained, "held_out", 2, 0)
-    with pytest.raises(AcclimateError, match="no task's factors to tell"):
-        run_curve(trained, tasks, 1, 0, told=True)
+    policy = trained.learner.policy()
+    tasks = held_out_tasks(trained.family, "held_out", 2, 0)
+    with pytest.raises(AcclimateError, match="does not stand for the task's factors"):
+        try_policy(policy, trained.family, tasks, 1, 0, told=True)

@@ -11,15 +11,28 @@ import torch
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError, BundleError
 from adapt.guard import Guard
-from policies.export.cli import export, main
+from policies.algorithms.pearl.agent import PearlPolicy
+from policies.export.cli import main
+from policies.export.exporter import export
 from policies.export.observed_range import seen_in, summary
-from policies.export.parity import closed_loop
+from policies.export.parity import Parity, closed_loop
 from policies.training.checkpoint import load_checkpoint
 from policies.training.cli import train
-from policies.training.runs import load_best_pearl
+from policies.training.runs import load_best
+from policies.training.trainer import Trainer
 from tests.policies.training.test_train import settings
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def policy_of(trainer: Trainer) -> PearlPolicy:
+    policy = trainer.learner.policy()
+    assert isinstance(policy, PearlPolicy)
+    return policy
+
+
+def parity_of(trainer: Trainer, bundle: PolicyBundle, tasks: int, seed: int) -> Parity:
+    return closed_loop(trainer.learner.policy(), trainer.family, bundle, tasks, 1, seed)
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +44,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(run: Path) -> PolicyBundle:
-    trainer, state = load_best_pearl(run)
+    trainer, state = load_best(run)
     return export(trainer, state, run.parent / "bundle", "small", run)
 
 
 def test_graphs_answer_as_torch_does(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best_pearl(run)
+    trainer, _ = load_best(run)
     rng = np.random.default_rng(3)
     manifest = bundle.manifest
     observation = rng.normal(size=(7, manifest.observation_size)).astype(np.float32)
     latent = rng.normal(size=(7, manifest.latent.size)).astype(np.float32)
     found = bundle.policy.run(observation=observation, latent=latent)
     with torch.no_grad():
-        mean, log_std = trainer.learner.actor(
+        mean, log_std = policy_of(trainer).actor(
             torch.from_numpy(observation), torch.from_numpy(latent)
         )
     np.testing.assert_allclose(found["mean"], mean.numpy(), atol=1e-5)
@@ -59,17 +72,17 @@ def test_graphs_say_nothing_of_where_they_were_made(run: Path, bundle: PolicyBun
 
 
 def test_closed_loop_parity(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best_pearl(run)
-    parity = closed_loop(trainer, bundle, tasks=2, episodes=1, seed=5)
+    trainer, _ = load_best(run)
+    parity = parity_of(trainer, bundle, 2, 5)
     assert parity.steps > 50
     assert parity.worst < 1e-5
     with torch.no_grad():
-        next(trainer.learner.actor.parameters()).mul_(1.01)
-    assert closed_loop(trainer, bundle, tasks=1, episodes=1, seed=5).action > 1e-5
+        next(policy_of(trainer).actor.parameters()).mul_(1.01)
+    assert parity_of(trainer, bundle, 1, 5).action > 1e-5
 
 
 def test_the_manifest_says_what_the_spec_says(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best_pearl(run)
+    trainer, _ = load_best(run)
     manifest, spec = bundle.manifest, trainer.family.spec
     assert manifest.observation == list(spec.observation)
     assert manifest.action == list(spec.action)
@@ -100,27 +113,27 @@ def test_a_run_without_its_checkpoint_exports_without(tmp_path: Path) -> None:
 
 
 def test_normalisers_are_inside_the_graph(run: Path, bundle: PolicyBundle) -> None:
-    trainer, _ = load_best_pearl(run)
+    trainer, _ = load_best(run)
     model = onnx.load(run.parent / "bundle" / "policy.onnx")
     stored = [onnx.numpy_helper.to_array(i).ravel() for i in model.graph.initializer]
-    mean = trainer.learner.actor.normaliser.mean.numpy()
+    mean = policy_of(trainer).actor.normaliser.mean.numpy()
     assert any(a.size == mean.size and np.allclose(a, mean) for a in stored)
 
 
 def test_a_policy_without_a_latent_exports_too(tmp_path: Path) -> None:
     plain = settings(tmp_path / "run")
     train(replace(plain, iterations=2, learner=replace(plain.learner, objective="none")))
-    trainer, state = load_best_pearl(tmp_path / "run")
+    trainer, state = load_best(tmp_path / "run")
     bundle = export(trainer, state, tmp_path / "bundle", "fixed", tmp_path / "run")
     assert bundle.manifest.algorithm.kind == "none"
     assert bundle.manifest.latent.size == 0
-    assert closed_loop(trainer, bundle, tasks=1, episodes=1, seed=0).worst < 1e-5
+    assert parity_of(trainer, bundle, 1, 0).worst < 1e-5
 
 
 def test_a_policy_that_is_told_the_truth_is_no_bundle(tmp_path: Path) -> None:
     plain = settings(tmp_path / "run")
     train(replace(plain, iterations=2, learner=replace(plain.learner, objective="privileged")))
-    trainer, state = load_best_pearl(tmp_path / "run")
+    trainer, state = load_best(tmp_path / "run")
     with pytest.raises(AcclimateError, match="told the true task; no robot can be"):
         export(trainer, state, tmp_path / "bundle", "told", tmp_path / "run")
     assert not (tmp_path / "bundle").exists()

@@ -14,23 +14,24 @@ import numpy as np
 import pytest
 
 from adapt.errors import AcclimateError
-from policies.algorithms.pearl.learner import PearlConfig
+from policies.algorithms.pearl.agent import PearlPolicy
+from policies.algorithms.pearl.config import PearlConfig, PearlSettings
+from policies.algorithms.pearl.learner import PearlLearner
 from policies.networks.modules import Actor
 from policies.rollout import ray_collector
 from policies.rollout.collectors import make_collector, total
-from policies.rollout.jobs import CollectJob, CollectPlan, Networks
+from policies.rollout.jobs import CollectJob, CollectPlan
 from policies.rollout.ray_collector import DEATHS, RayCollector
 from policies.training.checkpoint import CheckpointError
 from policies.training.runs import RunFolder
-from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 
-ACTING = Networks(Actor(1, 1, 1, (2,)), None)
-PLAN = CollectPlan("point-sparse", 1, 1, 1, 1, 0, 1.0, True, True)
+ACTING = PearlPolicy(Actor(1, 1, 1, (2,)), None, 1, PearlConfig())
+PLAN = CollectPlan("point-sparse", 1, 1)
 
 
-def settings(out: Path, **changes: Any) -> TrainSettings:
-    small = TrainSettings(
+def settings(out: Path, **changes: Any) -> PearlSettings:
+    small = PearlSettings(
         name="small",
         out=out,
         family="point-sparse",
@@ -63,7 +64,9 @@ def test_shards_are_a_layout_every_world_runs_its_task_in_any(tmp_path: Path) ->
         trainer = Trainer(settings(tmp_path, shards=shards))
         metrics = trainer.iterate()
         assert metrics["collect/episodes"] == 6  # 30 steps are one episode of 20, and a half
-        runs[shards] = {k: v[:6].copy() for k, v in trainer.replay.arrays.items()}
+        learner = trainer.learner
+        assert isinstance(learner, PearlLearner)
+        runs[shards] = {k: v[:6].copy() for k, v in learner.replay.arrays.items()}
         trainer.close()
     assert np.array_equal(runs[1]["task"], runs[3]["task"])
     assert not np.array_equal(runs[1]["action"], runs[3]["action"])
@@ -212,4 +215,4 @@ def test_without_ray_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(AcclimateError, match=r"pip install '\.\[train,ray\]'"):
-        make_collector(settings(tmp_path, collectors="ray", shards=2), 1)
+        make_collector(settings(tmp_path, collectors="ray", shards=2), "point-sparse", 1)

@@ -8,26 +8,30 @@ import numpy as np
 import pytest
 import torch
 
+from policies.algorithms.pearl.agent import PearlPolicy
+from policies.algorithms.pearl.config import PearlConfig
 from policies.networks.modules import Actor, FactorEncoder
-from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner, Networks
+from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner
 from sim.core.registry import FAMILIES, family
 from sim.core.task_space import Task
 
 WORLDS, STEPS, LATENT = 3, 8, 4
+CONFIG = PearlConfig(capacity=6, hold=2, exploration=1.0)
 
 
 def plan(name: str) -> CollectPlan:
-    return CollectPlan(name, WORLDS, STEPS, LATENT, 6, 2, 1.0, True, True)
+    return CollectPlan(name, WORLDS, STEPS)
 
 
-def networks(name: str) -> Networks:
+def networks(name: str) -> PearlPolicy:
     spec = family(name).spec
     n_o, n_a = spec.observation_size, spec.action_size
     with torch.random.fork_rng():
         torch.manual_seed(0)
         # As wide as real ones: what a second thread would sum in another order.
         actor = Actor(n_o, LATENT, n_a, (256, 256))
-        return Networks(actor, FactorEncoder(2 * n_o + n_a + 1, LATENT, (32,)))
+        encoder = FactorEncoder(2 * n_o + n_a + 1, LATENT, (32,))
+        return PearlPolicy(actor, encoder, LATENT, CONFIG)
 
 
 def job(name: str, seed: int = 1, scripted: bool = False, worlds: int = WORLDS) -> CollectJob:
@@ -113,8 +117,8 @@ def test_a_cut_keeps_every_world_once_and_in_order() -> None:
 
 def test_who_is_told_acts_on_the_truth_and_nobody_else_notices() -> None:
     told = np.arange(WORLDS) == 2
-    acting = Networks(Actor(2, 2, 2, (8,)), FactorEncoder(4 + 2 + 1, 2, (8,)))
-    runner = JobRunner(replace(plan("point-sparse"), n_z=2), 1)
+    acting = PearlPolicy(Actor(2, 2, 2, (8,)), FactorEncoder(4 + 2 + 1, 2, (8,)), 2, CONFIG)
+    runner = JobRunner(plan("point-sparse"), 1)
     # Two tasks whose truths differ, the rest alike.
     plain = replace(job("point-sparse"), told=told, stochastic=np.zeros(WORLDS, bool))
     other = replace(plain, values=plain.values + told[:, None] * 0.5)

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from policies.algorithms.contract import Metrics
+from policies.algorithms.pearl.learner import PearlLearner
 from policies.rollout.collectors import LocalCollector
 from policies.rollout.jobs import CollectPlan
 from policies.rollout.ray_collector import RayCollector, _start
-from policies.training.trainer import Metrics, Trainer
+from policies.training.trainer import Trainer
 from tests.policies.rollout.test_collectors import settings
 from tests.policies.rollout.test_jobs import job, networks, same
 
@@ -25,7 +27,7 @@ ray = pytest.importorskip("ray", reason="needs the extra ray: pip install -e '.[
 pytestmark = pytest.mark.slow
 
 FAMILY = "point-sparse"
-PLAN = CollectPlan(FAMILY, 3, 1000, 4, 6, 2, 1.0, True, True)
+PLAN = CollectPlan(FAMILY, 3, 1000)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,20 +81,22 @@ def test_a_worker_killed_in_the_middle_of_its_job_changes_no_number() -> None:
     local.close()
 
 
-def iterations(folder: Path, **changes: object) -> tuple[list[Metrics], Trainer]:
-    """What four iterations measure, but for what depends on who did them; and the trainer."""
+def iterations(folder: Path, **changes: object) -> tuple[list[Metrics], PearlLearner]:
+    """What four iterations measure, but for what depends on who did them; and the learner."""
     trainer = Trainer(settings(folder, shards=3, iterations=4, **changes))
+    learner = trainer.learner
+    assert isinstance(learner, PearlLearner)
     rows = []
     for number in range(4):
         if changes and number == 2:
             # Between two iterations, unlike above; not even noticed before the next.
-            os.kill(pid(trainer.collector._idle[0]), signal.SIGKILL)  # pyright: ignore
+            os.kill(pid(learner.collector._idle[0]), signal.SIGKILL)  # pyright: ignore
         row = trainer.iterate()
         rows.append({k: v for k, v in row.items() if not k.startswith(("time/", "workers/"))})
     if changes:
         assert row["workers/restarts"] == 1
     trainer.close()
-    return rows, trainer
+    return rows, learner
 
 
 def test_a_run_collected_by_workers_is_the_run_collected_here(tmp_path: Path) -> None:
@@ -101,9 +105,9 @@ def test_a_run_collected_by_workers_is_the_run_collected_here(tmp_path: Path) ->
     assert found == expected
     for name, array in one.replay.arrays.items():
         assert np.array_equal(array, other.replay.arrays[name]), name
-    for name, module in one.learner.modules().items():
+    for name, module in one.modules().items():
         for key, value in module.state_dict().items():
-            assert torch.equal(value, other.learner.modules()[name].state_dict()[key]), (name, key)
+            assert torch.equal(value, other.modules()[name].state_dict()[key]), (name, key)
 
 
 def test_a_fault_in_a_job_is_shown_and_not_tried_again() -> None:

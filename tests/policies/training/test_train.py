@@ -9,16 +9,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from adapt.errors import AcclimateError
-from policies.algorithms.pearl.learner import PearlConfig
+from policies.algorithms.pearl.config import PearlConfig, PearlSettings
 from policies.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.training.cli import train
-from policies.training.runs import RunFolder, load_best_pearl, read_log
-from policies.training.settings import TrainSettings
+from policies.training.runs import RunFolder, load_best, read_log
 from policies.training.trainer import Trainer
 
 SMALL = {
@@ -37,9 +35,9 @@ SMALL = {
 }
 
 
-def settings(out: Path, **changes: object) -> TrainSettings:
+def settings(out: Path, **changes: object) -> PearlSettings:
     learner = PearlConfig(capacity=12, tasks_per_batch=2, rows_per_task=4)
-    return TrainSettings(name="small", out=out, **{"learner": learner, **SMALL, **changes})
+    return PearlSettings(name="small", out=out, **{"learner": learner, **SMALL, **changes})
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
@@ -137,80 +135,6 @@ def test_a_folder_explains_itself(whole: Path) -> None:
 
 
 def test_best_networks_load_for_evaluation(whole: Path) -> None:
-    trainer, state = load_best_pearl(whole)
+    trainer, state = load_best(whole)
     assert 1 <= state["iteration"] <= SMALL["iterations"]
-    assert not trainer.learner.actor.training
-
-
-def test_normalisers_ignore_invalid_steps(tmp_path: Path) -> None:
-    trainer = Trainer(settings(tmp_path))
-    trainer.iterate()
-    a, n = trainer.replay.arrays, trainer.replay.filled
-    rows = a["observation"][:n][a["valid"][:n] > 0]
-    mean = trainer.learner.actor.normaliser.mean.numpy()
-    np.testing.assert_allclose(mean, rows.mean(0), atol=1e-4)
-
-
-@pytest.mark.parametrize("refit", [True, False])
-def test_normalisers_follow_what_is_met_where_they_are_told_to(tmp_path: Path, refit: bool) -> None:
-    trainer = Trainer(settings(tmp_path, refit_normalisers=refit))
-    means = []
-    for _ in range(2):
-        trainer.iterate()
-        a, n = trainer.replay.arrays, trainer.replay.filled
-        means.append(a["observation"][:n][a["valid"][:n] > 0].mean(0))
-    assert np.abs(means[0] - means[1]).max() > 1e-3
-    learner = trainer.learner
-    for network in (learner.actor, learner.critic, learner.target):
-        assert network is not None
-        np.testing.assert_allclose(network.normaliser.mean.numpy(), means[refit], atol=1e-4)
-
-
-def test_normalisers_are_fitted_to_runs_of_every_age(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("policies.training.trainer.NORMALISER_RUNS", 3)
-    trainer = Trainer(settings(tmp_path, worlds=5, script_iterations=1))
-    trainer.iterate()
-    a = trainer.replay.arrays
-    of = [0, 2, 4]
-    expected = a["observation"][of][a["valid"][of] > 0].mean(0)
-    mean = trainer.learner.actor.normaliser.mean.numpy()
-    np.testing.assert_allclose(mean, expected, atol=1e-4)
-
-
-def test_every_world_collects_at_the_prior_adapting_or_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = Trainer(settings(tmp_path, worlds=400, prior_fraction=0.5, told_fraction=0.2))
-    jobs = []
-
-    class Noting:
-        def collect(self, asked: list, networks: object) -> list:
-            jobs.extend(asked)
-            return []
-
-    monkeypatch.setattr(trainer, "_collector", Noting())
-    monkeypatch.setattr("policies.training.trainer.total", lambda found: {})
-    trainer._collect()
-    (job,) = jobs
-    assert (job.adapting | ~job.told).all()
-    assert (~job.adapting).mean() == pytest.approx(0.5, abs=0.08)
-    assert job.told.mean() == pytest.approx(0.2, abs=0.08)
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"prior_fraction": 0.9, "told_fraction": 0.2}, "prior_fraction=0.9 and told_fraction=0.2"),
-        (
-            {"told_fraction": 0.2, "learner": PearlConfig(objective="critic")},
-            "told_fraction=0.2: only with learner.objective=posterior .* here it is critic",
-        ),
-    ],
-)
-def test_shares_that_cannot_be_are_refused(
-    tmp_path: Path, changes: dict[str, object], named: str
-) -> None:
-    with pytest.raises(AcclimateError, match=named):
-        Trainer(settings(tmp_path, **changes))
+    assert not any(module.training for module in trainer.learner.modules().values())

@@ -1,50 +1,16 @@
-"""What every exported bundle is made of: graphs with golden vectors, limits, provenance."""
+"""Torch modules as ONNX graphs, with golden vectors."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.fields import Limit
 from adapt.errors import AcclimateError
-from adapt.settings import resolved
-from policies.algorithms.registry import AnyTrainer
-from policies.training.runs import revision
 
 OPSET = 18
 GOLDEN_ROWS = 16
-
-
-def provenance(trainer: AnyTrainer, state: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The manifest's `training`: settings, revision, and what the run reached.
-
-    state: of the run's best.pt.
-    """
-    evaluation = run / "evaluation.json"
-    return {
-        "settings": resolved(trainer.settings),
-        "revision": revision(),
-        "iteration": state["iteration"],
-        "validation": {k: v for k, v in state["metrics"].items() if k.startswith("validate/")},
-        "held_out": json.loads(evaluation.read_text()) if evaluation.is_file() else {},
-    }
-
-
-def limits(trainer: AnyTrainer) -> list[Limit]:
-    """The family's own, and the action fields' ranges as limits on each command."""
-    return [
-        *trainer.family.spec.limits,
-        *(
-            Limit("position", f.name, f.low, f.high, f.unit, "largest that training used")
-            for f in trainer.family.spec.action
-        ),
-    ]
 
 
 def like(normaliser: nn.Module, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
-"""BatchAdapter adapts B worlds as adapt's PearlAdapter does one robot."""
+"""PearlAgent adapts B worlds as adapt's PearlAdapter does one robot."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from adapt.adapters.base import Adapter, Transition
 from adapt.adapters.registry import make_adapter
 from adapt.bundle.policy_bundle import PolicyBundle
-from policies.rollout.batch_adapter import BatchAdapter
+from policies.algorithms.contract import Transition as Transitions
+from policies.algorithms.pearl.agent import PearlAgent, PearlPolicy
+from policies.algorithms.pearl.config import PearlConfig
 from tests.support import tiny_bundle
 
 N_O, N_A, N_Z, CAPACITY, HOLD, WORLDS = 6, 3, 2, 8, 4, 3
@@ -41,23 +44,21 @@ class TinyEncoder(Dense):
 
 @pytest.fixture
 def make(tmp_path):
-    """A batch adapter, and one robot's adapter per world, of the same networks."""
+    """An agent, and one robot's adapter per world, of the same networks."""
 
-    def make(hold=HOLD, seed=0) -> tuple[BatchAdapter, list[Adapter]]:
+    def make(hold=HOLD, seed=0, exploration=1.0) -> tuple[PearlAgent, list[Adapter]]:
         sizes: dict[str, Any] = {"observation_size": N_O, "action_size": N_A, "latent_size": N_Z}
         sizes |= {"hold": hold, "capacity": CAPACITY}
         path = tmp_path / f"tiny{len(list(tmp_path.iterdir()))}"
         bundle = PolicyBundle.load(tiny_bundle.write(path, **sizes))
         graphs = tiny_bundle.build(**sizes)[1]
-        batch = BatchAdapter(
+        policy = PearlPolicy(
             TinyActor(graphs["policy"]),  # pyright: ignore[reportArgumentType]
             TinyEncoder(graphs["encoder"]),  # pyright: ignore[reportArgumentType]
-            WORLDS,
             N_Z,
-            CAPACITY,
-            hold,
-            torch.Generator().manual_seed(seed),
+            PearlConfig(capacity=CAPACITY, hold=hold, exploration=exploration),
         )
+        batch = policy.agent(WORLDS, torch.Generator().manual_seed(seed))
         robots = [make_adapter(bundle, w) for w in range(WORLDS)]
         for robot in robots:
             robot.begin_episode()
@@ -67,11 +68,11 @@ def make(tmp_path):
 
 
 def transition(rng, reward=None):
-    """Rows (B, n_c) and the same as the robots' transitions."""
+    """One period of all worlds, and the same as the robots' transitions."""
     o, following = rng.uniform(-1, 1, (2, WORLDS, N_O)).astype(np.float32)
     a = rng.uniform(-1, 1, (WORLDS, N_A)).astype(np.float32)
     r = rng.uniform(0, 1, WORLDS).astype(np.float32)
-    rows = np.concatenate([o, a, r[:, None], following], axis=1)
+    rows = Transitions(o, a, r, following, np.zeros(WORLDS, bool))
     each = [Transition(o[w], a[w], float(r[w]), following[w]) for w in range(WORLDS)]
     return rows, each
 
@@ -85,8 +86,13 @@ def observe(batch, robots, rng, which=None):
             robot.observe(one)
 
 
+def beliefs(batch):
+    belief = batch.belief()
+    return belief.mean, belief.variance
+
+
 def agree(batch, robots):
-    mean, variance = batch.belief()
+    mean, variance = beliefs(batch)
     for w, robot in enumerate(robots):
         assert np.allclose(mean[w], robot.belief.mean, atol=1e-5)
         assert np.allclose(variance[w], robot.belief.variance, atol=1e-5)
@@ -103,7 +109,7 @@ def test_the_belief_is_the_robots_through_and_beyond_a_full_context(make):
     for _ in range(3 * CAPACITY + 1):
         observe(batch, robots, rng)
         agree(batch, robots)
-    assert (batch.belief()[1] < 0.9).all()
+    assert (beliefs(batch)[1] < 0.9).all()
 
 
 def test_worlds_whose_step_is_not_valid_do_not_learn_from_it(make):
@@ -112,10 +118,10 @@ def test_worlds_whose_step_is_not_valid_do_not_learn_from_it(make):
     for _ in range(2 * CAPACITY):
         observe(batch, robots, rng, rng.random(WORLDS) < 0.6)
         agree(batch, robots)
-    before = batch.belief()
-    broken = np.full((WORLDS, 2 * N_O + N_A + 1), np.nan, np.float32)
-    batch.observe(broken, ~everyone())
-    for a, b in zip(before, batch.belief(), strict=True):
+    before = beliefs(batch)
+    nan = np.full((WORLDS, N_O), np.nan, np.float32)
+    batch.observe(replace(transition(rng)[0], observation=nan), ~everyone())
+    for a, b in zip(before, beliefs(batch), strict=True):
         assert (a == b).all()
 
 
@@ -125,10 +131,10 @@ def test_a_frozen_belief_stays_as_it_was_and_thaws(make):
     for period in range(12):
         frozen = 3 <= period < 7
         batch.adapting[1] = robots[1].adapting = not frozen
-        before = batch.belief()[0][1].clone()
+        before = beliefs(batch)[0][1].clone()
         observe(batch, robots, rng)
         agree(batch, robots)
-        assert (batch.belief()[0][1] == before).all() == frozen
+        assert (beliefs(batch)[0][1] == before).all() == frozen
 
 
 def test_forgetting_brings_back_the_prior_in_the_worlds_named_alone(make):
@@ -136,11 +142,11 @@ def test_forgetting_brings_back_the_prior_in_the_worlds_named_alone(make):
     rng = np.random.default_rng(3)
     for _ in range(CAPACITY + 2):
         observe(batch, robots, rng)
-    batch.forget(np.array([False, True, False]))
+    batch.reset(np.array([False, True, False]), np.zeros((WORLDS, N_Z), np.float32))
     robots[1].reset()
     robots[1].begin_episode()
     agree(batch, robots)
-    mean, variance = batch.belief()
+    mean, variance = beliefs(batch)
     assert (mean[1] == 0).all() and (variance[1] == 1).all() and (variance[0] < 1).all()
     for _ in range(CAPACITY + 2):
         observe(batch, robots, rng)
@@ -182,8 +188,8 @@ def test_actions_are_the_robots_for_the_same_latent(make):
     o = np.random.default_rng(5).uniform(-1, 1, (WORLDS, N_O)).astype(np.float32)
     answers = [robot.act(o[w]) for w, robot in enumerate(robots)]
     batch.act(o, stochastic=False)
-    batch.latent = torch.from_numpy(np.stack([a.latent for a in answers]))
-    mine = batch.act(o, stochastic=False)
+    latents = torch.from_numpy(np.stack([a.latent for a in answers]))
+    mine = batch.act(o, False, latents).normalised
     assert mine.dtype == np.float32
     assert np.allclose(mine, np.stack([a.normalised for a in answers]), atol=1e-6)
 
@@ -191,11 +197,11 @@ def test_actions_are_the_robots_for_the_same_latent(make):
 def test_actions_are_drawn_in_the_worlds_named_alone(make):
     batch, _ = make(0)
     o = np.tile(np.random.default_rng(6).uniform(-1, 1, N_O), (WORLDS, 1)).astype(np.float32)
-    drawn = [batch.act(o, np.array([False, True, False])) for _ in range(4)]
-    mean = batch.act(o, stochastic=False)
+    drawn = [batch.act(o, np.array([False, True, False])).normalised for _ in range(4)]
+    mean = batch.act(o, stochastic=False).normalised
     for one in drawn:
         assert (one[[0, 2]] == mean[[0, 2]]).all() and (one[1] != mean[1]).all()
-    assert (batch.act(o, stochastic=True) != mean).all()
+    assert (batch.act(o, stochastic=True).normalised != mean).all()
 
 
 def test_latents_are_samples_of_the_belief(make):
@@ -203,7 +209,7 @@ def test_latents_are_samples_of_the_belief(make):
     rng = np.random.default_rng(7)
     for _ in range(CAPACITY):
         observe(batch, robots, rng)
-    mean, variance = batch.belief()
+    mean, variance = beliefs(batch)
     o = np.zeros((WORLDS, N_O), np.float32)
     drawn = []
     for _ in range(3000):
@@ -215,22 +221,19 @@ def test_latents_are_samples_of_the_belief(make):
 
 
 def test_exploration_scales_the_spread_and_none_acts_on_the_mean(make):
-    batch, robots = make(1)
-    observe(batch, robots, np.random.default_rng(8))
-    o, mean = np.zeros((WORLDS, N_O), np.float32), batch.belief()[0]
     spread = {}
     for exploration in (0.0, 1.0, 2.0):
-        batch.exploration = exploration
-        batch.generator.manual_seed(3)
-        batch.act(o, stochastic=False)
-        spread[exploration] = batch.latent - mean
+        batch, robots = make(1, seed=3, exploration=exploration)
+        observe(batch, robots, np.random.default_rng(8))
+        batch.act(np.zeros((WORLDS, N_O), np.float32), stochastic=False)
+        spread[exploration] = batch.latent - batch.belief().mean
     assert (spread[0.0] == 0).all() and (spread[1.0] != 0).all()
     assert torch.allclose(spread[2.0], 2 * spread[1.0], atol=1e-6)
 
 
 def test_the_same_generator_gives_the_same_answers(make):
     o = np.zeros((WORLDS, N_O), np.float32)
-    a, b, c = (make(seed=s)[0].act(o, stochastic=True) for s in (1, 1, 2))
+    a, b, c = (make(seed=s)[0].act(o, stochastic=True).normalised for s in (1, 1, 2))
     assert (a == b).all() and (a != c).any()
 
 
@@ -240,17 +243,28 @@ def test_a_policy_without_a_latent_takes_no_notice_of_transitions():
             return observation[:, :N_A], torch.zeros(len(observation), N_A)
 
     actor: object = Plain()
-    batch = BatchAdapter(
-        actor,  # pyright: ignore[reportArgumentType]
-        None,
-        WORLDS,
-        0,
-        CAPACITY,
-        HOLD,
-        torch.Generator().manual_seed(0),
-    )
+    policy = PearlPolicy(actor, None, 0, PearlConfig())  # pyright: ignore[reportArgumentType]
+    batch = policy.agent(WORLDS, torch.Generator().manual_seed(0))
     rows, _ = transition(np.random.default_rng(0))
     batch.observe(rows, everyone())
     o = np.random.default_rng(0).uniform(-1, 1, (WORLDS, N_O)).astype(np.float32)
-    assert np.allclose(batch.act(o, stochastic=False), np.tanh(o[:, :N_A]))
-    assert batch.belief()[0].shape == (WORLDS, 0)
+    assert np.allclose(batch.act(o, stochastic=False).normalised, np.tanh(o[:, :N_A]))
+    assert batch.belief().mean.shape == (WORLDS, 0)
+
+
+def test_a_restored_snapshot_answers_on_to_the_bit(make):
+    batch, robots = make(2)
+    rng = np.random.default_rng(9)
+    for _ in range(CAPACITY + 3):
+        observe(batch, robots, rng)
+        batch.act(np.zeros((WORLDS, N_O), np.float32), stochastic=True)
+    data, state = batch.snapshot(), rng.bit_generator.state
+    answers = []
+    for _ in range(2):
+        batch.restore(data)
+        rng.bit_generator.state = state
+        for _ in range(5):
+            observe(batch, robots, rng)
+            answer = batch.act(np.zeros((WORLDS, N_O), np.float32), stochastic=True)
+        answers.append(np.concatenate([answer.normalised, batch.belief().mean.numpy()], 1))
+    assert (answers[0] == answers[1]).all()

@@ -1,0 +1,127 @@
+"""The one loop that steps worlds with an agent; recorders keep what each use wants of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from adapt.errors import AcclimateError
+from policies.algorithms.contract import Action, Agent, Transition
+from sim.core.family import Script
+from sim.core.worlds import Step, Worlds, WorldSpec
+
+
+class Recorder(Protocol):
+    """Keeps a roll-out, and says how long it lasts."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to record."""
+        ...
+
+    @property
+    def going(self) -> np.ndarray:
+        """(B,) worlds that begin another episode when theirs ends. The others step on with them,
+        because all worlds step together, and count no more."""
+        ...
+
+    def began(self, which: np.ndarray) -> None:
+        """An episode has begun in worlds (B,)."""
+        ...
+
+    def record(self, observation: np.ndarray, action: Action, step: Step) -> np.ndarray:
+        """Keep one control period; returns the worlds (B,) in which it counts."""
+        ...
+
+
+@torch.no_grad()
+def roll_out(
+    worlds: Worlds, agent: Agent, recorder: Recorder, stochastic: np.ndarray | bool = False
+) -> None:
+    """Step worlds, each on the task that it has been assigned, until the recorder has finished.
+
+    The agent keeps what it knows: for new tasks the caller resets it first.
+
+    Args:
+        stochastic: whether, or in which worlds (B,), actions are drawn.
+
+    Raises:
+        AcclimateError: a world returned a number that is not finite.
+    """
+    everyone = np.ones(worlds.worlds, bool)
+    observation = worlds.reset(everyone)
+    _check_finite(worlds.spec, 0, everyone, observation=observation)
+    agent.begin_episode(everyone)
+    recorder.began(everyone)
+    period = 0
+    while not recorder.finished:
+        going = recorder.going
+        action = agent.act(observation, stochastic)
+        step = worlds.step(action.normalised)
+        period += 1
+        _check_finite(
+            worlds.spec,
+            period,
+            ~step.diverged,
+            observation=step.observation,
+            reward=step.reward,
+            measured_reward=step.measured_reward,
+            discount=step.discount,
+        )
+        valid = recorder.record(observation, action, step)
+        terminal = step.discount == 0
+        agent.observe(
+            Transition(
+                observation, action.normalised, step.measured_reward, step.observation, terminal
+            ),
+            valid,
+        )
+        done = step.done
+        observation = step.observation
+        if (done & going).any():
+            agent.end_episode(done & going, ~step.diverged)
+        if recorder.finished or not done.any():
+            continue
+        observation = worlds.reset(done)
+        _check_finite(worlds.spec, period, done, observation=observation)
+        begun = done & recorder.going
+        if begun.any():
+            agent.begin_episode(begun)
+            recorder.began(begun)
+
+
+class ScriptedAgent(Agent):
+    """A family's script in the place of a policy; `worlds` have their tasks already."""
+
+    def __init__(self, script: Script, worlds: int) -> None:
+        self.worlds, self.adapting = worlds, np.zeros(worlds, bool)
+        self._script = script
+
+    def begin_episode(self, which: np.ndarray) -> None:
+        self._script.begin(which)
+
+    def act(
+        self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: object = None
+    ) -> Action:
+        return Action(self._script.act(observation).astype(np.float32))
+
+
+def _check_finite(spec: WorldSpec, period: int, which: np.ndarray, **fields: np.ndarray) -> None:
+    """Raises AcclimateError naming world, control period and field of a number that is not finite
+    in worlds (B,): one such number would poison replay, networks and checkpoint."""
+    for name, values in fields.items():
+        bad = ~np.isfinite(values) & (which if values.ndim == 1 else which[:, None])
+        if not bad.any():
+            continue
+        world, *column = (int(i) for i in np.argwhere(bad)[0])
+        where = name
+        if column:
+            names = [f"{f.name}[{i}]" for f in spec.observation for i in range(f.size)]
+            where = f"{name} {names[column[0]]}"
+        raise AcclimateError(
+            f"family {spec.name}: {where} of world {world} is {values[(world, *column)]} after "
+            f"{period} control periods of a roll-out; expected a finite number. Where the physics "
+            "has failed, a family sets Step.diverged"
+        )
