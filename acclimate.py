@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "twin": ("sim.twin.cli:main", "connect a simulated robot to a bridge"),
     "trial": ("robot_bridge.trial.runner:main", "run adaptation trials on a connected robot"),
     "replay": ("robot_bridge.cli.replay:main", "replay a recording and compare it bit by bit"),
+    "layout": ("robot_bridge.recording.foxglove:main", "write a Foxglove layout for a recording"),
     "report": ("robot_bridge.trial.report:main", "draw a trial as one HTML page"),
     "doctor": ("robot_bridge.cli.doctor:main", "report what this machine has and lacks"),
 }

@@ -52,17 +52,21 @@ class RecordingReader:
         decoders = {name: msgspec.json.Decoder(kind) for name, kind in ROWS.items()}
         names: dict[int, str] = {}
         channels: dict[int, tuple[str, msgspec.json.Decoder[Any] | None]] = {}
+        for record in self.records():
+            if isinstance(record, Schema):
+                names[record.id] = record.name
+            elif isinstance(record, Channel):
+                decoder = decoders.get(names.get(record.schema_id, ""))
+                channels[record.id] = record.topic, decoder
+            elif isinstance(record, Message) and record.channel_id in channels:
+                topic, decoder = channels[record.channel_id]
+                if decoder is not None:
+                    yield self._entry(topic, record, decoder)
+
+    def records(self) -> Iterator[object]:
+        """What follows the head, as the mcap library has it; instead of `entries`."""
         try:
-            for record in self._records:
-                if isinstance(record, Schema):
-                    names[record.id] = record.name
-                elif isinstance(record, Channel):
-                    decoder = decoders.get(names.get(record.schema_id, ""))
-                    channels[record.id] = record.topic, decoder
-                elif isinstance(record, Message) and record.channel_id in channels:
-                    topic, decoder = channels[record.channel_id]
-                    if decoder is not None:
-                        yield self._entry(topic, record, decoder)
+            yield from self._records
         finally:
             self._stream.close()
 

@@ -14,6 +14,7 @@ from adapt.adapters.registry import make_adapter
 from adapt.adapters.snapshot import unseal
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError, SnapshotError
+from robot_bridge.errors import described
 from robot_bridge.protocol.messages import Float32
 from robot_bridge.recording.replay_result import Array, Difference, Tally, difference
 from robot_bridge.recording.rows import (
@@ -174,7 +175,7 @@ class RobotReplay:
             return
         # A recording that was changed may ask for anything; so may one of another version.
         except (AcclimateError, KeyError, ValueError) as error:
-            found = Difference(row.sequence, "answer", "given", f"none: {error!r}")
+            found = Difference(row.sequence, "answer", "given", f"none: {described(error)}")
             self._lost = "the replay had failed"
         if found is not None:
             self.tally.different += 1

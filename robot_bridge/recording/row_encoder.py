@@ -61,7 +61,7 @@ class RowEncoder:
         """A StepRow."""
         wanted = record.wanted
         fields = msgspec.structs.asdict(record)
-        del fields["robot"]
+        del fields["robot"], fields["simulated"]
         fields |= {
             "answer_time": (record.sent_ns - record.received_ns) / 1e9,
             "observation": _named(self._observation, record.observation),

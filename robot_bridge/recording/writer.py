@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.bundle.policy_bundle import PolicyBundle
+from robot_bridge.errors import described
 from robot_bridge.recording.rotation import Parts, Rotation
 from robot_bridge.recording.row_encoder import RowEncoder
 from robot_bridge.recording.rows import EVENTS, LOG
@@ -139,7 +140,7 @@ class McapRecorder:
         except Exception as error:
             self._capacity = 0
             self._queue.clear()
-            self._tell("recording_failed", f"the recorder has ended: {error!r}")
+            self._tell("recording_failed", f"the recorder has ended: {described(error)}")
 
     def _drain(self) -> None:
         pause = time.perf_counter() + BITE

@@ -133,9 +133,9 @@ class ControlService:
             if robot not in self._taught:
                 self._taught.append(robot)
             if self._taps:
-                self._taps.step(
-                    answer.record(robot.name, observation, received_ns, decided_ns, sent_ns)
-                )
+                times = received_ns, decided_ns, sent_ns
+                simulated = robot.simulated_time
+                self._taps.step(answer.record(robot.name, observation, *times, simulated))
             if not robot.simulated_time and not robot.halted:
                 self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
             self._check_faults(peer, robot, observation)

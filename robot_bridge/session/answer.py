@@ -31,6 +31,7 @@ class Answer(Struct, frozen=True, eq=False):
         received_ns: int,
         decided_ns: int,
         sent_ns: int,
+        simulated: bool,
     ) -> StepRecord:
         """See StepRecord."""
         belief, command = self.belief, self.command
@@ -56,4 +57,5 @@ class Answer(Struct, frozen=True, eq=False):
             latent_version=self.latent_version,
             digest=self.digest,
             shadow=command.shadow,
+            simulated=simulated,
         )

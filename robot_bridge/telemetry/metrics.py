@@ -1,6 +1,6 @@
-"""What a bridge measures of itself: a tap that costs the loop a fraction of a microsecond a step.
+"""What a bridge measures of itself, at a fraction of a microsecond a step.
 
-The loop appends one tuple; a thread of its own folds what has come into histograms and counters.
+The loop appends one tuple; a thread adds what has come to histograms and counters.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from robot_bridge.telemetry.histogram import Durations
 from robot_bridge.telemetry.records import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
 FOLD = 0.25  # between two foldings, at most [s]
-# Answers that are taken in at once, in the gap after the last of them: some 50 us.
+# Answers that are added at once, in the gap after the last of them: some 50 us.
 STRIDE = 8
 TURNS = 120  # foldings in a while: `recent` covers the last 30 to 60 s
 WAITING = 65_536  # records between two foldings: ten robots at 1 kHz need 2,500
-# Names come from outside; a robot with a new name at every start must not grow this for ever.
+# Robots choose their names and their events' names: both are bounded.
 ROBOTS = 64
 EVENTS = 128
 FRACTIONS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
-# What is timed, and what it is.
+# Timed durations, and what they are.
 STAGES = {
     "decide": "from a frame's arrival to the decision",
     "send": "from the decision to the answer's departure",
     "answer": "from a frame's arrival to the answer's departure",
-    "jitter": "difference between two arrivals' distance and the control period",
+    "jitter": "difference between two arrivals' distance and the control period, in real time",
     "adapt_wait": "of a transition in the queue of the adaptation",
     "adapt": "to learn from a transition",
 }
 
 _FIRST = int(Flag.FIRST)  # a Flag's own & takes microseconds
 
-_Step = tuple[str, int, int, int, int, Mode, int, int, int]
+_Step = tuple[str, int, int, int, int, Mode, int, int, bool]
 
 
 @dataclass(frozen=True)
 class RobotReading:
-    """What is known of one robot. connected: whether it is here now. steps: answered, by mode."""
+    """One robot. connected: whether it is connected now. steps: observations answered, by mode."""
 
     connected: bool = False
     mode: str = ""
@@ -58,7 +58,8 @@ class RobotReading:
 
 @dataclass(frozen=True)
 class StageReading:
-    """One stage's durations [ns]: since the start, and quantiles of the last while by name."""
+    """One stage's durations. count, total_ns, quantiles_ns: since the start. recent_ns: quantiles
+    of the last 30 to 60 s. below: how many lie at or below each edge."""
 
     count: int
     total_ns: int
@@ -81,10 +82,11 @@ class Reading:
 
 
 class Metrics:
-    """A tap (see `tap.Tap`). period [s]: the control period that arrivals are compared with.
+    """A tap (see `records.Tap`).
 
-    edges_ns: upper edges of the buckets that a stage is counted in. fold: seconds between foldings;
-    None starts no thread, and `fold` is the caller's to call.
+    period: the control period that arrivals are compared with [s]. edges_ns: upper edges of the
+    buckets of `StageReading.below`. fold: between foldings [s]; with None there is no thread, and
+    the caller calls `fold`.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Metrics:
     ) -> None:
         self._period_ns = round(period * 1e9)
         self._edges_ns = edges_ns
-        # Appending to a deque needs no lock, and what is too much falls out at the other end.
+        # Appending to a deque needs no lock; a full one drops its oldest entries.
         self._steps: deque[_Step] = deque(maxlen=WAITING)
         self._adaptations: deque[tuple[int, int, bool]] = deque(maxlen=WAITING)
         self._news: deque[Callable[[], None]] = deque(maxlen=WAITING)
@@ -130,7 +132,7 @@ class Metrics:
                 record.mode,
                 record.belief_version,
                 record.belief_count,
-                record.sequence,
+                record.simulated,
             )
         )
 
@@ -154,7 +156,7 @@ class Metrics:
             self._gap.open()
 
     def close(self) -> None:
-        """End the thread; what came until now is folded in."""
+        """End the thread, and add what came until now."""
         self._closing = True
         self._gap.open()
         if self._thread is not None:
@@ -163,7 +165,7 @@ class Metrics:
         self.fold()
 
     def fold(self) -> None:
-        """Take in everything that has come."""
+        """Add everything that has come."""
         deque(self._fold(), maxlen=0)
 
     def read(self) -> Reading:
@@ -226,12 +228,11 @@ class Metrics:
         self._stages["answer"].add([sent - received for _, received, _, sent, *_ in steps])
         modes: dict[str, list[int]] = {}
         distances: list[int] = []
-        for name, received_ns, _, _, flags, mode, *_ in steps:
-            if name not in modes:
-                modes[name] = [0] * len(Mode)
-            modes[name][mode] += 1
+        for name, received_ns, _, _, flags, mode, _, _, simulated in steps:
+            modes.setdefault(name, [0] * len(Mode))[mode] += 1
             before = self._arrivals.get(name)
-            if before is not None and not flags & _FIRST:
+            # Between two episodes, and in simulated time, a robot keeps no period.
+            if before is not None and not flags & _FIRST and not simulated:
                 distances.append(abs(received_ns - before - self._period_ns))
             self._arrivals[name] = received_ns
         self._stages["jitter"].add(distances)
@@ -247,7 +248,7 @@ class Metrics:
             )
 
     def _happened(self, name: str, robot: str) -> None:
-        # A driver names its own events.
+        # Names come from drivers, too.
         self._events[name if name in self._events or len(self._events) < EVENTS else "other"] += 1
         if name == "robot_connected":
             self._know(robot, connected=True)
@@ -272,7 +273,7 @@ class Metrics:
             if self._folding is None:
                 with self._lock:
                     self._take()
-            # Where no answers leave gaps, nobody is disturbed.
+            # Without answers there are no gaps, and no answer to delay.
             elif not in_gap or next(self._folding, self) is self:
                 deque(self._folding, maxlen=0)
                 self._folding = None

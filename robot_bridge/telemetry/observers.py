@@ -1,6 +1,6 @@
-"""The taps of one bridge, kept apart from its loop: what one of them does wrong costs it its place.
+"""The taps of one bridge. A tap that raises is dropped, and the loop goes on.
 
-`step` and `event` are called by the loop, `adapted` by whoever learnt: a worker, or the loop.
+`step` and `event` are called by the loop, `adapted` by the thread that learnt.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import queue
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from robot_bridge.errors import described
 from robot_bridge.telemetry.records import (
     AdaptationRecord,
     ClockRecord,
@@ -29,7 +30,7 @@ class Taps:
     """Calls every tap in turn; one that raises is dropped, and `problems` says so."""
 
     def __init__(self, taps: Sequence[Tap]) -> None:
-        # Replaced whole and never changed, so that a worker may go through it while the loop drops.
+        # Replaced and never changed: a worker may iterate over it while the loop drops a tap.
         self._taps = tuple(taps)
         self._recorders = tuple(tap for tap in taps if isinstance(tap, Recorder))
         self._clocks = tuple(tap for tap in taps if isinstance(tap, ClockTap))
@@ -41,7 +42,7 @@ class Taps:
 
     @property
     def recording(self) -> bool:
-        """Whether somebody wants the adapters' states, which cost a little to take."""
+        """Whether a recorder wants the adapters' states, which cost a little to take."""
         return bool(self._recorders)
 
     def step(self, record: StepRecord) -> None:
@@ -57,11 +58,11 @@ class Taps:
         self._each(self._taps, lambda tap: tap.event(record))
 
     def clock(self, record: ClockRecord) -> None:
-        """For those who ask: with every heartbeat that says how far apart the clocks are."""
+        """For taps with `clock`: with every heartbeat that has the clocks' offset."""
         self._each(self._clocks, lambda tap: tap.clock(record))
 
     def gap(self) -> None:
-        """For those with a thread of their own: the answers are out."""
+        """For taps with a thread of their own: the answers are out."""
         if self._gaps:
             self._each(self._gaps, _open)
 
@@ -87,7 +88,7 @@ class Taps:
         return found
 
     def close(self) -> None:
-        """Close every tap that is left, whatever the others do."""
+        """Close every tap that is left, also after one of them raised."""
         self._each(self._taps, lambda tap: tap.close())
         self._taps = self._recorders = self._clocks = self._gaps = ()
 
@@ -95,13 +96,14 @@ class Taps:
         for tap in taps:
             try:
                 call(tap)
-            # Whatever it is: a recorder's fault must not become a robot's.
+            # Any exception: a recorder's fault must not become a robot's.
             except Exception as error:
                 self._taps = tuple(other for other in self._taps if other is not tap)
                 self._recorders = tuple(other for other in self._recorders if other is not tap)
                 self._clocks = tuple(other for other in self._clocks if other is not tap)
                 self._gaps = tuple(other for other in self._gaps if other is not tap)
-                self._problems.put(f"{type(tap).__name__} is no longer told anything: {error!r}")
+                told = f"{type(tap).__name__} is no longer told anything: {described(error)}"
+                self._problems.put(told)
 
 
 def _open(tap: GapTap) -> None:

@@ -1,4 +1,7 @@
-"""A bridge's metrics for Prometheus, on a thread and a port of their own. All units are SI."""
+"""A bridge's metrics for Prometheus, on a thread and a port of their own. All units are SI.
+
+prometheus_client's own server bounds neither connections nor their time; `_Server` adds both.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import Mode
 from robot_bridge.telemetry.metrics import STAGES, Metrics, Reading
 
-ADDRESS = "127.0.0.1"  # the metrics name robots and what happens to them: not for every neighbour
-# Each connection has a thread and a descriptor, and the robots' need descriptors, too.
+ADDRESS = "127.0.0.1"  # metrics name robots and their events, and have no password
+# Each connection takes a thread and a descriptor, and robots need descriptors, too.
 CONNECTIONS = 8
-PATIENCE = 5.0  # with one of them, whatever it does [s]; a scrape takes some 10 ms
+PATIENCE = 5.0  # longest time of a connection [s]; a scrape takes some 10 ms
 PREFIX = "acclimate_bridge_"
 # Finest where a control loop lives, 20 µs to 20 ms [ns].
 EDGES_NS = tuple(
@@ -75,8 +78,10 @@ class Exporter:
 
 
 class _Server(ThreadingWSGIServer):
-    """Answers at most CONNECTIONS at a time, each on a thread of its own, and none for longer than
-    PATIENCE. Raises OSError when the port cannot be had."""
+    """Serves at most CONNECTIONS at a time, each on a thread, and none for longer than PATIENCE.
+
+    Raises OSError when the port cannot be had.
+    """
 
     def __init__(self, address: str, port: int) -> None:
         self._begun: dict[socket.socket, float] = {}
@@ -94,23 +99,23 @@ class _Server(ThreadingWSGIServer):
         return room
 
     def service_actions(self) -> None:
-        """Twice a second: cut off who is here for too long. A socket's own timeout would begin anew
+        """Twice a second: end connections that are too old. A socket's own timeout would begin anew
         with every byte that a client sends."""
         with self._lock:
             for request, begun in self._begun.items():
                 if time.monotonic() - begun > PATIENCE:
-                    with contextlib.suppress(OSError):  # it has left by itself
+                    with contextlib.suppress(OSError):  # the client has closed it
                         request.shutdown(socket.SHUT_RDWR)
 
     def shutdown_request(self, request: Any) -> None:
         """An answer is over, or was refused."""
-        # Before it is closed: its number may be another's then, who must not be cut off for it.
+        # Before it is closed: afterwards another connection may have its descriptor's number.
         with self._lock:
             self._begun.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A fault of ours goes to stderr; that a client leaves early is none."""
+        """Print a fault of ours on stderr; a client that leaves early is no fault."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -122,7 +127,7 @@ class _Silent(WSGIRequestHandler):
 
 
 class _Bridge(Collector):
-    """What Prometheus sees; read anew for every scrape."""
+    """The metrics, read anew for every scrape."""
 
     def __init__(self, metrics: Metrics, bundle: str, digest: str) -> None:
         self._metrics = metrics
@@ -146,7 +151,7 @@ class _Bridge(Collector):
         for name, text, count in (
             ("transitions_learnt", "Transitions learnt from.", reading.learnt),
             ("transitions_refused", "Transitions that nothing was learnt from.", reading.problems),
-            ("records_dropped", "Steps that these metrics missed.", reading.dropped),
+            ("records_dropped", "Steps that the metrics missed.", reading.dropped),
         ):
             yield CounterMetricFamily(PREFIX + name, text, count)
 

@@ -1,4 +1,4 @@
-"""What the bridge tells whoever listens: recorder, metrics. Nothing here may hold up the loop."""
+"""What the bridge tells its taps, the recorder and the metrics, and what a tap is."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ Float64 = np.ndarray
 class StepRecord(Struct, frozen=True, eq=False):
     """One answered observation, with everything that explains the answer.
 
-    received_ns, decided_ns, sent_ns: the bridge's monotonic clock when the frame was in, the
-        command was made, and it had gone out. observation (n_o,), wanted (n_a,): the policy's
-        command before limits; command (n_a,): as sent. Physical units.
-    latent (n_z,); belief_mean, belief_variance (n_z,), belief_version: of the belief in force when
-        the command was made.
-    robot_time_ns: the robot's own monotonic clock when it measured. flags, faults: as received.
+    robot_time_ns: the robot's own monotonic clock when it measured.
+    received_ns, decided_ns, sent_ns: the bridge's monotonic clock when the frame was in, when the
+        command was made, when it had gone out.
+    observation: (n_o,), physical units. flags, faults: as received.
+    wanted: (n_a,), the policy's command before limits; None where the policy was not asked.
+    command: (n_a,), as sent, physical units.
+    latent, belief_mean, belief_variance: (n_z,), in force when the command was made.
+    simulated: whether the robot's clock waits for answers, so that it keeps no period.
     """
 
     robot: str
@@ -46,15 +48,16 @@ class StepRecord(Struct, frozen=True, eq=False):
     latent_version: int
     digest: str
     shadow: bool
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
 class AdaptationRecord:
     """One lesson learnt, or refused: a transition or, without one, the end of an episode.
 
-    waited_ns: in the queue; took_ns: to learn, 0 for a lesson that found no room there.
-    belief_version: after it; the same as before when it changed nothing. complete: False at the end
-    of an episode that was cut. adapter: whose, as in StateRecord.
+    waited_ns: in the queue. took_ns: to learn, 0 for a lesson that found no room in the queue.
+    belief_version: after it; the same as before when it changed nothing. problem: why nothing was
+    learnt, or "". complete: False at the end of a cut episode. adapter: as in StateRecord.
     """
 
     robot: str
@@ -72,11 +75,11 @@ class AdaptationRecord:
 class StateRecord:
     """All that an adapter knows, from which a replay can start.
 
-    Told whenever anything but acting and learning is about to matter: before the first action of an
-    episode (`cause` "episode"), and after another model, a restored belief or a fallback has taken
-    over. time_ns: what was learnt before it is in the snapshot. snapshot: of `Adapter.snapshot`,
-    empty where none could be taken. task, episode, seed: as an operator asked, -1 where none did.
-    adapter: tells it from the one before, which may still be learning what it was given.
+    Told before the first action of an episode (`cause` "episode"), and after another model, a
+    restored belief or a fallback has taken over. time_ns: the snapshot has what was learnt before.
+    snapshot: of `Adapter.snapshot`, empty where none could be taken. task, episode, seed: as an
+    operator asked, -1 where none did. adapter: its number; the adapter before it may still be
+    learning from transitions that it was given.
     """
 
     robot: str
@@ -104,7 +107,7 @@ class EndRecord:
 
 @dataclass(frozen=True)
 class EventRecord:
-    """Something that people should know. time_ns: the bridge's monotonic clock."""
+    """An event that an operator should know of. time_ns: the bridge's monotonic clock."""
 
     time_ns: int
     name: str
@@ -114,8 +117,8 @@ class EventRecord:
 
 @dataclass(frozen=True)
 class ClockRecord:
-    """What a robot says of its clock: the bridge's minus its own, and the shortest round trip
-    lately. time_ns: the bridge's monotonic clock when it said so."""
+    """What a robot reports of its clock. time_ns: the bridge's monotonic clock at the report.
+    offset_ns: the bridge's clock minus the robot's. round_trip_ns: the shortest one lately."""
 
     robot: str
     time_ns: int
@@ -124,9 +127,9 @@ class ClockRecord:
 
 
 class Tap(Protocol):
-    """Listens to a bridge. Called on the loop's thread (`adapted` on that which learnt, a robot's
-    worker or the loop's): each call must return within microseconds, must not raise, and must not
-    keep the loop waiting for a disk."""
+    """Listens to a bridge. `adapted` is called on the thread that learnt, a robot's worker or the
+    loop; the rest on the loop's thread. Each call must return within microseconds, must not raise
+    and must not wait for a disk."""
 
     def step(self, record: StepRecord) -> None: ...
 
@@ -139,7 +142,7 @@ class Tap(Protocol):
 
 @runtime_checkable
 class ClockTap(Tap, Protocol):
-    """A tap that wants to hear of clocks, twice a second from each robot. The same rules hold."""
+    """A tap that hears of clocks, twice a second from each robot. The same rules hold."""
 
     def clock(self, record: ClockRecord) -> None: ...
 
@@ -149,19 +152,19 @@ class GapTap(Tap, Protocol):
     """A tap with a thread of its own. The same rules hold."""
 
     def gap(self) -> None:
-        """The answers are out: for most of a period that thread disturbs nobody."""
+        """The answers are out: for most of a period the thread delays no answer."""
         ...
 
 
 @runtime_checkable
 class Recorder(Tap, Protocol):
     """A tap that keeps what a replay needs. A snapshot costs the loop about 0.1 ms once in an
-    episode, so only those who want it are told. The same rules hold."""
+    episode, so only recorders are told of states. The same rules hold."""
 
     def state(self, record: StateRecord) -> None: ...
 
     def ended(self, record: EndRecord) -> None: ...
 
     def troubles(self) -> list[tuple[str, str]]:
-        """(name, text) of the recorder's own events since the last call: for the bridge to tell."""
+        """(name, text) of the recorder's own events since the last call, for the bridge to tell."""
         ...

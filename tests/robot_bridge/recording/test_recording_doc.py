@@ -1,6 +1,5 @@
-"""The page about recordings and the layout beside it name what there is."""
+"""The page about recordings names what there is."""
 
-import json
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from robot_bridge.recording.json_schema import schemas
 from robot_bridge.recording.rotation import FLUSH, Rotation
 from robot_bridge.recording.rows import EVENTS, LOG, LOSSES
 from robot_bridge.recording.writer import CAPACITY
+from robot_bridge.session.event_throttle import BURST, RATE
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/recording.md").read_text()
@@ -42,31 +42,7 @@ def test_every_field_of_a_step_is_named(known):
 
 def test_the_numbers_are_those_of_the_code():
     assert f"every {FLUSH:g} s;" in PAGE
+    assert f"{BURST} at once and {RATE:g} a second" in PAGE
     assert f"up to {CAPACITY} records wait" in PAGE
     assert f"tried every {Rotation.retry:g} s" in PAGE
     assert f"after {Rotation.size >> 20} MiB or {Rotation.age / 60:g} minutes" in PAGE
-
-
-def test_the_layout_draws_what_there_is(known):
-    layout = (ROOT / "docs/foxglove-layout.json").read_text()
-    panels = json.loads(layout)["configById"]
-    drawn = re.findall(r'"(?:value|topicPath|topicToRender)": "([^"]+)"', layout)
-    assert len(drawn) > 20
-    topics = {
-        "/arm/step": "acclimate.Step",
-        "/arm/adaptation": "acclimate.Adaptation",
-        LOG: "foxglove.Log",
-    }
-    for path in drawn:
-        topic, *names = path.split(".")
-        node = known[topics[topic]]
-        for name in names:
-            word, _, index = name.partition("[")
-            node = node["properties"][word]
-            assert (node["type"] == "array") == bool(index), path
-    assert {name.partition("!")[0] for name in panels} <= {
-        "Plot",
-        "StateTransitions",
-        "RosOut",
-        "RawMessages",
-    }

@@ -14,6 +14,7 @@ from robot_bridge.cli.replay import replay
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Outcome
 from robot_bridge.recording.writer import McapRecorder
+from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.telemetry.observers import Taps
 from tests.support import tiny_bundle
@@ -44,6 +45,8 @@ class Life:
 
     def __init__(self, bundle: PolicyBundle, folder, simulated, **settings):
         self.recorder = McapRecorder(folder, bundle)
+        # However late a busy machine answers, no robot is stopped for it here.
+        settings.setdefault("pace", DeadlineSettings(slipping=1.0, lost=1.0))
         self.post = Post(bundle, taps=Taps([self.recorder]), **settings)
         self.post.join(ARM, simulated_time=simulated)
         self.rng = np.random.default_rng(7)

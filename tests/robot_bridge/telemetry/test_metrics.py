@@ -67,7 +67,7 @@ def test_recent_forgets_what_two_turns_ago_had_ended():
     assert durations.quantiles([1.0])[0] >= 1_000_000
 
 
-def step(robot="arm", received=0, mode=Mode.TRACK, flags=0, version=0):
+def step(robot="arm", received=0, mode=Mode.TRACK, flags=0, version=0, simulated=False):
     return StepRecord(
         robot=robot,
         sequence=1,
@@ -90,6 +90,7 @@ def step(robot="arm", received=0, mode=Mode.TRACK, flags=0, version=0):
         latent_version=version,
         digest="",
         shadow=False,
+        simulated=simulated,
     )
 
 
@@ -132,6 +133,17 @@ def test_stages_modes_beliefs_and_events_are_told_apart():
     assert not reading.robots["leg"].connected
     assert reading.events == {"robot_connected": 1, "robot_lost": 1}
     assert (reading.learnt, reading.problems, reading.dropped) == (1, 1, 0)
+
+
+def test_a_robot_in_simulated_time_has_no_jitter():
+    metrics = Metrics(PERIOD, fold=None)
+    for index in range(5):
+        metrics.step(step("twin", index * 7 * PERIOD_NS, simulated=True))
+        metrics.step(step("arm", index * PERIOD_NS))
+    metrics.fold()
+    stages = metrics.read().stages
+    assert (stages["jitter"].count, stages["answer"].count) == (4, 10)
+    assert stages["jitter"].quantiles_ns["max"] == 0
 
 
 def test_names_from_outside_do_not_grow_it_for_ever():
