@@ -74,7 +74,7 @@ def test_specs_name_each_field_and_factor_once_in_order(name):
         assert len({f.name for f in fields}) == len(fields)
     assert [f.index for f in spec.factors] == list(range(len(spec.factors)))
     for field in spec.action:
-        assert (field.low, field.high) == (-field.scale, field.scale)
+        assert (field.low, field.high) == (field.offset - field.scale, field.offset + field.scale)
     assert spec.horizon > 0 and spec.control_period > 0
 
 
