@@ -95,8 +95,8 @@ def load(name: str) -> Callable[[list[str]], int]:
         from adapt.errors import AcclimateError
 
         raise AcclimateError(
-            f"{missing} is not installed; in Acclimate's repository pip install . brings what a "
-            "robot needs, pip install '.[train]' everything"
+            f"needs {missing}, which is not installed; in Acclimate's repository pip install "
+            "'.[train]' installs everything, pip install . only what a robot needs"
         ) from error
 
 

@@ -87,6 +87,11 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     if not groups:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
     bundle = Path(settings.bundle) if settings.bundle else SHIPPED
+    if bundle is SHIPPED and not bundle.exists():
+        raise AcclimateError(
+            "the shipped bundle is in Acclimate's repository: run the demo from a checkout, or "
+            "name a bundle: bundle=PATH"
+        )
     # In this process first: a bad bundle or folder is told at once.
     manifest = PolicyBundle.load(bundle).manifest
     clear(settings.out, overwrite=True)

@@ -135,6 +135,19 @@ def test_the_lock_holds_nothing_that_nobody_asks_for():
     assert set(locked()) == {canonicalize_name(requirement.name) for _, requirement in required()}
 
 
+def test_the_cpu_build_differs_in_onnxruntime_alone():
+    lines = (ROOT / "requirements-cpu.txt").read_text().splitlines()
+    cpu = {Requirement(line) for line in lines if not line.startswith("#")}
+    gpu = {Requirement(text) for text in PROJECT["project"]["dependencies"]}
+    common, builds = cpu & gpu, {each for each in gpu if each.name.startswith("onnxruntime")}
+    assert gpu - common == builds
+    (alone,) = cpu - common
+    assert {(each.name, each.specifier) for each in builds} == {
+        ("onnxruntime", alone.specifier),
+        ("onnxruntime-gpu", alone.specifier),
+    }
+
+
 def test_this_environment_is_the_locked_one():
     versions = {name: importlib.metadata.version(name).partition("+")[0] for name in locked()}
     assert versions == locked()
@@ -195,6 +208,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: Path):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert packed == ours | {"acclimate.py"}
+    typed = {name.partition("/")[0] for name in packed if name.endswith("/py.typed")}
+    assert typed == set(PACKAGES) - {"configs"}
 
 
 @pytest.mark.slow
@@ -215,7 +230,7 @@ print(json.dumps([present, adapt.__file__]))
 
 @pytest.mark.slow
 def test_the_runtime_is_all_there_for_the_doctor(robot: Path):
-    report = json.loads(execute(robot / "acclimate", "doctor", "--json").stdout)
+    report = json.loads(execute(robot / "acclimate", "doctor", "json=true").stdout)
     found = {each["name"]: each["found"] for each in report["findings"]}
     assert report["usable"]
     assert (found["torch"], found["CPU provider"]) == ("not installed", "runs")
@@ -249,7 +264,8 @@ print(np.isfinite(adapter.act(np.zeros(size, np.float32)).physical).all())
 
 @pytest.mark.slow
 def test_training_there_says_what_is_missing(robot: Path):
-    answer = execute(robot / "acclimate", "train", check=False)
-    assert answer.returncode == 2
-    assert "pip install '.[train]'" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    for command in ("train", "demo", "twin"):
+        answer = execute(robot / "acclimate", command, check=False)
+        assert answer.returncode == 2
+        assert "pip install '.[train]'" in answer.stderr
+        assert "Traceback" not in answer.stderr

@@ -23,6 +23,8 @@ IDENTITY_GRAPH = bytes.fromhex(
     "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a02080162"
     "0f0a0179120a0a08080112040a02080142040a001011"
 )
+STANDS_IN = {"onnxruntime-gpu": "onnxruntime"}
+"""The CPU build has the same modules as the GPU build, and serves where no GPU does."""
 # What a policy with its buffers keeps resident, with room to spare [bytes].
 LOCKED_MEMORY = 256 * 2**20
 
@@ -87,15 +89,16 @@ def _package(requirement: Requirement, extra: str) -> Finding:
     """Compare what is installed with the range that the project asks for."""
     area = extra or "runtime"
     wish = "pip install " + (f"'.[{extra}]'" if extra else ".") + " in Acclimate's repository"
-    try:
-        version = importlib.metadata.version(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
+    names = [requirement.name, STANDS_IN.get(requirement.name, requirement.name)]
+    name = next(filter(_installed, names), "")
+    if not name:
         state: State = "absent" if extra else "problem"
         return Finding(area, requirement.name, "not installed", state, wish)
+    version = importlib.metadata.version(name)
     if requirement.specifier.contains(version, prereleases=True):
-        return Finding(area, requirement.name, version)
+        return Finding(area, name, version)
     found = f"{version}, outside {requirement.specifier}"
-    return Finding(area, requirement.name, found, "advice" if extra else "problem", wish)
+    return Finding(area, name, found, "advice" if extra else "problem", wish)
 
 
 def _inference() -> Iterator[Finding]:
@@ -106,7 +109,7 @@ def _inference() -> Iterator[Finding]:
             "onnxruntime",
             "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other",
             "problem",
-            "pip uninstall both, then pip install . in Acclimate's repository",
+            "pip uninstall both, then install one of them (README.md, Installing)",
         )
     try:
         import onnxruntime

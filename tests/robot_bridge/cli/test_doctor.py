@@ -15,7 +15,7 @@ SCHEDULER = os.sched_getscheduler(0)  # before any test has run
 
 
 def report(capsys: pytest.CaptureFixture) -> tuple[int, dict]:
-    code = doctor.main(["--json"])
+    code = doctor.main(["json=true"])
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -96,6 +96,14 @@ def test_an_environment_without_the_project_is_a_problem(versions, capsys):
     code, answer = report(capsys)
     assert code == 1
     assert any("pip install ." in each["remedy"] for each in answer["findings"])
+
+
+def test_the_cpu_build_of_onnxruntime_serves_too(versions):
+    versions(onnxruntime="1.31.1", onnxruntime_gpu=None)
+    found = finding(doctor.examine(), "onnxruntime")
+    assert (found.found, found.state) == ("1.31.1", "ok")
+    versions(onnxruntime=None, onnxruntime_gpu=None)
+    assert finding(doctor.examine(), "onnxruntime-gpu").state == "problem"
 
 
 def test_both_onnxruntimes_at_once_are_a_problem(versions):
