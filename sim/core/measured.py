@@ -77,6 +77,15 @@ class Measured:
             f"{high[worst]:g}]; the measurement contradicts the range"
         )
 
+    def marginal(self, names: Sequence[str]) -> Measured:
+        """Of some of its parameters alone."""
+        at = [self.names.index(name) for name in names]
+        return Measured(
+            tuple(names),
+            tuple(self.mean[i] for i in at),
+            tuple(tuple(self.covariance[i][j] for j in at) for i in at),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for YAML and JSON."""
         return {

@@ -9,7 +9,7 @@ So equal files hold out equal tasks. Or the space fixes both sets, as published 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from sim.core.fixed_sets import FixedSets
+from sim.core.measured import Measured
 from sim.core.parameter import Parameter, Split, TaskSpaceError, check_split
 
 
@@ -65,12 +66,15 @@ class TaskSpace:
         parameters: in the order of `Task.values`.
         provenance: free text by key: the source of these ranges.
         fixed: sizes and seed of both sets, if they are fixed.
+        measured: what a calibration measured of some parameters: they are drawn from it, jointly
+            and within their ranges.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     provenance: Mapping[str, str] = field(default_factory=dict)
     fixed: FixedSets | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         names = self.names
@@ -82,6 +86,7 @@ class TaskSpace:
             raise TaskSpaceError(
                 f"task space {self.name!r}: its sets are fixed, so {banded} need hold nothing out"
             )
+        self._check_measured()
 
     @property
     def names(self) -> list[str]:
@@ -123,8 +128,10 @@ class TaskSpace:
         """
         split = check_split(split)
         if self.fixed is None or split not in ("train", "held_out"):
-            columns = [p.sample(n, rng, split) for p in self.parameters]
-            return [Task(self, row) for row in np.stack(columns, axis=1)]
+            rows = np.stack([p.sample(n, rng, split) for p in self.parameters], axis=1)
+            if self.measured is not None:
+                rows[:, self._measured_indices] = self._draw_measured(self.measured, n, rng)
+            return [Task(self, row) for row in rows]
         if not self.fixed.size(split):
             raise TaskSpaceError(
                 f"task space {self.name!r} holds no task out: training sees all there are; "
@@ -165,26 +172,87 @@ class TaskSpace:
             row[self.index(name)] = value
         return Task(self, row)
 
+    def narrowed(self, other: TaskSpace) -> TaskSpace:
+        """This space with what was measured in another one, by name; provenance is added.
+
+        Of a measured parameter no band is held out any more. Raises `TaskSpaceError` where the
+        other has nothing measured that this one varies, or in another unit or scale.
+        """
+        found = other.measured
+        shared = [n for n in found.names if n in self.names] if found else []
+        if found is None or not shared:
+            raise TaskSpaceError(
+                f"task space {other.name!r} has nothing measured of {self.names}, the parameters "
+                f"of {self.name!r}"
+            )
+        for name in shared:
+            ours, theirs = self[name], other[name]
+            if (ours.unit, ours.scale) != (theirs.unit, theirs.scale):
+                raise TaskSpaceError(
+                    f"parameter {name!r}: measured in {theirs.unit} on a {theirs.scale} scale; "
+                    f"{self.name!r} has {ours.unit} on a {ours.scale} scale"
+                )
+        parameters = tuple(
+            replace(p, held_out=()) if p.name in shared else p for p in self.parameters
+        )
+        provenance = {**self.provenance, **other.provenance}
+        return replace(
+            self, parameters=parameters, provenance=provenance, measured=found.marginal(shared)
+        )
+
+    @cached_property
+    def _measured_indices(self) -> list[int]:
+        return [self.index(name) for name in self.measured.names] if self.measured else []
+
+    def _check_measured(self) -> None:
+        """Raise `TaskSpaceError` unless the measured parameters can be drawn."""
+        if self.measured is not None and self.fixed is not None:
+            raise TaskSpaceError(f"task space {self.name!r}: fixed sets cannot be measured as well")
+        for p in (self.parameters[i] for i in self._measured_indices):
+            if p.scale not in ("linear", "log") or p.held_out:
+                raise TaskSpaceError(
+                    f"parameter {p.name!r}: only a linear or a log scale without held-out bands "
+                    f"can be measured; it has {p.scale!r} and {len(p.held_out)} bands"
+                )
+
+    def _draw_measured(self, measured: Measured, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw (n, k) of the measured parameters."""
+        drawn = [self.parameters[i] for i in self._measured_indices]
+        low, high = np.array([(p.low, p.high) for p in drawn]).T
+        try:
+            return measured.sample(n, rng, low, high, np.array([p.scale == "log" for p in drawn]))
+        except ValueError as error:
+            raise TaskSpaceError(f"task space {self.name!r}: {error}") from error
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as they stand in YAML and in a bundle's manifest."""
         rows = [p.to_dict() for p in self.parameters]
         data = {"name": self.name, "parameters": rows, "provenance": dict(self.provenance)}
-        return data if self.fixed is None else data | {"fixed": asdict(self.fixed)}
+        if self.fixed is not None:
+            data["fixed"] = asdict(self.fixed)
+        if self.measured is not None:
+            data["measured"] = self.measured.to_dict()
+        return data
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TaskSpace:
         """Inverse of `to_dict`; an unknown or missing key is an error that names it."""
-        unknown = set(data) - {"name", "parameters", "provenance", "fixed"}
+        unknown = set(data) - {"name", "parameters", "provenance", "fixed", "measured"}
         if unknown or not {"name", "parameters"} <= set(data):
             raise TaskSpaceError(
-                f"a task space has keys name, parameters, provenance, fixed; got {sorted(data)}"
+                f"a task space has keys name, parameters, provenance, fixed, measured; "
+                f"got {sorted(data)}"
             )
         rows = data["parameters"]
         if not isinstance(rows, Sequence) or isinstance(rows, str):
             raise TaskSpaceError(f"parameters: expected a list, got {type(rows).__name__}")
         parameters = [Parameter.from_dict(i, row) for i, row in enumerate(rows)]
         provenance, fixed = dict(data.get("provenance", {})), _fixed(data.get("fixed"))
-        return TaskSpace(data["name"], tuple(parameters), provenance, fixed)
+        try:
+            measured = Measured.from_dict(data["measured"]) if "measured" in data else None
+        except ValueError as error:
+            raise TaskSpaceError(f"measured: {error}") from error
+        return TaskSpace(data["name"], tuple(parameters), provenance, fixed, measured)
 
     def save(self, path: Path) -> None:
         """Write as YAML."""
