@@ -165,8 +165,15 @@ def _template() -> Any:
     environment.filters["outcomes"] = lambda task: ", ".join(
         "success" if line.outcome.success else "failure" for line in task
     )
+    environment.globals["style"] = page_style()
     source = resources.files("robot_bridge") / "templates" / "report.html"
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def page_style() -> Markup:
+    """The style sheet of every report, to stand within the page."""
+    source = resources.files("robot_bridge") / "templates" / "page.css"
+    return Markup(source.read_text(encoding="utf-8"))  # noqa: S704  our own file
 
 
 def main(argv: list[str]) -> int:
