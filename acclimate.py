@@ -18,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("sim.demo:main", "watch a policy adapt to unknown plugs on a simulated robot"),
     "train": ("policies.training.cli:main", "meta-train a policy in simulation"),
     "evaluate": ("policies.evaluation.cli:main", "measure a policy on held-out tasks"),
+    "calibrate": (
+        "calibration.cli:main",
+        "measure a robot by its recordings, for a narrower task space",
+    ),
     "export": ("policies.export.cli:main", "write a checkpoint as a bundle for the robot"),
     "bundle": ("adapt.bundle.cli:main", "show, verify, pack or sign a bundle"),
     "keys": (

@@ -107,6 +107,18 @@ class ArmModel:
         """A model of the same sizes, to be filled by `apply`."""
         return copy.copy(self.model)
 
+    def tool_rotations(self, q: np.ndarray) -> np.ndarray:
+        """From the tool's frame, which is the wrist sensor's, to the world's (P, 3, 3), at joint
+        positions (P, 6) [rad]."""
+        data = mujoco.MjData(self.model)
+        tool = self.model.body("tool").id
+        turned = np.zeros((len(q), 3, 3))
+        for k, position in enumerate(q):
+            data.qpos[:] = position
+            mujoco.mj_kinematics(self.model, data)
+            turned[k] = data.xmat[tool].reshape(3, 3)
+        return turned
+
     def values(self, values: np.ndarray, key: str) -> np.ndarray:
         """One quantity of all joints (6,), such as "friction"."""
         return values[self.priors.indices([f"{key}.{joint}" for joint in JOINTS])]

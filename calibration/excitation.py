@@ -119,6 +119,19 @@ def motion(segments: list[Segment], limits: Limits) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def static_poses(arm: ArmModel, seed: int, count: int, limits: Limits | None = None) -> np.ndarray:
+    """Joint positions (count, 6) [rad] within the limits that turn the tool to all sides."""
+    limits, rng = limits or Limits(), np.random.default_rng(seed)
+    spread = np.array([0.9, 0.35, 0.5, 2.5, 2.5, 3.0])
+    found: list[np.ndarray] = []
+    while len(found) < count:
+        posture = READY + rng.uniform(-1, 1, 6) * spread
+        height, distance = _closest(arm, posture[None])
+        if height >= limits.height and distance >= limits.clearance:
+            found.append(posture)
+    return np.array(found)
+
+
 def violation(arm: ArmModel, predictor: Predictor, command: np.ndarray, limits: Limits) -> str:
     """What a motion (T, 6) would break, in the nominal arm or in one drawn from the prior; "" if
     nothing. It is checked in the model, before a robot moves."""

@@ -15,7 +15,9 @@ import numpy as np
 from calibration.arm_model import TIMESTEP, ArmModel
 from calibration.identify import NOISE
 from calibration.prediction import delayed
-from calibration.recording import JointRecording
+from calibration.recording import JointRecording, PoseRecording
+from calibration.wrench import NOISE as WRENCH_NOISE
+from calibration.wrench import WrenchModel, wrench_priors
 from sim.robots.ur5e import JOINTS, TORQUE_LIMITS
 
 SPEED_NOISE = 1e-3
@@ -85,3 +87,18 @@ class ArmTwin:
             seen[:, 12:] + noise[:, 12:] * NOISE[6:],
             command,
         )
+
+
+class WrenchTwin:
+    """A wrist sensor and its tool with hidden quantities, drawn with `seed`."""
+
+    def __init__(self, arm: ArmModel, seed: int) -> None:
+        self._arm = arm
+        self._rng = np.random.default_rng(seed)
+        priors = wrench_priors()
+        self.model = WrenchModel(priors, priors.sample(self._rng))
+
+    def run(self, q: np.ndarray, name: str = "twin") -> PoseRecording:
+        """Hold still at joint positions (P, 6) [rad], one after the other."""
+        wrench = self.model.static(self._arm.tool_rotations(q))
+        return PoseRecording(name, q, wrench + self._rng.normal(size=wrench.shape) * WRENCH_NOISE)

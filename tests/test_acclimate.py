@@ -16,7 +16,7 @@ from adapt.errors import AcclimateError
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the robot's runtime leaves out, and which rooms need it.
-EXTRA_OF_ROOM = {"sim": "mujoco", "policies": "torch"}
+EXTRA_OF_ROOM = {"sim": "mujoco", "policies": "torch", "calibration": "mujoco"}
 
 
 def run(*words: str, at: Path = ROOT, **options) -> subprocess.CompletedProcess:

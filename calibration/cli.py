@@ -1,0 +1,197 @@
+"""`acclimate calibrate`: from a robot's recordings to a task space, a prior and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import yaml
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from adapt.settings import Count, NonNegative, WholeNumber, compose
+from calibration.arm_model import TIMESTEP, ArmModel, arm_priors
+from calibration.excitation import design, static_poses
+from calibration.joints import JointsResult, calibrate_joints
+from calibration.output import measured_space, prior_file, write
+from calibration.posterior import Posterior
+from calibration.prediction import Predictor
+from calibration.recording import CalibrationError, PoseRecording, read_joints, read_poses
+from calibration.report import Report, render
+from calibration.twin import ArmTwin, WrenchTwin
+from calibration.wrench import POSES, Poses, calibrate_wrench, check_poses
+
+HELP = """acclimate calibrate recordings=[FILE,...] heldout=[FILE,...] out=FOLDER [key=value ...]
+acclimate calibrate robot=twin out=FOLDER [key=value ...]
+
+Finds a UR5e-class arm's armature, friction, gains, encoder bias and delay, its payload, and its
+wrist sensor's bias and gain from recordings of its own motion. Writes space.yaml (a task space to
+train in), prior.json and report.html. With robot=twin a simulated arm with hidden quantities is
+moved and recorded first.
+
+Examples:
+  acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] out=runs/calibration
+  acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] blocks=[air,payload] out=runs/arm
+  acclimate calibrate blocks=[wrench] poses=poses.mcap out=runs/wrist
+  acclimate calibrate robot=twin blocks=[air,payload,wrench] out=runs/twin"""
+
+Told = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """Progress that is shown to no one."""
+
+
+Block = Literal["air", "payload", "wrench"]
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """out: folder to write to; it must not hold a calibration.
+    blocks: what to find out. air: the joints; payload: mass and centre of a load, with air;
+        wrench: the wrist sensor and its tool.
+    recordings: motions to fit.
+    heldout: motions that only check what was found.
+    poses: static poses, for block wrench.
+    tool_mass: weighed mass of the tool [kg], for the wrench sensor's gain; 0 if it is unknown.
+    robot: recordings takes the files; twin moves and records a simulated arm.
+    seed: of the twin and of its motion.
+    threads: that simulate.
+    name: of the robot, in what is written.
+    """
+
+    out: Path
+    blocks: tuple[Block, ...] = ("air",)
+    recordings: tuple[Path, ...] = ()
+    heldout: tuple[Path, ...] = ()
+    poses: Path | None = None
+    tool_mass: NonNegative = 0.0
+    robot: Literal["recordings", "twin"] = "recordings"
+    seed: WholeNumber = 0
+    threads: Count = 2
+    name: str = "arm"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What to calibrate from."""
+
+    recordings: tuple[Path, ...]
+    heldout: tuple[Path, ...]
+    poses: Path | None
+
+
+def main(argv: list[str]) -> int:
+    """`acclimate calibrate`; returns 0, or 1 where the model does not describe the robot."""
+    settings = compose("calibrate", CalibrateSettings, argv, HELP)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
+    ) as bar:
+        task = bar.add_task("reading")
+        findings = calibrate(settings, lambda text: bar.update(task, description=text))
+    for text in findings:
+        print(f"the model is not this robot's: {text}")
+    made = "report.html" if findings else "space.yaml, prior.json and report.html"
+    print(f"written to {settings.out}: {made}")
+    return 1 if findings else 0
+
+
+def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
+    """Run the blocks and write the files. Returns what tells that the model is not this robot's;
+    then the report alone is written. Raises CalibrationError for input that is no good."""
+    blocks = set(settings.blocks)
+    if not blocks & {"air", "wrench"} or ("payload" in blocks and "air" not in blocks):
+        raise CalibrationError(
+            f"blocks {sorted(blocks)}; expected air, wrench or both, and payload only beside air"
+        )
+    if any((settings.out / name).exists() for name in ("space.yaml", "report.html")):
+        raise CalibrationError(f"{settings.out} holds a calibration already; expected a new folder")
+    given = Files(settings.recordings, settings.heldout, settings.poses)
+    if settings.robot == "twin" and any((given.recordings, given.heldout, given.poses)):
+        raise CalibrationError("robot=twin makes recordings of its own; leave the files out")
+    files = record_twin(settings, progress) if settings.robot == "twin" else given
+    joints: JointsResult | None = None
+    wrench: Posterior | None = None
+    provenance = {
+        "robot": settings.name,
+        "method": "least squares on simulated recordings, with priors; docs/calibration.md",
+        "timestep": f"{TIMESTEP:g} s",
+    }
+    if "air" in blocks:
+        fitted = [read_joints(path) for path in files.recordings]
+        held_out = [read_joints(path) for path in files.heldout]
+        joints = calibrate_joints(fitted, held_out, "payload" in blocks, settings.threads, progress)
+        provenance["model"] = joints.arm.digest
+        provenance |= {f"recording {r.name}": r.digest for r in fitted}
+        provenance |= {f"held out {r.name}": r.digest for r in held_out}
+    if "wrench" in blocks:
+        progress("wrench sensor")
+        if files.poses is None:
+            raise CalibrationError("block wrench needs static poses; expected poses=FILE")
+        poses = read_poses(files.poses)
+        wrench = wrench_block(poses, joints, settings.tool_mass or None)
+        provenance[f"poses {poses.name}"] = poses.digest
+    posteriors = [p for p in (joints.posterior if joints else None, wrench) if p is not None]
+    space = measured_space(settings.name, posteriors, provenance)
+    prior = prior_file(space, posteriors)
+    findings = [f.text for f in joints.findings] if joints else []
+    progress("report")
+    _make(settings.out)
+    page = render(Report(settings.name, joints, posteriors, prior, findings))
+    write(settings.out / "report.html", page)
+    if not findings:
+        text = yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True)
+        write(settings.out / "space.yaml", text)
+        write(settings.out / "prior.json", msgspec.json.format(msgspec.json.encode(prior)).decode())
+    return findings
+
+
+def wrench_block(
+    poses: PoseRecording, joints: JointsResult | None, known_mass: float | None
+) -> Posterior:
+    """The sensor and the tool, with the encoders' bias taken off where it is known."""
+    arm = joints.arm if joints else ArmModel(arm_priors(payload=False))
+    bias = np.zeros(6)
+    if joints:
+        values = joints.arm.priors.to_physical(joints.posterior.mean)
+        bias = joints.arm.values(values, "encoder_bias")
+    still = Poses(poses.name, arm.tool_rotations(poses.q - bias), poses.wrench)
+    found = check_poses(still)
+    if found:
+        raise CalibrationError("; ".join(f.text for f in found))
+    return calibrate_wrench(still, known_mass)
+
+
+def record_twin(settings: CalibrateSettings, progress: Told = quiet) -> Files:
+    """Move and record a simulated arm with hidden quantities; the files are in `out`."""
+    _make(settings.out)
+    arm = ArmModel(arm_priors("payload" in settings.blocks))
+    fit, check, poses = (settings.out / f"{key}.mcap" for key in ("fit", "heldout", "poses"))
+    made = Files((), (), None)
+    if "air" in settings.blocks:
+        predictor, twin = Predictor(arm, settings.threads), ArmTwin(arm, settings.seed)
+        try:
+            for k, path in enumerate((fit, check)):
+                seed = 2 * settings.seed + k
+                command = design(
+                    arm, predictor, seed, progress=lambda text: progress(f"motion, {text}")
+                )
+                twin.run(command).save(path, settings.name)
+        finally:
+            predictor.close()
+        made = Files((fit,), (check,), None)
+    if "wrench" in settings.blocks:
+        where = static_poses(arm, settings.seed, POSES)
+        WrenchTwin(arm, settings.seed).run(where).save(poses, settings.name)
+        made = Files(made.recordings, made.heldout, poses)
+    return made
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CalibrationError(f"{folder}: {error.strerror or error}") from error

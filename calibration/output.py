@@ -1,0 +1,111 @@
+"""What a calibration leaves behind: a task space to train in, and a prior to adapt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from calibration.parameters import WIDTH
+from calibration.posterior import Posterior
+from calibration.recording import CalibrationError
+from sim.core.measured import Measured
+from sim.core.parameter import Parameter
+from sim.core.task_space import TaskSpace
+
+PRIOR_FORMAT = "acclimate-prior-1"
+
+
+class PriorEntry(msgspec.Struct, frozen=True):
+    """One quantity. mean: of its logarithm where scale is "log". low, high: ends of the 90 %
+    interval [unit]. measured: false where the data told too little, and it is as before."""
+
+    name: str
+    unit: str
+    scale: str
+    mean: float
+    low: float
+    high: float
+    measured: bool
+
+
+class PriorFile(msgspec.Struct, frozen=True):
+    """prior.json: jointly normal quantities. covariance (n, n): of the means' coordinates."""
+
+    format: str
+    parameters: list[PriorEntry]
+    covariance: list[list[float]]
+    provenance: dict[str, str]
+
+
+def measured_space(
+    name: str, posteriors: Sequence[Posterior], provenance: dict[str, str]
+) -> TaskSpace:
+    """All reported quantities of independent blocks. A range is `WIDTH` standard deviations of the
+    quantity's prior; what was not measured is drawn from that prior."""
+    parameters: list[Parameter] = []
+    means: list[float] = []
+    for found in posteriors:
+        priors = found.priors
+        ends = priors.to_physical(np.outer([-WIDTH, WIDTH], np.ones(len(priors))))
+        means += (priors.center + found.mean * priors.std)[_reported(found)].tolist()
+        for i in _reported(found):
+            p = priors.items[i]
+            low, high = ends[:, i].tolist()
+            parameters.append(Parameter(p.name, p.unit, low, high, p.scale, p.mean))
+    names = tuple(p.name for p in parameters)
+    rows = tuple(tuple(row) for row in _covariance(posteriors).tolist())
+    return TaskSpace(
+        name, tuple(parameters), provenance, measured=Measured(names, tuple(means), rows)
+    )
+
+
+def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> PriorFile:
+    """The same distribution with intervals, and what was measured of it."""
+    measured = space.measured
+    if measured is None:
+        raise ValueError("the space was not measured")
+    entries = []
+    means = iter(measured.mean)
+    for found in posteriors:
+        for i in _reported(found):
+            p = found.priors.items[i]
+            told = bool(found.identified[i])
+            entries.append(
+                PriorEntry(p.name, p.unit, p.scale, next(means), *found.interval(i), told)
+            )
+    covariance = [list(row) for row in measured.covariance]
+    return PriorFile(PRIOR_FORMAT, entries, covariance, dict(space.provenance))
+
+
+def write(path: Path, text: str) -> None:
+    """A whole file or none. Raises CalibrationError."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise CalibrationError(f"{path}: {error.strerror or error}") from error
+
+
+def _reported(found: Posterior) -> np.ndarray:
+    return np.flatnonzero([not p.nuisance for p in found.priors.items])
+
+
+def _covariance(posteriors: Sequence[Posterior]) -> np.ndarray:
+    """Of all reported quantities, in the coordinates in which they are normal; blocks are
+    independent of each other."""
+    blocks = []
+    for found in posteriors:
+        at = _reported(found)
+        std = found.priors.std[at]
+        blocks.append(found.reported[np.ix_(at, at)] * np.outer(std, std))
+    size = sum(len(b) for b in blocks)
+    whole = np.zeros((size, size))
+    start = 0
+    for block in blocks:
+        whole[start : start + len(block), start : start + len(block)] = block
+        start += len(block)
+    return (whole + whole.T) / 2

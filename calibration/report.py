@@ -1,0 +1,131 @@
+"""A calibration as one HTML page that an engineer reads and signs: what was measured, how surely,
+what was not, and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from calibration.arm_model import TIMESTEP
+from calibration.figures import CalibrationFigures
+from calibration.identify import NOISE
+from calibration.joints import HeldOut, JointsResult
+from calibration.output import PriorFile
+from calibration.posterior import Z90, Posterior, rms
+from sim.robots.ur5e import JOINTS
+
+
+@dataclass(frozen=True)
+class Report:
+    """name: of the robot. joints: of the blocks air and payload, where they ran. posteriors: of
+    every block that ran. prior: what is written. findings: why the model is not this robot's."""
+
+    name: str
+    joints: JointsResult | None
+    posteriors: Sequence[Posterior]
+    prior: PriorFile
+    findings: Sequence[str]
+
+
+class Row(NamedTuple):
+    """A quantity as the table shows it. share: of the prior's width that is left; None where the
+    prior was kept."""
+
+    name: str
+    unit: str
+    nominal: str
+    value: str
+    low: str
+    high: str
+    share: float | None
+
+
+class Joint(NamedTuple):
+    """Root mean square errors on held-out recordings, nominal and calibrated: readings [mrad],
+    torques [N·m]. inside: share of samples within the stated 90 %."""
+
+    name: str
+    reading: tuple[float, float]
+    torque: tuple[float, float]
+    inside: float
+
+
+def render(report: Report) -> str:
+    """The page. Raises TrialError without matplotlib."""
+    with CalibrationFigures() as figures:
+        content = _content(report, figures)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = resources.files("robot_bridge") / "templates" / "page.css"
+    environment.globals["style"] = _safe(style.read_text(encoding="utf-8"))
+    source = resources.files("calibration") / "templates" / "report.html"
+    return environment.from_string(source.read_text(encoding="utf-8")).render(**content)
+
+
+def table(posteriors: Sequence[Posterior]) -> list[Row]:
+    """All reported quantities."""
+    rows = []
+    for found in posteriors:
+        values = found.priors.to_physical(found.mean)
+        for i, p in enumerate(found.priors.items):
+            if not p.nuisance:
+                low, high = found.interval(i)
+                share = float(np.sqrt(found.reported[i, i])) if found.identified[i] else None
+                nominal, value, first, last = (f"{v:.4g}" for v in (p.mean, values[i], low, high))
+                name = p.name.replace("_", " ").replace(".", ", ")
+                rows.append(Row(name, p.unit, nominal, value, first, last, share))
+    return rows
+
+
+def held_out_table(result: JointsResult) -> list[Joint]:
+    """How far both models miss held-out recordings, joint by joint."""
+    nominal = rms([h.nominal for h in result.held_out])
+    missed = np.concatenate([h.calibrated for h in result.held_out])
+    calibrated = rms([missed])
+    # What one sample may be off by: the noise of a single reading, without its correlation.
+    single = np.maximum(NOISE, rms(result.fit.errors))
+    inside = np.mean(np.abs(missed[:, :6]) < Z90 * single[:6], axis=0)
+    return [
+        Joint(
+            name.replace("_", " "),
+            (1e3 * nominal[j], 1e3 * calibrated[j]),
+            (nominal[6 + j], calibrated[6 + j]),
+            float(inside[j]),
+        )
+        for j, name in enumerate(JOINTS)
+    ]
+
+
+def _content(report: Report, figures: CalibrationFigures) -> dict[str, Any]:
+    rows = table(report.posteriors)
+    joints = report.joints
+    shown: HeldOut | None = joints.held_out[0] if joints else None
+    errors = np.concatenate([h.calibrated for h in joints.held_out]) if joints else None
+    return {
+        "name": report.name,
+        "findings": report.findings,
+        "rows": rows,
+        "measured": sum(row.share is not None for row in rows),
+        "unseen": [text for found in report.posteriors for text in found.unseen_directions()],
+        "ratio": joints.ratio if joints else None,
+        "seconds": sum(len(r.time) for r in joints.recordings) * TIMESTEP if joints else 0.0,
+        "held_out": held_out_table(joints) if joints else [],
+        "intervals": _safe(figures.intervals(report.posteriors)),
+        "errors": [_safe(svg) for svg in figures.errors(shown)] if shown else [],
+        "whiteness": [_safe(svg) for svg in figures.whiteness(errors)]
+        if errors is not None
+        else [],
+        "provenance": report.prior.provenance,
+    }
+
+
+def _safe(drawn: str) -> Markup:
+    """Charts are drawn here, and their words escaped."""
+    return Markup(drawn)  # noqa: S704
