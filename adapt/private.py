@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
+from adapt.atomic_file import replacing
 from adapt.errors import PrivacyError
 
 FILE_BYTES = 64 * 1024  # a key file has a few hundred
@@ -17,21 +17,9 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
 
     Raises PrivacyError when it exists or cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        try:
-            # The mode is there from the first byte on.
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                os.fchmod(descriptor, mode)
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
-            # A link, unlike a rename, fails where a file is already.
-            os.link(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync(path.parent)
+        with replacing(path, mode, new=True) as stream:
+            stream.write(data)
     except FileExistsError:
         raise PrivacyError(f"{path}: exists already; it is never overwritten") from None
     except OSError as error:
@@ -96,15 +84,6 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         raise PrivacyError(f"{path}: {error.strerror or error}") from error
     check_folder(path)
-
-
-def sync(folder: Path) -> None:
-    """A new name outlives a power cut only once its folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_owner(path: Path, info: os.stat_result) -> None:

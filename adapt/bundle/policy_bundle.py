@@ -18,13 +18,13 @@ from pathlib import Path
 import msgspec
 import numpy.typing as npt
 
+from adapt.atomic_file import sync
 from adapt.bundle.archive import digest, read_files
 from adapt.bundle.golden import decode_golden, encode_golden, replay
 from adapt.bundle.manifest import Manifest, decode_manifest, encode_manifest
 from adapt.bundle.signature import NOBODY, SIGNATURES, Signers, sign
 from adapt.errors import BundleError
 from adapt.inference.session import CPU, SHARED_ROWS, Graph
-from adapt.private import sync
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"

@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
+from adapt.atomic_file import write_atomically
 from adapt.errors import AcclimateError
 from adapt.settings import Count, WholeNumber, compose
 from policies.evaluation.comparison import EvaluatedRun
 from policies.evaluation.measured import Belief, Measured, Row
 from policies.rollout.trials import Curve, try_policy
-from policies.training.checkpoint import write_atomically
 from policies.training.runs import load_best, read_log, run_folders
 from policies.training.trainer import Trainer
 from sim.core.family import Family

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from adapt.atomic_file import write_atomically
 from policies.evaluation.comparison import Comparison, EvaluatedRun, Line, compare
 from policies.evaluation.comparison_plots import draw
 from policies.evaluation.comparison_table import markdown
-from policies.training.checkpoint import write_atomically
 from policies.training.runs import revision
 
 

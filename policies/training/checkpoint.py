@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from adapt.atomic_file import replacing
 from adapt.errors import AcclimateError
 
 
@@ -17,32 +17,13 @@ class CheckpointError(AcclimateError):
     """A checkpoint that is absent, truncated, or not of this run; the message says which."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: after a crash at any moment either the old or the new is there."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers, strings and containers of them."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("wb") as stream:
+        with replacing(path) as stream:
             torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}; the one before stays") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

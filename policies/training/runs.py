@@ -23,11 +23,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from adapt.atomic_file import write_atomically
 from adapt.errors import AcclimateError
 from adapt.settings import resolved
 from policies.algorithms.contract import Metrics
 from policies.algorithms.registry import settings_type
-from policies.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from policies.training.checkpoint import load_checkpoint, save_checkpoint
 from policies.training.settings import TrainSettings
 from policies.training.trainer import Trainer
 

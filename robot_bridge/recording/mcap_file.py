@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from mcap.writer import CompressionType, Writer
 
+from adapt.atomic_file import sync
 from robot_bridge.recording.rows import ENCODING, LIBRARY, METADATA, PROFILE
 
 # A chunk's index is made in Python, row by row; a larger one would keep the interpreter from the
@@ -86,7 +87,7 @@ class RecordingFile:
             }
             self._tail.commit()
             self._head = self._tail.kept
-            _sync(path.parent)
+            sync(path.parent)
         except OSError:
             self.abandon()
             raise
@@ -127,12 +128,3 @@ class RecordingFile:
             os.close(self._descriptor)
             if self._tail.kept <= self._head:
                 self.path.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """A new name outlives a power cut only once its folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

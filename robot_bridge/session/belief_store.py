@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from adapt.atomic_file import write_atomically
 from adapt.errors import SnapshotError
 from robot_bridge.errors import StateError, described
 from robot_bridge.session.robot_session import RobotSession
@@ -150,7 +151,7 @@ class BeliefStore:
                 continue
             path = self._folder / name
             try:
-                _write(path, _encode(saved))
+                write_atomically(path, _encode(saved), 0o600)
             # Whatever it is: later beliefs must be written all the same.
             except Exception as error:
                 self._problems.put(f"{path}: {described(error)}; the belief before stays")
@@ -222,21 +223,3 @@ def _decode(data: bytes, path: Path) -> SavedBelief:
     if file_name(saved.robot, saved.digest) != path.name:
         raise StateError(f"{path}: holds the belief of {saved.robot!r} under another name")
     return saved
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file: after a crash at any moment either the old or the new is there."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

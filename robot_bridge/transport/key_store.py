@@ -10,8 +10,9 @@ from pathlib import Path
 
 import zmq
 
+from adapt.atomic_file import sync
 from adapt.bundle.signature import NAME, make_signer
-from adapt.private import make_folder, sync, write_new
+from adapt.private import make_folder, write_new
 from robot_bridge.errors import KeyFileError
 from robot_bridge.transport.curve_keys import (
     CERTIFICATES,

@@ -328,10 +328,10 @@ def test_another_models_belief_stays_on_the_disk(house, folder, tmp_path):
 def test_a_disk_that_is_full_is_told_and_the_robot_goes_on(house, folder, monkeypatch):
     post = house(ARM, store=BeliefStore(folder))
 
-    def full(path, data):
+    def full(path, data, mode):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("robot_bridge.session.belief_store._write", full)
+    monkeypatch.setattr("robot_bridge.session.belief_store.write_atomically", full)
     episode(post)
     post.settle(lambda: post.events(BOSS, "belief_file_problem"))
     assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.TRACK
