@@ -11,9 +11,10 @@ from typing import cast
 import msgspec
 
 from adapt.adapters.base import Adapter, Float32, Transition
+from adapt.adapters.features import write_features
 from adapt.belief.context import Context, RingState
 from adapt.belief.gaussian import Accumulator, AccumulatorState, Belief
-from adapt.bundle.algorithms import Gaussian
+from adapt.bundle.algorithms import Gaussian, Mixture
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
@@ -30,7 +31,7 @@ class GaussianAdapter(Adapter):
     variant = Gaussian
 
     def __init__(self, bundle: PolicyBundle, seed: int) -> None:
-        self._spec = cast("Gaussian", bundle.manifest.algorithm)
+        self._spec = cast("Gaussian | Mixture", bundle.manifest.algorithm)
         self._context, self._product = self._blank(bundle.manifest)
         super().__init__(bundle, seed)
         # Buffers apart from the policy's: observe may run while act does.
@@ -44,33 +45,26 @@ class GaussianAdapter(Adapter):
 
     def observe(self, transition: Transition) -> Belief:
         with self._memory_lock:
-            row = self._encoder.inputs["transition"]
-            self._features(transition, row)
+            observation, action, following = self._check(transition)
             if not self.adapting:
                 return self._belief
+            row, reward = self._encoder.inputs["transition"], transition.reward
+            write_features(row, self._spec.transition, observation, action, reward, following)
             self._encoder.run()
             # The product may refuse the factor; only then may the context grow.
             self._product.add(self._encoder.outputs["mean"], self._encoder.outputs["variance"])
             self._context.append(row)
-            self._belief = self._product.belief(self._belief.version + 1)
+            self._belief = self._shown(self._product, self._belief.version + 1)
             return self._belief
 
-    def _features(self, transition: Transition, row: Float32) -> None:
-        """Write the encoder's features (n_c,) in the order of TransitionRow."""
-        spec = self._spec.transition
-        n_o, n_a = self._observation.size, self._action.size
-        observation, action, following = self._check(transition)
-        row[:n_o] = observation
-        row[n_o : n_o + n_a] = action
-        if spec.reward:
-            row[n_o + n_a] = transition.reward
-        if spec.next_observation:
-            row[-n_o:] = following
+    def _shown(self, product: Accumulator, version: int) -> Belief:
+        """The belief that a product of factors makes."""
+        return product.belief(version)
 
     def _forget(self, version: int) -> Belief:
         self._context.clear()
         self._product.clear()
-        return self._product.belief(version)
+        return self._shown(self._product, version)
 
     def _remember(self) -> bytes:
         return msgspec.msgpack.encode(_Memory(self._context.snapshot(), self._product.snapshot()))
@@ -85,7 +79,7 @@ class GaussianAdapter(Adapter):
         context.restore(saved.context)
         product.restore(saved.belief)
         self._context, self._product = context, product
-        return product.belief(version)
+        return self._shown(product, version)
 
     def _blank(self, manifest: Manifest) -> tuple[Context, Accumulator]:
         capacity, latent = self._spec.capacity, manifest.latent

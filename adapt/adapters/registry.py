@@ -15,6 +15,8 @@ from adapt.bundle.policy_bundle import PolicyBundle
 OURS = {
     "none": "adapt.adapters.fixed:FixedAdapter",
     "gaussian": "adapt.adapters.gaussian:GaussianAdapter",
+    "mixture": "adapt.adapters.mixture:MixtureAdapter",
+    "recurrent": "adapt.adapters.recurrent:RecurrentAdapter",
     "stepped": "adapt.adapters.stepped:SteppedAdapter",
 }
 

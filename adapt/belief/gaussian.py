@@ -103,6 +103,17 @@ class Accumulator:
         else:
             self._sums = left + factor
 
+    @property
+    def count(self) -> int:
+        """Factors in the product."""
+        return self._factors.count
+
+    def factors(self) -> tuple[Float64, Float64]:
+        """Precision and precision x mean (n_z,) of the factors alone, without the prior."""
+        precision, information = (self._sums - self._prior).reshape(2, self._size)
+        # A difference of sums may end a rounding below 0.
+        return np.maximum(precision, 0.0), information
+
     def clear(self) -> None:
         """Back to the prior."""
         self._factors.clear()

@@ -100,6 +100,97 @@ class Gaussian(Variant, frozen=True, tag="gaussian"):
         return {"encoder": GraphSignature(taken, {"mean": n_z, "variance": n_z})}
 
 
+class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One Gaussian of a mixture. mean, variance: (n_z,)."""
+
+    weight: Positive
+    mean: list[Finite]
+    variance: list[Positive]
+
+
+class Mixture(Variant, frozen=True, tag="mixture"):
+    """A prior of several Gaussians, for tasks that come in kinds; `encoder` makes one Gaussian
+    factor of each transition, as for `Gaussian`, and each component is multiplied by all of them.
+
+    prior: its components; the weights need not sum to 1. The manifest's latent gives the prior's
+        moments. capacity: transitions kept, as in training.
+    """
+
+    transition: TransitionRow
+    capacity: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    prior: Annotated[list[Component], msgspec.Meta(min_length=1, max_length=1024)]
+
+    @property
+    def widest(self) -> float:
+        # Factors may move the weight to the widest component.
+        return math.inf
+
+    def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
+        return Gaussian(self.transition, self.capacity).graphs(manifest)
+
+    def problems(self, manifest: Manifest) -> list[str]:
+        n_z = manifest.latent.size
+        return super().problems(manifest) + [
+            f"algorithm.prior[{index}] has {len(each.mean)} means and {len(each.variance)} "
+            f"variances; latent.size is {n_z}"
+            for index, each in enumerate(self.prior)
+            if not len(each.mean) == len(each.variance) == n_z
+        ]
+
+
+class Recurrent(Variant, frozen=True, tag="recurrent"):
+    """A network that carries a state from transition to transition, such as VariBAD's GRU, RL²'s,
+    or a transformer's rolling cache flattened to one row.
+
+    `belief_step` takes `state` (n_s,) and `transition` (n_c,), and answers `new_state` and what its
+    head reads from it: "gaussian" `mean` and `variance` (n_z,); "mixture", of K `components`,
+    `weight` (K,), `mean` (K n_z,) and `cholesky` (K n_z n_z,), the lower triangular roots of the
+    covariances; "none" nothing, for a policy that is fed the state itself.
+
+    initial_state: before the first transition, where the belief is the manifest's prior.
+    max_widening: largest variance of a belief, in prior variances.
+    """
+
+    transition: TransitionRow
+    initial_state: Annotated[list[Finite], msgspec.Meta(min_length=1, max_length=65_536)]
+    head: Literal["gaussian", "mixture", "none"]
+    components: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    max_widening: Positive = 4.0
+
+    @property
+    def state_size(self) -> int:
+        return len(self.initial_state)
+
+    @property
+    def widest(self) -> float:
+        return self.max_widening
+
+    def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
+        n_z, k = manifest.latent.size, self.components
+        heads: dict[str, dict[str, int]] = {
+            "gaussian": {"mean": n_z, "variance": n_z},
+            "mixture": {"weight": k, "mean": k * n_z, "cholesky": k * n_z * n_z},
+            "none": {},
+        }
+        taken = {"state": self.state_size, "transition": self.transition.size(manifest)}
+        made = {"new_state": self.state_size, **heads[self.head]}
+        return {"belief_step": GraphSignature(taken, made)}
+
+    def problems(self, manifest: Manifest) -> list[str]:
+        problems: list[str] = []
+        if (self.head == "none") == bool(manifest.latent.size):
+            problems.append(
+                f"algorithm.head is {self.head!r} and latent.size {manifest.latent.size}; a belief "
+                "without a head has no latent, and one with a head has"
+            )
+        if (self.head == "mixture") != bool(self.components):
+            problems.append(
+                f"algorithm.components is {self.components} for the head {self.head!r}; a mixture "
+                "has at least 1, another head 0"
+            )
+        return problems
+
+
 class Stepped(Variant, frozen=True, tag="stepped", kw_only=True):
     """MAESN (Gupta et al. 2018) and its kin: `latent_step` makes the next belief from whole
     episodes, a graph of fixed size. The rest bounds it on a robot.
@@ -163,7 +254,7 @@ class Stepped(Variant, frozen=True, tag="stepped", kw_only=True):
         return problems
 
 
-OURS: tuple[type[Variant], ...] = (NoAdaptation, Gaussian, Stepped)
+OURS: tuple[type[Variant], ...] = (NoAdaptation, Gaussian, Mixture, Recurrent, Stepped)
 GROUP = "acclimate.adapters"
 
 
