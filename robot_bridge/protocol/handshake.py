@@ -88,10 +88,11 @@ def check_served(bundle: PolicyBundle) -> None:
     """Raises CodecError where a bundle is more than the protocol can tell a peer of."""
     encode_message(welcome(bundle, 2**62, ()))
     manifest = bundle.manifest
+    fed = max(manifest.fed_size(phase.condition) for phase in manifest.phases)
     for group, size, most, holder in (
         ("observation", manifest.observation_size, OBSERVATION_MOST, "an OBSERVATION frame holds"),
         ("action", manifest.action_size, ACTION_MOST, "a COMMAND frame holds"),
-        ("latent", manifest.latent.size, VECTOR, "records hold"),
+        ("latent", max(fed, manifest.latent.size), VECTOR, "records hold"),
     ):
         if size > most:
             raise CodecError(f"{manifest.name}: {group} of {size} numbers; {holder} at most {most}")

@@ -62,13 +62,15 @@ class EpisodeLifecycle:
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
+        # Whether each transition is learnt from before the next action.
+        self._in_step = simulated_time or bundle.manifest.synchronous
         self.policy = PolicyInstance(bundle, seed, guard or GuardSettings())
         self._shadow = shadow
         self._coming: tuple[PolicyBundle, bool] | None = None  # a model to swap in; whether at once
         self._retry = 0.0  # when a swap that failed is tried again [s]
         self._taps = taps or Taps(())
         told = self._taps.adapted if self._taps else None
-        self._adaptation = AdaptationWorker(not simulated_time, robot=name, told=told)
+        self._adaptation = AdaptationWorker(not self._in_step, robot=name, told=told)
         self._begin: Begin | None = None  # requested by an operator, not yet started
         self._begin_by = 0.0  # when the request expires [s]
         self._observed = 0.0  # when the last observation came [s]
@@ -125,7 +127,7 @@ class EpisodeLifecycle:
         if self._last is None or self._shadow or int(observation.flags) & UNAPPLIED:
             return
         self._lessons.append((self.policy.adapter, *self._last, observation))
-        if self.simulated_time:
+        if self._in_step:
             self.hand_over()
 
     def last_observed(self) -> None:

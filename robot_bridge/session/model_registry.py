@@ -121,6 +121,9 @@ def misfits(served: Manifest, other: Manifest) -> list[str]:
         if _mapping(one) != _mapping(new):
             # A command is learnt from by the mapping of the bundle that gave it.
             found.append(f"action field {one.name!r}: {_mapping(one)}; found {_mapping(new)}")
+    if served.synchronous != other.synchronous:
+        # A robot's worker is there from its first episode on, or never.
+        found.append(f"synchronous is {other.synchronous}, and {served.synchronous} serves")
     try:
         Limits(other.observation, other.action, other.limits, other.control_period)
     except LimitError as error:

@@ -4,22 +4,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapt.adapters.base import Transition
+from adapt.adapters.base import Action, Transition
+from adapt.adapters.batch import Batch
+from adapt.adapters.recurrent import RecurrentAdapter
 from adapt.adapters.registry import make_adapter
 from adapt.adapters.snapshot import seal, unseal
 from adapt.belief.mixture import MixtureBelief
-from adapt.bundle.manifest import decode_manifest, encode_manifest
+from adapt.bundle.manifest import Condition, decode_manifest, encode_manifest
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import BeliefError, BundleError, ContextError, SnapshotError
 from adapt.guard import Guard
 from tests.support import tiny_recurrent
-from tests.support.tiny_recurrent import INITIAL, N_A, N_O, N_S, N_Z, K
+from tests.support.tiny_recurrent import INITIAL, N_A, N_O, N_S, N_Z, Head, K
 
 HEADS = ["gaussian", "mixture", "none"]
-EXPLORE = {"explore": ("state", 2), "policy": ("statistics", 0)}
+EXPLORE: dict[str, tuple[Condition, int]] = {"explore": ("state", 2), "policy": ("statistics", 0)}
 
 
-def load(path, head="gaussian", **options):
+def load(path, head: Head = "gaussian", **options):
     return PolicyBundle.load(tiny_recurrent.write(path, head, **options))
 
 
@@ -118,7 +120,7 @@ def test_a_memory_that_does_not_fit_is_refused_with_nothing_changed(tmp_path):
 
 
 def test_a_bad_transition_and_a_bad_answer_leave_the_belief(tmp_path, monkeypatch):
-    adapter = make_adapter(load(tmp_path / "b"), 0)
+    adapter = RecurrentAdapter(load(tmp_path / "b"), 0)
     list(play(adapter, np.random.default_rng(0)))
     before, zeros = adapter.belief, np.zeros(N_O, np.float32)
     with pytest.raises(ContextError, match="reward is nan"):
@@ -174,6 +176,23 @@ def test_each_phase_has_its_policy_and_its_condition(tmp_path):
     prior = adapter.belief
     assert fed.tolist() == [*prior.mean, *np.log(prior.variance)]
     assert acted == ["explore"] * 6 and last.count == 6
+
+
+def test_robots_in_different_phases_share_their_runs(tmp_path):
+    bundle = load(tmp_path / "b", conditions=EXPLORE)
+    together, alone = ([make_adapter(bundle, seed) for seed in range(4)] for _ in range(2))
+    for robots in (together, alone):
+        for seed, adapter in enumerate(robots):
+            for _ in range(seed):
+                list(play(adapter, np.random.default_rng(seed), 2))
+            adapter.begin_episode()
+    seen = np.random.default_rng(9).normal(size=(4, N_O)).astype(np.float32)
+    found = Batch(bundle).act(list(zip(together, seen, strict=True)))
+    for answer, adapter, observation in zip(found, alone, seen, strict=True):
+        assert isinstance(answer, Action)
+        expected = adapter.act(observation)
+        np.testing.assert_allclose(answer.normalised, expected.normalised, atol=1e-6)
+        assert answer.latent.tobytes() == expected.latent.tobytes()
 
 
 def test_a_snapshot_remembers_the_phase(tmp_path):

@@ -17,7 +17,7 @@ from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.telemetry.observers import Taps
-from tests.support import tiny_bundle
+from tests.support import tiny_bundle, tiny_recurrent
 from tests.support.bridge_post import Post
 
 OUTCOME = Outcome(True, 3, 0.15, "done")
@@ -113,6 +113,37 @@ def test_tasks_frozen_beliefs_and_beliefs_taken_back(life, bundles):
     tally = life.replayed(bundles[0])
     assert (tally.first, dict(tally.left_out)) == (None, {})
     assert (tally.episodes, tally.replayed) == (6, 4 * 13 + 21 + 2)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "mixture", "none"])
+def test_a_recurrent_belief_and_its_phases(head, tmp_path):
+    last = "state" if head == "none" else "sample"
+    phases = {"explore": ("state", 1), "policy": (last, 0)}
+    bundle = PolicyBundle.load(
+        tiny_recurrent.write(tmp_path / "bundle", head, conditions=phases, synchronous=True)
+    )
+    life = Life(bundle, tmp_path, True)
+    for number in range(3):
+        life.episode(new_task=number == 0)
+    life.episode(task=1, new_task=True)
+    life.robot.episodes.restore(life.robot.policy.kept[1].number)
+    life.episode()
+    tally = life.replayed(bundle)
+    assert (tally.first, dict(tally.left_out)) == (None, {})
+    assert (tally.episodes, tally.replayed, tally.learnt) == (5, 5 * 13, 5 * 13)
+
+
+def test_a_synchronous_belief_is_in_force_before_the_next_action(tmp_path):
+    bundle = PolicyBundle.load(tiny_recurrent.write(tmp_path / "bundle", "none", synchronous=True))
+    life = Life(bundle, tmp_path, False)
+    life.observe(Flag.FIRST)
+    for count in range(1, 6):
+        life.observe()
+        # Learnt within the answer, not later on a worker, whatever the robot's clock.
+        adapter = life.robot.policy.adapter
+        assert adapter.belief.count == count
+        assert adapter.latent is adapter.belief.state
+    life.close()
 
 
 def test_another_model_in_the_middle_and_back(life, bundles):

@@ -94,6 +94,7 @@ def test_another_scale_or_an_impossible_limit_is_refused(models, tmp_path):
             "offset 0.0; found range -0.5 to 0.5, scale 0.5",
         ),
         ("limit", {"limits": [limit]}, "either side of 0"),
+        ("synchronous", {"synchronous": True}, "synchronous is True, and False serves"),
     ):
         other = msgspec.structs.replace(manifest, **changes)
         write_bundle(tmp_path / name, other, graphs, golden)
