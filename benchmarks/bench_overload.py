@@ -67,8 +67,8 @@ class Attack:
     """One kind of overload.
 
     robots, rate [1/s]: the load. share: of one core that the bridge gets. idle: peers that connect
-    and never close, beside the robots. files: the bridge's soft limit of open files; 0 as it is.
-    transport: ipc or tcp.
+    and never close, beside the robots. files: the bridge's limit of open files, soft and hard; 0 as
+    it is. transport: ipc or tcp.
     """
 
     robots: int
@@ -93,9 +93,9 @@ ATTACKS = (
     Attack(64, 20),
     Attack(16, 100),
     Attack(2, 20, idle=1100, files=1024),
-    Attack(2, 20, idle=100, files=64),
+    Attack(2, 20, idle=1100, files=300),
     Attack(2, 20, idle=400, files=1024, transport="tcp"),
-    Attack(2, 20, idle=100, files=64, transport="tcp"),
+    Attack(2, 20, idle=400, files=300, transport="tcp"),
 )
 
 
@@ -244,18 +244,16 @@ class Site:
     def words(self) -> list[str]:
         """Of the bridge's command."""
         settings = [f"bundle={self.bundle}", f"endpoint={self.endpoint}", f"keys={self.keys}"]
-        return ["-m", "acclimate", "bridge", *settings]
-
-
-@contextmanager
-def limited(files: int) -> Iterator[None]:
-    """Processes that are started here get this soft limit of open files; 0 leaves it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files or soft, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        command = ["-m", "acclimate", "bridge", *settings]
+        files = self.attack.files
+        if not files:
+            return command
+        limit = (
+            "import os, resource, sys; "
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        )
+        return ["-c", limit, *command]
 
 
 @contextmanager
@@ -313,10 +311,7 @@ def run(attack: Attack, seconds: float) -> Round:
     with tempfile.TemporaryDirectory() as scratch:
         site = Site(attack, Path(scratch))
         try:
-            with limited(attack.files):
-                bridge = started(site.words())
-                process = bridge.__enter__()
-            try:
+            with started(site.words()) as process:
                 robots = site.robots()
                 drive(robots, 1 / attack.rate, 1.0, lambda: process.poll() is None)
                 idle = [site.dealer("idle") for _ in range(attack.idle)]
@@ -338,8 +333,6 @@ def run(attack: Attack, seconds: float) -> Round:
                     process.wait(RECOVERY)
                 if process.returncode:
                     found.fault = f"it ended with {process.returncode}"
-            finally:
-                bridge.__exit__(None, None, None)
         finally:
             site.context.destroy(0)
     return found
@@ -382,6 +375,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="attacks with these words in their name")
     parser.add_argument("--quick", action="store_true", help="one short round; records nothing")
     options = parser.parse_args()
+    # The load's own sockets.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     chosen = tuple(attack for attack in ATTACKS if options.only in attack.name)
     plan = Plan(options.rounds, options.seconds, chosen)
     if not options.quick:

@@ -170,6 +170,18 @@ def _transport() -> Iterator[Finding]:
     else:
         yield Finding("transport", "ipc sockets", "no", "advice", "use a tcp:// endpoint")
 
+    from robot_bridge.transport.connection_limiter import CONNECTIONS, LEAST, connection_limit
+
+    limit = connection_limit()
+    _, files = machine.raise_open_files()
+    found = f"{files}; a bridge takes {limit} connections"
+    if limit >= CONNECTIONS:
+        yield Finding("transport", "open files", found)
+        return
+    state: State = "advice" if limit >= LEAST else "problem"
+    remedy = f"{CONNECTIONS} need a hard limit of 1024: `ulimit -n 1024` or LimitNOFILE=1024"
+    yield Finding("transport", "open files", found, state, remedy)
+
 
 def _hardware() -> Iterator[Finding]:
     yield Finding("machine", "processor", f"{machine.cpu_model()}, {machine.cores()} cores")

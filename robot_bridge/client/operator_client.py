@@ -32,7 +32,7 @@ from robot_bridge.protocol.operator_messages import (
     Status,
 )
 from robot_bridge.system.log import speakable
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 
 CONNECT = 10.0  # [s]
 ANSWER = 10.0  # that a bridge gets to answer a request [s]
@@ -51,7 +51,7 @@ class OperatorClient:
     """
 
     def __init__(self, endpoint: str, name: str = "operator", keys: Path | None = None) -> None:
-        self._link = Link(endpoint, "operator", name, keys)
+        self._link = ClientSocket(endpoint, "operator", name, keys)
         self._name = name
         self._robots: set[str] = set()
         # What this operator knows of stops: the bridge's latest number, and each robot's own.

@@ -21,7 +21,7 @@ from robot_bridge.protocol.messages import (
 )
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.system.clock import OffsetEstimator
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 
 EVENTS = 100  # a driver that never looks at them runs for months
 # Frames looked through after the answer, for a stop among them: as many as libzmq keeps. A bridge
@@ -37,7 +37,7 @@ class Receiver:
     """
 
     def __init__(
-        self, link: Link, monitor: SafetyMonitor, patience: float, now_ns: Callable[[], int]
+        self, link: ClientSocket, monitor: SafetyMonitor, patience: float, now_ns: Callable[[], int]
     ) -> None:
         self._link = link
         self._monitor = monitor

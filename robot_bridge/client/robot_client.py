@@ -63,7 +63,7 @@ from robot_bridge.safety.limits import Limits
 from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
 from robot_bridge.system.clock import Offset
 from robot_bridge.system.log import speakable
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 
 # A simulated clock waits for its answer, so its silence is counted by the wall: a busy machine may
 # take this long, a bridge that is gone takes longer [s].
@@ -114,7 +114,7 @@ class RobotClient:
         # A clock that waits for answers has no spacing of its own.
         self._spacing = None if simulated_time else SpacingMonitor(control_period, spacing)
         self._now_ns = now_ns
-        self._link = Link(endpoint, "robot", name, keys)
+        self._link = ClientSocket(endpoint, "robot", name, keys)
         rules = safety.Rules(round(patience * 1e9), staleness or safety.Staleness())
         self._monitor = SafetyMonitor(rules, self._link, name)
         self._occur = self._monitor.occur

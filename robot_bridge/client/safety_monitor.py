@@ -13,7 +13,7 @@ from robot_bridge.protocol.messages import (
 )
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.system.log import speakable
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 
 COUNTED = 2**62  # the largest number of a stop that a frame holds; a bridge may welcome us with it
 TEXT = 4096  # characters of a text that a frame holds
@@ -25,7 +25,7 @@ class SafetyMonitor:
     robot: its name. request: for the next episode, heard and not yet handed on; void by a stop.
     """
 
-    def __init__(self, rules: safety.Rules, link: Link, robot: str) -> None:
+    def __init__(self, rules: safety.Rules, link: ClientSocket, robot: str) -> None:
         self._rules = rules
         self._link = link
         self._robot = robot

@@ -16,7 +16,7 @@ from robot_bridge.server.session_registry import Peer, SessionRegistry
 from robot_bridge.session.belief_store import BeliefRecovery
 from robot_bridge.session.model_registry import ModelRegistry
 from robot_bridge.session.robot_session import RobotSession
-from robot_bridge.transport.access_policy import Gate
+from robot_bridge.transport.access_policy import AccessPolicy
 
 
 class Admission:
@@ -25,7 +25,7 @@ class Admission:
     def __init__(
         self,
         registry: SessionRegistry,
-        gate: Gate,
+        gate: AccessPolicy,
         models: ModelRegistry,
         stops: StopRegistry,
         recovery: BeliefRecovery,

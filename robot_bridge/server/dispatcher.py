@@ -42,7 +42,7 @@ from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import Log
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import ClockRecord
-from robot_bridge.transport.access_policy import Gate, OpenGate
+from robot_bridge.transport.access_policy import AccessPolicy, OpenAccess
 
 JOINING = 1.0  # that workers get to come to their end, all together [s]
 
@@ -64,7 +64,7 @@ class Dispatcher:
         log: Log,
         taps: Taps | None = None,
         shadow: bool = False,
-        gate: Gate | None = None,
+        gate: AccessPolicy | None = None,
         guard: GuardSettings | None = None,
         pace: DeadlineSettings | None = None,
         store: BeliefStore | None = None,
@@ -96,7 +96,7 @@ class Dispatcher:
             )
 
         self._admission = Admission(
-            registry, gate or OpenGate(), models, self._stops, self._recovery, make, shadow
+            registry, gate or OpenAccess(), models, self._stops, self._recovery, make, shadow
         )
         self._operators = OperatorService(registry, models, self._stops, stages, shadow)
         if stopped:

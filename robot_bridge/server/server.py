@@ -35,7 +35,7 @@ from robot_bridge.telemetry.metrics import Metrics
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.prometheus import ADDRESS, EDGES_NS, Exporter
 from robot_bridge.telemetry.records import Tap
-from robot_bridge.transport.server_socket import Router
+from robot_bridge.transport.server_socket import ServerSocket
 
 HELP = """acclimate bridge bundle=PATH [key=value ...]
 
@@ -126,12 +126,13 @@ class Daemon:
         period_ns = round(manifest.control_period * 1e9)
         store = BeliefStore(settings.state) if settings.state is not None else None
         try:
-            self._router = Router(settings.endpoint, settings.keys)
+            self._router = ServerSocket(settings.endpoint, settings.keys)
         except BaseException:
             if store is not None:
                 store.close()
             raise
         self.endpoint = self._router.endpoint
+        self.connections = self._router.connections
         self._taps = Taps(taps)
         self._dispatcher = Dispatcher(
             bundle,
@@ -248,6 +249,7 @@ def main(argv: list[str]) -> int:
             period_s=f"{manifest.control_period:g}",
             provider=settings.provider,
             endpoint=daemon.endpoint,
+            connections=daemon.connections,
             mode=settings.mode,
             loop=settings.loop,
         )

@@ -1,4 +1,4 @@
-"""What the bridge's peers ask of its socket: who somebody is, and to be rid of him."""
+"""Checks a peer's identity and disconnects peers: what the bridge asks of its socket."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Protocol
 from robot_bridge.transport.curve_keys import Role
 
 
-class Gate(Protocol):
-    """Every answer in words is a reason, or "" for none. peer: its address."""
+class AccessPolicy(Protocol):
+    """peer: its address. Each text that is returned is a reason, or "" for none."""
 
     def misuse(self, peer: bytes, role: Role, name: str) -> str:
-        """Why a peer may not introduce itself so."""
+        """Why a peer may not introduce itself with this role and name."""
         ...
 
     def void(self, peer: bytes) -> str:
-        """Why a peer that was let in must go."""
+        """Why a peer that was admitted must be disconnected."""
         ...
 
     def garbage(self, peer: bytes) -> str:
-        """Note a frame that made no sense; why its sender must go."""
+        """Note a frame that could not be read; why its sender must be disconnected."""
         ...
 
     def shut(self, peer: bytes) -> None:
-        """Hear this peer no more, and cut its connection once what was sent to it has left."""
+        """Ignore this peer from now on; cut its connection once what was sent to it has left."""
         ...
 
 
-class OpenGate:
-    """Lets everybody in: for peers without a socket."""
+class OpenAccess:
+    """Admits every peer: for peers without a socket."""
 
     def misuse(self, peer: bytes, role: Role, name: str) -> str:
         return ""

@@ -32,7 +32,7 @@ RECONNECT_MS = 50
 WAITING = 100  # frames that may wait for a bridge that does not read
 
 
-class Link:
+class ClientSocket:
     """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread.
 
     role, name: as in the Hello. keys: over tcp, a folder of keys or one certificate; None for the

@@ -1,6 +1,6 @@
-"""One accepted connection, as the kernel sees it; libzmq itself can close none.
+"""An accepted connection, as the kernel sees it (libzmq itself can close none), and its peer.
 
-libzmq's I/O thread may close a descriptor at any time, and the next connection or file take its
+libzmq's I/O thread may close a descriptor at any time, and the next connection or file may get its
 number. So a descriptor is duplicated first, then looked at, and only then used: at worst the
 connection is gone.
 """
@@ -21,9 +21,9 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 @dataclass(frozen=True)
 class Connection:
-    """descriptor: libzmq's. ends: its two addresses, and the peer's process where the kernel
-    knows it. number: the kernel's own of the socket, which tells it from a later connection with
-    the same descriptor: one process may come again and again, and over ipc its ends are the same.
+    """descriptor: libzmq's. ends: its two addresses, and the peer's process id where the kernel
+    knows it. number: the socket's inode, which no later connection with the same descriptor has;
+    over ipc two connections of one process have the same ends.
     """
 
     descriptor: int
@@ -32,7 +32,7 @@ class Connection:
 
     @classmethod
     def of(cls, descriptor: int) -> Self | None:
-        """None when it is not, or no longer, a connection."""
+        """The connection behind a descriptor; None if there is none (any more)."""
         with _Duplicate(descriptor) as duplicate:
             ends = duplicate.ends() if duplicate is not None else None
             if duplicate is None or ends is None:
@@ -41,26 +41,45 @@ class Connection:
 
     @property
     def host(self) -> str:
-        """Where the peer is."""
+        """The peer's host, or its process over ipc."""
         peer = self.ends[1]
         return peer[0] if isinstance(peer, tuple) else f"process {self.ends[2]}"
 
     def alive(self) -> bool:
-        """Whether the descriptor still is this connection."""
+        """Whether the descriptor still belongs to this connection."""
         return Connection.of(self.descriptor) == self
 
     def received(self) -> int | None:
-        """Bytes that the kernel has taken in for it; None over ipc, or when it is gone."""
+        """Bytes that the kernel has received on it; None over ipc, or when it is gone."""
         with _Duplicate(self.descriptor) as duplicate:
             if duplicate is None or duplicate.number() != self.number:
                 return None
             return duplicate.received()
 
     def shut(self) -> None:
-        """End it in both directions; libzmq notices and cleans up."""
+        """Shut it down in both directions; libzmq notices and closes it."""
         with _Duplicate(self.descriptor) as duplicate:
             if duplicate is not None and duplicate.number() == self.number:
                 duplicate.shut()
+
+
+@dataclass(eq=False)
+class PeerConnection:
+    """A connection from which a frame was heard, as the bridge's loop knows it.
+
+    public: the key (Z85) that opened it, "" over ipc. connection: None when it was gone before it
+    could be looked at. patience: unreadable frames that it may still send, as of `at` [s]. frames:
+    heard so far. parts: whether it sent a message of several parts. leaving: when it is cut off
+    [s], or 0.
+    """
+
+    public: str
+    connection: Connection | None
+    patience: float
+    at: float
+    frames: int = 0
+    parts: bool = False
+    leaving: float = 0.0
 
 
 class _Duplicate:
@@ -73,7 +92,7 @@ class _Duplicate:
         try:
             self._socket = socket.socket(fileno=copy)
         except OSError:
-            # A file by now.
+            # It belongs to a file by now.
             os.close(copy)
 
     def __enter__(self) -> Self | None:

@@ -23,6 +23,8 @@ from robot_bridge.errors import EndpointError
 PATH_BYTES = 107
 # What CURVE adds to a frame: command name, nonce, authenticator, flags. The bound is on the sum.
 CURVE_BYTES = 8 + 8 + 16 + 1
+# Connections that wait to be accepted, over ipc.
+BACKLOG = 32
 LOCAL = "local"
 _HOST = r"\*|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
 _TCP = re.compile(rf"tcp://({_HOST}):(\d{{1,5}})")
@@ -71,6 +73,9 @@ class Address:
         path = self._path
         if path is not None:
             _clear(path, self.endpoint)
+            _clear(_hidden(path), self.endpoint)
+            # Each that waits here is accepted, also when the path is hidden.
+            server.set(zmq.BACKLOG, BACKLOG)
             # Asked of the kernel (SO_PEERCRED) when a peer connects.
             server.set(zmq.IPC_FILTER_UID, os.geteuid())
         elif "[" in self.endpoint:
@@ -86,12 +91,23 @@ class Address:
             # Whoever may connect may move the robot. Until here the folder kept others out.
             path.chmod(0o600)
 
+    def hide(self) -> bool:
+        """Move the socket's file aside, so that no further peer can connect; those that are
+        connected stay. False over tcp, which has none. For any thread."""
+        return self._path is not None and _move(self._path, _hidden(self._path))
+
+    def show(self) -> None:
+        """Undo `hide`. For any thread."""
+        if self._path is not None:
+            _move(_hidden(self._path), self._path)
+
     def release(self) -> None:
         """Take the socket's file and its lock away."""
         if self._path is None or self._lock is None:
             return
         if self._bound:
             self._path.unlink(missing_ok=True)
+            _hidden(self._path).unlink(missing_ok=True)
         # While it is still held: whoever waits for it then finds it gone, and makes a new one.
         _lock_path(self._path).unlink(missing_ok=True)
         self._lock.close()
@@ -136,6 +152,18 @@ def _check_private(path: Path, endpoint: str) -> None:
         raise EndpointError(
             f"{endpoint}: {error}; an ipc socket belongs into a folder of yours with mode 0700"
         ) from None
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f"{path.name}.full")
+
+
+def _move(one: Path, other: Path) -> bool:
+    try:
+        one.rename(other)
+    except OSError:
+        return False
+    return True
 
 
 def _lock_path(path: Path) -> Path:

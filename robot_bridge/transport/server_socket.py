@@ -10,66 +10,75 @@ import zmq
 
 from robot_bridge.protocol import timing
 from robot_bridge.protocol.codec import FRAME_BYTES
-from robot_bridge.transport.connection import Connection
+from robot_bridge.transport.connection import Connection, PeerConnection
+from robot_bridge.transport.connection_limiter import required_limit
+from robot_bridge.transport.connection_monitor import ConnectionMonitor
 from robot_bridge.transport.curve_keys import Role, folder_of
 from robot_bridge.transport.endpoint import CURVE_BYTES, Address, ipc_path
-from robot_bridge.transport.peer_connection import Guest
-from robot_bridge.transport.zap_authenticator import Door
 
 # Long enough for a stop to leave, short enough for Ctrl-C [ms].
 LINGER_MS = 300
-# A peer that never stops talking must not keep the loop from its other duties.
+# Frames taken at once, before the loop sees to its other duties. libzmq takes them from one peer
+# after the other, so that a peer's frame waits for at most one of each other peer.
 BATCH = 64
 WAITING = 100  # frames of one peer, each way, that may wait: 6.5 MB at most
-# Frames that cannot be read: so many at once, and so many a second [1/s], before their sender goes.
+# Unreadable frames of one peer: so many at once, and so many a second [1/s], before it is expelled.
 GARBAGE = 20
 GARBAGE_RATE = 1.0
-GUESTS = 512  # remembered, before those that are gone are forgotten
+REMEMBERED = 512  # peers, before those that are gone are forgotten
 
 
-class Router:
+class ServerSocket:
     """Receives (peer, frame) and sends frames to peers; never blocks on sending.
 
-    keys: folder, for tcp; None for the default one. Raises EndpointError when it cannot bind,
-    KeyFileError or PrivacyError for the keys.
+    keys: folder, for tcp; None for the default one. connections: as many as it takes. Raises
+    EndpointError when it cannot bind or may open too few files, KeyFileError or PrivacyError for
+    the keys.
     """
 
     def __init__(self, endpoint: str, keys: Path | None = None) -> None:
         self._address = Address(endpoint)
         self.endpoint = self._address.endpoint
-        self._guests: dict[bytes, Guest] = {}
-        self._room = GUESTS
-        self._leaving: list[Guest] = []
-        self._door: Door | None = None
+        self._peers: dict[bytes, PeerConnection] = {}
+        self._room = REMEMBERED
+        self._leaving: list[PeerConnection] = []
+        self._monitor: ConnectionMonitor | None = None
         self._timeout_ms = 0  # as set on the socket
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.set(zmq.LINGER, LINGER_MS)
-        # A peer that is gone is an error to hear of, not a message to lose.
-        self._socket.set(zmq.ROUTER_MANDATORY, 1)
-        # Refused from the length alone, before memory is set aside for it.
-        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES + CURVE_BYTES)
-        self._socket.set(zmq.RCVHWM, WAITING)
-        self._socket.set(zmq.SNDHWM, WAITING)
-        # Over tcp alone: a peer's machine that is gone.
-        self._socket.set(zmq.TCP_MAXRT, timing.UNACKNOWLEDGED_MS)
-        self._socket.set(zmq.TCP_KEEPALIVE, 1)
-        self._socket.set(zmq.TCP_KEEPALIVE_IDLE, timing.IDLE)
-        self._socket.set(zmq.TCP_KEEPALIVE_INTVL, timing.PROBE)
-        self._socket.set(zmq.TCP_KEEPALIVE_CNT, timing.PROBES)
+        for option, value in (
+            (zmq.LINGER, LINGER_MS),
+            # Sending to a peer that is gone is an error, not a lost message.
+            (zmq.ROUTER_MANDATORY, 1),
+            # Refused from the length alone, before memory is set aside for it.
+            (zmq.MAXMSGSIZE, FRAME_BYTES + CURVE_BYTES),
+            (zmq.RCVHWM, WAITING),
+            (zmq.SNDHWM, WAITING),
+            # Over tcp alone: a peer's machine that is gone.
+            (zmq.TCP_MAXRT, timing.UNACKNOWLEDGED_MS),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, timing.IDLE),
+            (zmq.TCP_KEEPALIVE_INTVL, timing.PROBE),
+            (zmq.TCP_KEEPALIVE_CNT, timing.PROBES),
+        ):
+            self._socket.set(option, value)
         try:
-            if ipc_path(self.endpoint) is None:
-                self._door = Door(self._context, self._socket, folder_of(keys))
+            self.connections = required_limit()
+            folder = folder_of(keys) if ipc_path(self.endpoint) is None else None
+            self._monitor = ConnectionMonitor(
+                self._context, self._socket, self._address, self.connections, folder
+            )
             self._address.bind(self._socket)
         except BaseException:
             self.close()
             raise
+        self._authenticator = self._monitor.authenticator
 
     def receive(self, timeout_ms: int) -> Iterator[tuple[bytes, bytes]]:
-        """What has arrived, at most BATCH frames; waits at most timeout_ms for the first."""
+        """Frames that have arrived, at most BATCH; waits at most timeout_ms for the first."""
         if self._leaving:
-            self._part()
-        # Waiting within the receipt of the first frame is what costs least: poll() takes 10 us.
+            self._cut_leaving()
+        # Waiting within the receipt of the first frame costs least: poll() takes 10 us.
         flags = zmq.NOBLOCK
         if timeout_ms > 0:
             flags = 0
@@ -84,17 +93,17 @@ class Router:
             flags = zmq.NOBLOCK
             frame = self._socket.recv(copy=False)
             data = frame.bytes
-            guest = self._guests.get(address) or self._learn(address, frame)
+            peer = self._peers.get(address) or self._learn(address, frame)
             if self._socket.get(zmq.RCVMORE):
                 # No client sends more than one part. Taking a hundred thousand of them costs the
-                # loop a second; whoever sends such a message does it once.
+                # loop a second; a peer can do that only once.
                 while self._socket.get(zmq.RCVMORE):
                     self._socket.recv(copy=False)
-                data, guest.parts = b"", True
-            guest.frames += 1
-            # libzmq says with every frame whose key opened its connection: nobody can speak
-            # under another's address.
-            if guest.leaving or (self._door and frame.get("User-Id") != guest.public):
+                data, peer.parts = b"", True
+            peer.frames += 1
+            # libzmq tells with every frame which key opened its connection: no peer can use
+            # another's address.
+            if peer.leaving or (self._authenticator and frame.get("User-Id") != peer.public):
                 continue
             yield address, data
 
@@ -114,16 +123,16 @@ class Router:
         return True
 
     def news(self) -> list[tuple[str, str]]:
-        """What happened at the door since the last call: (name of the event, text)."""
-        return self._door.news() if self._door else []
+        """What has happened to connections since the last call: (name of the event, text)."""
+        return self._monitor.news() if self._monitor else []
 
     def misuse(self, peer: bytes, role: Role, name: str) -> str:
-        """Why a peer may not introduce itself so, or "". A robot's key is for one name. Over ipc
-        whoever may connect may be either."""
-        if self._door is None:
+        """Why a peer may not introduce itself with this role and name, or "". A robot's key is for
+        one name. Over ipc every peer that may connect may be either."""
+        if self._authenticator is None:
             return ""
-        guest = self._guests.get(peer)
-        identity = self._door.known.get(guest.public) if guest else None
+        held = self._peers.get(peer)
+        identity = self._authenticator.known.get(held.public) if held else None
         if identity is None:
             return "its key was revoked"
         if identity.role != role or (role == "robot" and identity.name != name):
@@ -131,69 +140,67 @@ class Router:
         return ""
 
     def void(self, peer: bytes) -> str:
-        """Why a peer that was let in must go, or ""."""
-        if self._door is None:
+        """Why a peer that was admitted must be disconnected, or ""."""
+        if self._authenticator is None:
             return ""
-        guest = self._guests.get(peer)
-        known = guest is not None and guest.public in self._door.known
+        held = self._peers.get(peer)
+        known = held is not None and held.public in self._authenticator.known
         return "" if known else "its key was revoked"
 
     def garbage(self, peer: bytes) -> str:
-        """Note a frame that could not be read; why its sender must go, or ""."""
-        guest = self._guests.get(peer)
-        if guest is None:
+        """Note a frame that could not be read; why its sender must be disconnected, or ""."""
+        held = self._peers.get(peer)
+        if held is None:
             return ""
         now = time.monotonic()
         reason = f"{GARBAGE} frames in a row could not be read"
-        if guest.parts:
+        if held.parts:
             reason = "it sent a message of several parts; a frame is one"
-            guest.patience = 0.0
-            guest.at = now
-        guest.patience = min(GARBAGE, guest.patience + (now - guest.at) * GARBAGE_RATE) - 1
-        guest.at = now
-        if guest.patience >= 0:
+            held.patience = 0.0
+            held.at = now
+        held.patience = min(GARBAGE, held.patience + (now - held.at) * GARBAGE_RATE) - 1
+        held.at = now
+        if held.patience >= 0:
             return ""
-        if self._door is not None:
-            self._door.ban(guest.public)
+        if self._authenticator is not None:
+            self._authenticator.ban(held.public)
         return reason
 
     def shut(self, peer: bytes) -> None:
-        """Hear this peer no more, and cut its connection once what was sent to it has left."""
-        guest = self._guests.get(peer)
-        if guest is not None and not guest.leaving:
-            guest.leaving = time.monotonic() + LINGER_MS / 1000
-            self._leaving.append(guest)
+        """Ignore this peer from now on; cut its connection once what was sent to it has left."""
+        held = self._peers.get(peer)
+        if held is not None and not held.leaving:
+            held.leaving = time.monotonic() + LINGER_MS / 1000
+            self._leaving.append(held)
 
     def close(self) -> None:
-        """Let the last frames leave, and take the address away."""
+        """Let the last frames leave, and free the address."""
         self._socket.close()
         self._context.term()
-        if self._door is not None:
-            self._door.join()
+        if self._monitor is not None:
+            self._monitor.join()
         self._address.release()
 
-    def _learn(self, address: bytes, frame: zmq.Frame) -> Guest:
-        if len(self._guests) >= self._room:
-            self._guests = {
-                name: guest
-                for name, guest in self._guests.items()
-                if guest.connection is not None and guest.connection.alive()
+    def _learn(self, address: bytes, frame: zmq.Frame) -> PeerConnection:
+        if len(self._peers) >= self._room:
+            self._peers = {
+                name: peer
+                for name, peer in self._peers.items()
+                if peer.connection is not None and peer.connection.alive()
             }
-            # Where so many are still here, not with every further one.
-            self._room = max(GUESTS, 2 * len(self._guests))
+            # Where so many are still here, not again with every further one.
+            self._room = max(REMEMBERED, 2 * len(self._peers))
         connection = Connection.of(int(frame.get(zmq.SRCFD)))
-        public = ""
-        if self._door is not None:
-            public = str(frame.get("User-Id"))
-        guest = Guest(public, connection, GARBAGE, time.monotonic())
-        if self._door is not None:
-            self._door.spoke(guest)
-        self._guests[address] = guest
-        return guest
+        public = str(frame.get("User-Id")) if self._authenticator is not None else ""
+        peer = PeerConnection(public, connection, GARBAGE, time.monotonic())
+        if self._monitor is not None:
+            self._monitor.heard(peer)
+        self._peers[address] = peer
+        return peer
 
-    def _part(self) -> None:
+    def _cut_leaving(self) -> None:
         now = time.monotonic()
-        for guest in [guest for guest in self._leaving if guest.leaving <= now]:
-            self._leaving.remove(guest)
-            if guest.connection is not None:
-                guest.connection.shut()
+        for peer in [peer for peer in self._leaving if peer.leaving <= now]:
+            self._leaving.remove(peer)
+            if peer.connection is not None:
+                peer.connection.shut()

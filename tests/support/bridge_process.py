@@ -1,6 +1,7 @@
 """A bridge as a process of its own, over tcp, and clients of it."""
 
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ PATIENCE = 30.0
 
 
 class Bridge:
-    """The process, where it listens, and what it says."""
+    """The process, where it listens, what it says. files: that it may open; 0 for any number."""
 
-    def __init__(self, bundle, endpoint, *settings):
+    def __init__(self, bundle, endpoint, *settings, files=0):
         self.endpoint = endpoint
         words = ["bridge", f"bundle={bundle}", f"endpoint={endpoint}", *settings]
         self.process = subprocess.Popen(
@@ -29,6 +30,9 @@ class Bridge:
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+            if files
+            else None,
         )
         self.said = []
         self._lines = queue.SimpleQueue()

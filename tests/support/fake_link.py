@@ -11,8 +11,8 @@ from robot_bridge.protocol.messages import Hello, Kind, Message, Refused, Welcom
 
 
 class FakeLink:
-    """As `Link`. post: called with every frame sent. pump: called before the client looks for
-    frames, to put some into `inbox`. No call waits."""
+    """As `ClientSocket`. post: called with every frame sent. pump: called before the client looks
+    for frames, to put some into `inbox`. No call waits."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class Wire:
             manifest = msgspec.structs.replace(manifest, limits=limits)
             bundle = PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0)
         self.link = FakeLink(self.post)
-        monkeypatch.setattr(module, "Link", lambda *arguments: self.link)
+        monkeypatch.setattr(module, "ClientSocket", lambda *arguments: self.link)
         self.replies = []
         self.now_ns = 10**15 - PERIOD_NS + 3000
         fields = manifest.observation, manifest.action, manifest.control_period

@@ -88,7 +88,7 @@ class Pair(RuleBasedStateMachine):
         manifest = self.loaded.manifest
         fields = manifest.observation, manifest.action, manifest.control_period
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "Link", lambda *arguments: self.link)
+            patch.setattr(module, "ClientSocket", lambda *arguments: self.link)
             self.client = RobotClient(
                 "ipc:///x", "arm", *fields, simulated_time=True, now_ns=lambda: self.now_ns
             )

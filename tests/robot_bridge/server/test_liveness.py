@@ -13,7 +13,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import timing
 from robot_bridge.protocol.codec import decode_message
 from robot_bridge.protocol.messages import Event, Heartbeat, Kind
-from robot_bridge.transport.access_policy import OpenGate
+from robot_bridge.transport.access_policy import OpenAccess
 from tests.support import tiny_bundle
 from tests.support.bridge_post import Post
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CPP = ROOT / "robot_bridge/client/cpp/include/acclimate"
 
 
-class Gate(OpenGate):
+class Access(OpenAccess):
     """Remembers whose connection was cut."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def gate():
-    return Gate()
+    return Access()
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def test_the_client_in_another_language_has_the_same_times():
 
 OVERLOADED = """
 import sys, threading, time, zmq
-from robot_bridge.transport.server_socket import Router
+from robot_bridge.transport.server_socket import ServerSocket
 
-router = Router("ipc://" + sys.argv[1])
+router = ServerSocket("ipc://" + sys.argv[1])
 context = zmq.Context()
 over = threading.Event()
 

@@ -20,7 +20,7 @@ from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import Mode, Outcome
-from robot_bridge.transport.server_socket import Guest, Router
+from robot_bridge.transport.server_socket import PeerConnection, ServerSocket
 from tests.support import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -218,9 +218,11 @@ def test_a_closed_journal_ends_nothing(bundles, endpoint, when):
 
 
 def test_whoever_speaks_too_much_waits_his_turn(tmp_path, monkeypatch):
-    router = Router(f"ipc://{tmp_path}/b")
+    router = ServerSocket(f"ipc://{tmp_path}/b")
     # Who it is, the kernel says of a connection, and here is none.
-    monkeypatch.setattr(router, "_learn", lambda address, frame: Guest("", None, 20.0, 0.0))
+    monkeypatch.setattr(
+        router, "_learn", lambda address, frame: PeerConnection("", None, 20.0, 0.0)
+    )
     # Within one process and without a thread in between: what is sent has arrived.
     router._socket.bind("inproc://turns")
     peers = [router._context.socket(zmq.DEALER) for _ in range(3)]

@@ -18,7 +18,7 @@ from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.server.server import BridgeSettings, Daemon
 from robot_bridge.transport import server_socket as module
 from robot_bridge.transport.connection import Connection
-from robot_bridge.transport.server_socket import Router
+from robot_bridge.transport.server_socket import ServerSocket
 from tests.support import tiny_bundle
 
 ROUNDS = 60
@@ -36,7 +36,7 @@ def ours() -> Counter[str]:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GUESTS", GUESTS)
+    monkeypatch.setattr(module, "REMEMBERED", GUESTS)
 
 
 def test_conversations_leave_no_object_behind(few, tmp_path) -> None:
@@ -75,10 +75,11 @@ def test_conversations_leave_no_object_behind(few, tmp_path) -> None:
     grown = after - before
     # Who is remembered rises and falls, up to the bound.
     for kind in (
-        "robot_bridge.transport.peer_connection.Guest",
+        "robot_bridge.transport.connection.PeerConnection",
         "robot_bridge.transport.connection.Connection",
+        "robot_bridge.session.event_throttle._Allowance",
     ):
-        assert after[kind] <= GUESTS
+        assert after[kind] <= 2 * GUESTS
         del grown[kind]
     assert grown.total() == 0, grown
 
@@ -86,7 +87,7 @@ def test_conversations_leave_no_object_behind(few, tmp_path) -> None:
 def test_guests_that_are_gone_are_forgotten_though_one_process_made_them_all(few, tmp_path) -> None:
     """Over ipc the ends of all its connections, and often their descriptors, are the same."""
     tmp_path.chmod(0o700)
-    router = Router(f"ipc://{tmp_path}/b")
+    router = ServerSocket(f"ipc://{tmp_path}/b")
     context = zmq.Context()
 
     def visit() -> zmq.Socket:
@@ -100,15 +101,15 @@ def test_guests_that_are_gone_are_forgotten_though_one_process_made_them_all(few
 
     try:
         stays = visit()
-        (first,) = router._guests
+        (first,) = router._peers
         for _ in range(5 * GUESTS):
             visit().close(0)
             # More than one may be on its way out: libzmq's thread closes when it gets to it.
-            assert len(router._guests) <= 2 * GUESTS
-        assert first in router._guests
+            assert len(router._peers) <= 2 * GUESTS
+        assert first in router._peers
         # Where many stay, all of them are remembered.
         stay = [visit() for _ in range(3 * GUESTS)]
-        assert len(router._guests) >= 3 * GUESTS
+        assert len(router._peers) >= 3 * GUESTS
         for visitor in [stays, *stay]:
             visitor.close(0)
     finally:

@@ -10,9 +10,9 @@ import zmq
 
 from robot_bridge.errors import EndpointError
 from robot_bridge.transport import endpoint as endpoints
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.endpoint import Address, resolve
-from robot_bridge.transport.server_socket import Router
+from robot_bridge.transport.server_socket import ServerSocket
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path):
 
 
 def test_the_socket_is_private_and_leaves_nothing_behind(path):
-    router = Router(f"ipc://{path}")
+    router = ServerSocket(f"ipc://{path}")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE((path.parent / "b.lock").stat().st_mode) == 0o600
     router.close()
@@ -33,9 +33,9 @@ def test_a_folder_that_others_can_enter_is_refused_by_both_ends(path, mode):
     path.parent.chmod(mode)
     words = rf"mode {mode:04o} lets others in; chmod 700 it; an ipc socket belongs into"
     with pytest.raises(EndpointError, match=words):
-        Router(f"ipc://{path}")
+        ServerSocket(f"ipc://{path}")
     with pytest.raises(EndpointError, match=words):
-        Link(f"ipc://{path}", "robot", "arm")
+        ClientSocket(f"ipc://{path}", "robot", "arm")
     assert list(path.parent.iterdir()) == []
 
 
@@ -43,7 +43,7 @@ def test_a_linked_folder_is_refused(path, tmp_path):
     real = tmp_path / "real"
     real.mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(real)
-    for end in (Router, lambda where: Link(where, "robot", "arm")):
+    for end in (ServerSocket, lambda where: ClientSocket(where, "robot", "arm")):
         with pytest.raises(EndpointError, match="a symbolic link"):
             end(f"ipc://{tmp_path}/link/b")
 
@@ -55,27 +55,27 @@ def test_a_folder_that_others_could_exchange_is_refused(tmp_path):
     inner.chmod(0o700)
     outer.chmod(0o777)
     with pytest.raises(EndpointError, match=r"others may write to .*outer.*put another folder"):
-        Router(f"ipc://{inner}/b")
+        ServerSocket(f"ipc://{inner}/b")
     # As in /tmp, where others may add but not exchange.
     outer.chmod(0o1777)
-    Router(f"ipc://{inner}/b").close()
+    ServerSocket(f"ipc://{inner}/b").close()
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(EndpointError, match="there is no such folder"):
-        Router(f"ipc://{tmp_path}/none/b")
+        ServerSocket(f"ipc://{tmp_path}/none/b")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_another_user_is_refused(path):
     os.chown(path.parent, 12345, 12345)
     with pytest.raises(EndpointError, match=r"belongs to user 12345, not to us \(0\)"):
-        Router(f"ipc://{path}")
+        ServerSocket(f"ipc://{path}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_the_kernel_keeps_another_user_out_even_past_the_permissions(path, tmp_path):
-    router = Router(f"ipc://{path}")
+    router = ServerSocket(f"ipc://{path}")
     try:
         # As if somebody had loosened them behind our back.
         for above in (path, *path.parents):
@@ -105,12 +105,12 @@ def test_the_kernel_keeps_another_user_out_even_past_the_permissions(path, tmp_p
 
 
 def test_two_bridges_cannot_share_a_path(path):
-    first = Router(f"ipc://{path}")
+    first = ServerSocket(f"ipc://{path}")
     with pytest.raises(EndpointError, match="in use by another process"):
-        Router(f"ipc://{path}")
+        ServerSocket(f"ipc://{path}")
     assert path.exists()
     first.close()
-    Router(f"ipc://{path}").close()
+    ServerSocket(f"ipc://{path}").close()
 
 
 def test_of_many_that_race_for_one_path_exactly_one_wins(path):
@@ -139,7 +139,7 @@ def test_of_many_that_race_for_one_path_exactly_one_wins(path):
 def test_what_is_there_and_is_no_socket_stays(path):
     path.write_text("precious")
     with pytest.raises(EndpointError, match="a file of another kind"):
-        Router(f"ipc://{path}")
+        ServerSocket(f"ipc://{path}")
     assert path.read_text() == "precious"
     assert [entry.name for entry in path.parent.iterdir()] == ["b"]
 
@@ -147,9 +147,9 @@ def test_what_is_there_and_is_no_socket_stays(path):
 def test_local_is_a_folder_of_this_users_own(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert resolve("local") == f"ipc://{tmp_path}/acclimate/bridge.ipc"
-    router = Router("local")
+    router = ServerSocket("local")
     assert stat.S_IMODE((tmp_path / "acclimate").stat().st_mode) == 0o700
-    link = Link("local", "operator", "o")
+    link = ClientSocket("local", "operator", "o")
     link.tell(b"hello")
     received = list(router.receive(20_000))
     assert [data for _, data in received] == [b"hello"]

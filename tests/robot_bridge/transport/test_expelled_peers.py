@@ -15,7 +15,7 @@ from robot_bridge.errors import HandshakeError
 from robot_bridge.protocol.codec import decode, decode_message, encode
 from robot_bridge.protocol.messages import Event, Hello, Kind, Mode
 from robot_bridge.server import server as daemon
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.key_store import KeyFolder
 from tests.support import bridge_keys, tiny_bundle
 from tests.support.bridge_process import PATIENCE, Bridge, bridge, robot
@@ -27,7 +27,7 @@ GOOD = np.zeros(6, np.float32)
 def link():
     """Makes links, and closes them however the test ends."""
     with ExitStack() as stack:
-        yield lambda *words: stack.enter_context(closing(Link(*words)))
+        yield lambda *words: stack.enter_context(closing(ClientSocket(*words)))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeError, HandshakeError
 from robot_bridge.protocol.messages import Mode
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.trial import runner as trial
 from tests.support import bridge_keys, tiny_bundle, toy_robot
 from tests.support.bridge_process import PATIENCE, ROOT, Bridge, bridge, robot
@@ -25,7 +25,7 @@ GOOD = np.zeros(6, np.float32)
 def link():
     """Makes links, and closes them however the test ends."""
     with ExitStack() as stack:
-        yield lambda *words: stack.enter_context(closing(Link(*words)))
+        yield lambda *words: stack.enter_context(closing(ClientSocket(*words)))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import pytest
 import zmq
@@ -10,13 +10,14 @@ import zmq
 from robot_bridge.errors import BridgeLost, HandshakeError
 from robot_bridge.protocol.codec import FRAME_BYTES
 from robot_bridge.protocol.messages import Hello
-from robot_bridge.transport import connection_limiter as lobby
+from robot_bridge.transport import connection_limiter as limiter
+from robot_bridge.transport import connection_monitor as monitors
 from robot_bridge.transport import zap_authenticator as doors
-from robot_bridge.transport.client_socket import Link
+from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.connection import Connection
 from robot_bridge.transport.curve_keys import fingerprint, read_certificate
 from robot_bridge.transport.key_store import KeyFolder
-from robot_bridge.transport.server_socket import GARBAGE, Router
+from robot_bridge.transport.server_socket import GARBAGE, ServerSocket
 from tests.support import bridge_keys
 
 # Long enough for any machine; nothing here waits so long unless something is wrong [s].
@@ -30,7 +31,7 @@ def keys(tmp_path):
 
 @pytest.fixture
 def router(keys):
-    made = Router(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
+    made = ServerSocket(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
     yield made
     made.close()
 
@@ -125,7 +126,7 @@ def test_an_unknown_key_is_refused_and_told_so_at_once(router, keys, tmp_path):
     path = stranger / "certificates/arm.key"
     own = robot(stranger)
     path.write_text(path.read_text().replace(own.server, robot(keys).server))
-    link = Link(router.endpoint, "robot", "arm", stranger)
+    link = ClientSocket(router.endpoint, "robot", "arm", stranger)
     with pytest.raises(HandshakeError, match="is unknown there or revoked"):
         link.introduce(Hello("robot", "arm"), PATIENCE)
     text = wait_news(router, "peer_refused")
@@ -134,7 +135,7 @@ def test_an_unknown_key_is_refused_and_told_so_at_once(router, keys, tmp_path):
 
 def test_a_peer_that_expects_another_bridge_learns_nothing(router, keys, tmp_path):
     other = bridge_keys.make(tmp_path / "other")
-    link = Link(router.endpoint, "robot", "arm", other)
+    link = ClientSocket(router.endpoint, "robot", "arm", other)
     with pytest.raises(BridgeLost, match="something listens there and does not answer key"):
         link.introduce(Hello("robot", "arm"), 1.0)
     assert "for another bridge's key" in wait_news(router, "peer_refused")
@@ -216,11 +217,11 @@ def test_keys_that_cannot_be_read_change_nothing_until_they_can(router, keys, mo
 def test_a_bridge_starts_beside_keys_that_cannot_be_read(keys, monkeypatch):
     read = doors.read_clients
     monkeypatch.setattr(doors, "read_clients", lambda folder: 1 / 0)
-    made = Router(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
+    made = ServerSocket(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
     try:
         assert "ZeroDivisionError" in wait_news(made, "door_failed")
         monkeypatch.setattr(doors, "read_clients", read)
-        wait(made, lambda: made._door and made._door.known)
+        wait(made, lambda: made._authenticator and made._authenticator.known)
         with peer(made.endpoint, robot(keys)) as arm:
             arm.send(b"hello")
             receive(made)
@@ -232,9 +233,9 @@ def test_when_the_door_fails_nobody_gets_in(keys, monkeypatch):
     def fail(door, parts):
         raise RuntimeError("no judgement")
 
-    monkeypatch.setattr(doors.Door, "_judge", fail)
+    monkeypatch.setattr(doors.ZapAuthenticator, "_judge", fail)
     monkeypatch.setattr("threading.excepthook", lambda arguments: None)
-    made = Router(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
+    made = ServerSocket(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
     try:
         with peer(made.endpoint, robot(keys)) as arm, peer(made.endpoint, robot(keys)) as again:
             arm.send(b"hello")
@@ -268,7 +269,7 @@ def test_whoever_knocks_and_leaves_is_told_of(router, data):
 
 def test_nobody_has_long_to_shake_hands(router):
     # libzmq's own default is 30 s.
-    assert router._socket.get(zmq.HANDSHAKE_IVL) == lobby.HANDSHAKE_MS
+    assert router._socket.get(zmq.HANDSHAKE_IVL) == limiter.HANDSHAKE_MS
 
 
 def test_strangers_stay_few_and_keep_nobody_out(router, keys):
@@ -283,7 +284,7 @@ def test_strangers_stay_few_and_keep_nobody_out(router, keys):
         with peer(router.endpoint, robot(keys)) as arm:
             arm.send(b"hello")
             address, _ = receive(router)
-            few = 150 - lobby.STRANGERS - 1
+            few = 150 - limiter.STRANGERS - 1
             wait(router, lambda: sum(map(closed, strangers)) >= few)
             # In the end all of them: nobody takes so long to shake hands.
             wait(router, lambda: all(map(closed, strangers)))
@@ -292,20 +293,18 @@ def test_strangers_stay_few_and_keep_nobody_out(router, keys):
         for stranger in strangers:
             stranger.close()
     texts = [text for name, text in router.news() if name == "peer_refused"]
-    assert any("connections without a word; the oldest are closed" in text for text in texts)
+    assert any("connections without a frame; the oldest are closed" in text for text in texts)
 
 
 def test_the_same_refusal_again_and_again_is_counted_and_told_once(router):
-    door = router._door
-    assert door is not None
-    with closing(socket.socket()):
-        for _ in range(1000):
-            door._refuse("the same")
+    monitor = router._monitor
+    for _ in range(1000):
+        monitor.refuse("the same")
     for number in range(1000):
-        door._refuse(f"another {number}")
+        monitor.refuse(f"another {number}")
     texts = [text for event, text in router.news() if event == "peer_refused"]
-    assert door.refused >= 2000
-    assert len(texts) <= doors.TOLD
+    assert monitor.refused >= 2000
+    assert len(texts) <= monitors.TOLD
     assert sum("the same" in text for text in texts) == 1
 
 
@@ -391,9 +390,9 @@ def test_a_message_of_many_parts_is_its_senders_last(router, keys):
 def test_a_message_that_does_not_end_is_cut_off(router, keys, monkeypatch):
     # A libzmq of our own sends no part of a message before it has them all, so here a long one
     # must do, and a door that looks often.
-    monkeypatch.setattr(lobby, "MESSAGE_BYTES", 1_000_000)
-    monkeypatch.setattr(lobby, "MEASURED", 0.0)
-    monkeypatch.setattr(doors, "GLANCE_MS", 1)
+    monkeypatch.setattr(limiter, "MESSAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(limiter, "MEASURED", 0.0)
+    monkeypatch.setattr(monitors, "GLANCE_MS", 1)
     with (
         peer(router.endpoint, robot(keys)) as arm,
         peer(router.endpoint, robot(keys, "leg")) as leg,

@@ -246,13 +246,13 @@ def test_a_signal_ends_the_wait_for_a_bridge(tmp_path: Path, number: int, code: 
 WAITING = """
 import sys
 from acclimate import main
-from robot_bridge.transport.client_socket import Link
-tell = Link.tell
+from robot_bridge.transport.client_socket import ClientSocket
+tell = ClientSocket.tell
 def told(*words):
     sent = tell(*words)
     print("connecting", file=sys.stderr, flush=True)
     return sent
-Link.tell = told
+ClientSocket.tell = told
 sys.exit(main(["twin", *sys.argv[1:]]))
 """
 """Says when the twin's handshake has been sent."""
