@@ -21,7 +21,6 @@ from robot_bridge.protocol.handshake import PERIOD_TOLERANCE
 from robot_bridge.protocol.messages import (
     BODIES,
     FLAGS,
-    OLDEST,
     PROTOCOL,
     Hello,
     Kind,
@@ -56,7 +55,7 @@ def _decoded(data: bytes) -> bool:
     kind = frame.kind
     assert len(data) <= codec.HEADER.size + codec._MOST[kind]
     lasting = kind in (Kind.HELLO, Kind.REFUSED)
-    assert lasting or OLDEST <= frame.version <= PROTOCOL
+    assert lasting or frame.version == PROTOCOL
     again = codec.encode(
         kind,
         frame.payload,
@@ -222,7 +221,6 @@ class _Meeting:
     def _welcomed(self, welcome: Welcome) -> None:
         hello, manifest = self._hello, self._manifest
         assert hello is not None and not self._session
-        assert hello.oldest <= welcome.protocol <= max(hello.newest, PROTOCOL)
         if hello.role == "robot":
             sizes = [math.prod(field.shape) for field in hello.observation]
             assert sum(sizes) == manifest.observation_size

@@ -28,7 +28,6 @@ from robot_bridge.errors import CodecError, VersionError
 from robot_bridge.protocol.messages import (
     BODIES,
     FLAGS,
-    OLDEST,
     PROTOCOL,
     Command,
     Flag,
@@ -113,10 +112,8 @@ def decode(data: bytes) -> Frame:
     )
     if magic != MAGIC:
         raise CodecError(f"magic {magic!r}; expected {MAGIC!r}")
-    if not OLDEST <= version <= PROTOCOL and number not in _LASTING:
-        raise VersionError(
-            f"protocol version {version}; spoken here: {OLDEST} to {PROTOCOL}", version
-        )
+    if version != PROTOCOL and number not in _LASTING:
+        raise VersionError(f"protocol version {version}; expected {PROTOCOL}", version)
     kind = _KINDS.get(number)
     if kind is None:
         raise CodecError(f"kind {number}; expected 1 to {max(Kind)}")

@@ -1,4 +1,4 @@
-"""Do a driver and the bundle speak of the same robot, and in a version that both know?"""
+"""Compares what a driver sends and takes with what the bundle expects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import CodecError
 from robot_bridge.protocol.codec import COMMAND, CONTROL_BYTES, OBSERVATION, encode_message
-from robot_bridge.protocol.messages import OLDEST, PROTOCOL, VECTOR, FieldSpec, Hello, Welcome
+from robot_bridge.protocol.messages import VECTOR, FieldSpec, Hello, Welcome
 
 # Periods come from YAML on one side and from a robot's data sheet on the other.
 PERIOD_TOLERANCE = 1e-9
@@ -36,28 +36,11 @@ def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[s
     return found
 
 
-def common_version(frame_version: int, hello: Hello) -> int | None:
-    """The newest version of the protocol that both ends speak; None where there is none.
-
-    frame_version: of the Hello's frame. Version 1 knew no ranges, and says only by its frames what
-    it speaks.
-    """
-    oldest, newest = spoken(frame_version, hello)
-    version = min(PROTOCOL, newest)
-    return version if version >= max(OLDEST, oldest) else None
-
-
-def spoken(frame_version: int, hello: Hello) -> tuple[int, int]:
-    """The oldest and the newest version that a peer speaks."""
-    return (1, 1) if frame_version == 1 else (hello.oldest, hello.newest)
-
-
 def welcome(
     bundle: PolicyBundle,
     session: int,
     robots: Sequence[str],
     *,
-    version: int = PROTOCOL,
     shadow: bool = False,
     stop: int = 0,
     latches: Mapping[str, int] | None = None,
@@ -67,7 +50,6 @@ def welcome(
     manifest = bundle.manifest
     return Welcome(
         session=session,
-        protocol=version,
         shadow=shadow,
         digest=bundle.digest,
         bundle=manifest.name,

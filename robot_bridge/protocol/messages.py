@@ -16,8 +16,7 @@ from msgspec import Meta, Struct
 
 from adapt.bundle.fields import ActionField, Field, Latent, Limit
 
-PROTOCOL = 2  # raised whenever a frame of the old kind would be misread
-OLDEST = 2  # of the versions still spoken here
+PROTOCOL = 1  # raised whenever a frame of the old kind would be misread
 
 Float32 = npt.NDArray[np.float32]
 
@@ -141,8 +140,8 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Lasting(Struct, frozen=True):
-    """Base of what every version must be able to read: later ones may add fields, which are passed
-    over here, but neither change nor drop one."""
+    """Base of what every version of the protocol can read: a later one may add fields, which are
+    ignored here, but neither changes nor drops one."""
 
 
 class FieldSpec(Lasting, frozen=True):
@@ -161,8 +160,7 @@ class Hello(Lasting, frozen=True):
 
     digest: SHA-256 of the bundle's manifest, or "" to take whichever the bridge serves; fields,
     units and period [s] must agree all the same. simulated_time: the robot's clock waits for the
-    answer, so each transition is learnt from before the next action. oldest, newest: versions of
-    the protocol that the peer speaks.
+    answer, so each transition is learnt from before the next action.
     """
 
     role: Literal["robot", "operator"]
@@ -172,14 +170,12 @@ class Hello(Lasting, frozen=True):
     action: Fields = ()
     control_period: Number = 0.0
     simulated_time: bool = False
-    oldest: Count = OLDEST
-    newest: Count = PROTOCOL
 
 
 class Welcome(Message, frozen=True):
     """The session and what is served.
 
-    protocol: version of every further frame. shadow: the bridge computes and never commands.
+    shadow: the bridge computes and never commands.
     robots: names of those connected now. stop: number of the latest stop that concerns the peer;
     for an operator, of the latest at all. latches: of each robot, the number of the latest stop of
     its own. stopped: the robot was stopped when it left, or a stop was given since; nobody has
@@ -187,7 +183,6 @@ class Welcome(Message, frozen=True):
     """
 
     session: Count
-    protocol: Count
     shadow: bool
     digest: str
     bundle: str

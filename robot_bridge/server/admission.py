@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from robot_bridge.errors import CodecError
 from robot_bridge.protocol.codec import encode_message
-from robot_bridge.protocol.handshake import common_version, differences, spoken, welcome
-from robot_bridge.protocol.messages import OLDEST, PROTOCOL, Heartbeat, Hello, Welcome
+from robot_bridge.protocol.handshake import differences, welcome
+from robot_bridge.protocol.messages import PROTOCOL, Heartbeat, Hello, Welcome
 from robot_bridge.protocol.timing import ROBOT_LOST, ROBOT_SILENT
 from robot_bridge.safety.stop_registry import NAMES, StopRegistry
 from robot_bridge.server.session_registry import Peer, SessionRegistry
@@ -54,9 +54,8 @@ class Admission:
             self._gate.shut(address)
             registry.tell("peer_refused", "", misuse)
             return
-        agreed = common_version(version, hello)
         problems = self._problems(address, hello, version)
-        if problems or agreed is None:
+        if problems:
             registry.refuse(address, problems, version)
             # Whoever else claims a robot's name, people and recordings hear of it.
             robot_name = hello.name if hello.role == "robot" else ""
@@ -66,7 +65,7 @@ class Admission:
             return
         session = 1 + secrets.randbelow(2**62)
         try:
-            words = encode_message(self._welcome(hello, session, agreed), session=session)
+            words = encode_message(self._welcome(hello, session), session=session)
         except CodecError as error:
             # It grows with the robots; who has not heard it does not count as let in.
             registry.refuse(address, [str(error)], version)
@@ -91,12 +90,8 @@ class Admission:
 
     def _problems(self, address: bytes, hello: Hello, version: int) -> list[str]:
         problems: list[str] = []
-        if common_version(version, hello) is None:
-            oldest, newest = spoken(version, hello)
-            problems.append(
-                f"protocol versions: this bridge speaks {OLDEST} to {PROTOCOL}, the peer {oldest} "
-                f"to {newest}"
-            )
+        if version != PROTOCOL:
+            problems.append(f"protocol version {version}; this bridge speaks {PROTOCOL}")
         elif hello.role == "robot":
             served = self._models.served
             problems += differences(served.manifest, served.digest, hello)
@@ -111,14 +106,13 @@ class Admission:
             )
         return problems
 
-    def _welcome(self, hello: Hello, session: int, version: int) -> Welcome:
+    def _welcome(self, hello: Hello, session: int) -> Welcome:
         stops = self._stops
         of_robot = hello.role == "robot"
         return welcome(
             self._models.served,
             session,
             [*self._registry.robots(), *([hello.name] if of_robot else [])],
-            version=version,
             shadow=self._shadow,
             stop=stops.concerning(hello.name) if of_robot else stops.number,
             latches=stops.latches(hello.name if of_robot else ""),

@@ -16,6 +16,7 @@ from robot_bridge.protocol.codec import (
 )
 from robot_bridge.protocol.handshake import check_served
 from robot_bridge.protocol.messages import (
+    PROTOCOL,
     RELEASED,
     STOP_GIVEN,
     STOPPED,
@@ -179,9 +180,10 @@ class Dispatcher:
             self._admission.weigh(address)
             return
         self._registry.log("frame_refused", f"from an unknown peer: {error}")
+        # It may be a HELLO, whose sender waits for an answer.
+        version = error.version if isinstance(error, VersionError) else PROTOCOL
+        self._registry.refuse(address, [str(error)], version)
         self._admission.weigh(address)
-        if isinstance(error, VersionError):
-            self._registry.refuse(address, [str(error)], error.version)
 
     def announce(self, name: str, text: str) -> None:
         """Tell of something that concerns no robot."""

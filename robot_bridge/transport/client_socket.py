@@ -95,11 +95,6 @@ class ClientSocket:
             reached |= self._look()
             if frame is not None and frame.kind is Kind.WELCOME:
                 welcome = decode_message(frame, Welcome)
-                if not hello.oldest <= welcome.protocol <= hello.newest:
-                    raise HandshakeError(
-                        f"{self.endpoint}: welcomed in protocol version {welcome.protocol}; spoken "
-                        f"here: {hello.oldest} to {hello.newest}"
-                    )
                 wrong = differences(welcome, welcome.digest, hello) if hello.role == "robot" else []
                 if wrong:
                     raise HandshakeError(f"{self.endpoint}: served is not ours: {'; '.join(wrong)}")

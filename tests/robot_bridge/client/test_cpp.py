@@ -168,7 +168,7 @@ def of_struct(it):
             texts = f"{words(it.digest)} {words(it.bundle)}"
             sizes = f"{len(it.observation)} {len(it.action)} {len(it.limits)}"
             return (
-                f"{it.session} {it.protocol} {int(it.shadow)} {texts} {sizes} {it.stop} "
+                f"{it.session} {int(it.shadow)} {texts} {sizes} {it.stop} "
                 f"{len(it.latches)} {int(it.stopped)}"
             )
         case Refused():

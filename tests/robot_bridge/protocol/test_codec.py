@@ -134,12 +134,12 @@ def test_every_flipped_bit_is_refused(bit):
 
 def test_another_version_is_named():
     data = codec.encode_message(Ready())
-    with pytest.raises(VersionError, match="protocol version 9; spoken here: 2 to 2") as caught:
+    with pytest.raises(VersionError, match="protocol version 9; expected 1") as caught:
         codec.decode(data[:4] + b"\x09" + data[5:])
     assert caught.value.version == 9
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 255])
+@pytest.mark.parametrize("version", [0, 1, 2, 255])
 def test_every_version_reads_a_hello_and_a_refusal(version):
     # As a later version may write them, with fields that are unknown here.
     field = {"name": "tip", "shape": [3], "unit": "m", "frame": "base"}

@@ -73,13 +73,13 @@ def test_conversations_leave_no_object_behind(few, tmp_path) -> None:
         serving.join(30)
         daemon.close("done")
     grown = after - before
-    # Who is remembered rises and falls, up to the bound.
+    # These rise and fall, up to their bounds: the loop and the monitor remember peers apart.
     for kind in (
         "robot_bridge.transport.connection.PeerConnection",
         "robot_bridge.transport.connection.Connection",
         "robot_bridge.session.event_throttle._Allowance",
     ):
-        assert after[kind] <= 2 * GUESTS
+        assert after[kind] <= 4 * GUESTS
         del grown[kind]
     assert grown.total() == 0, grown
 

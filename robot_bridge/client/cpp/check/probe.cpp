@@ -172,7 +172,7 @@ struct Probe {
         switch (frame.kind) {
             case Kind::WELCOME: {
                 const Welcome it = decode_welcome(frame);
-                out << it.session << ' ' << it.protocol << ' ' << it.shadow << ' ' << words(it.digest)
+                out << it.session << ' ' << it.shadow << ' ' << words(it.digest)
                     << ' ' << words(it.bundle) << ' ' << it.observation.size() << ' '
                     << it.action.size() << ' ' << it.limits.size() << ' ' << it.stop << ' '
                     << it.latches.size() << ' ' << it.stopped;

@@ -133,7 +133,7 @@ inline Bytes encode(const Hello& hello, std::int64_t now_ns) {
             if (field.shape.size() > 8) throw CodecError("HELLO: " + field.name + ": more than 8 dimensions");
         }
     }
-    out.map(9);
+    out.map(7);
     out.key("role"), out.text("robot");
     out.key("name"), out.name(hello.name);
     out.key("digest"), out.text(hello.digest, 64);
@@ -141,8 +141,6 @@ inline Bytes encode(const Hello& hello, std::int64_t now_ns) {
     out.key("action"), body::put(out, hello.action);
     out.key("control_period"), out.number(hello.control_period);
     out.key("simulated_time"), out.boolean(hello.simulated_time);
-    out.key("oldest"), out.count(OLDEST);
-    out.key("newest"), out.count(PROTOCOL);
     return body::frame(Kind::HELLO, out, 0, now_ns);
 }
 
@@ -226,7 +224,6 @@ inline Welcome decode_welcome(const Frame& frame) {
         }
     };
     in.structure({{"session", true, [&] { made.session = in.count(); }},
-                  {"protocol", true, [&] { made.protocol = in.count(); }},
                   {"shadow", true, [&] { made.shadow = in.boolean(); }},
                   {"digest", true, [&] { made.digest = in.text(); }},
                   {"bundle", true, [&] { made.bundle = in.text(); }},

@@ -112,8 +112,9 @@ inline Frame decode(const std::uint8_t* data, std::size_t size) {
     const std::uint8_t version = data[4], number = data[5];
     const bool lasting = number == static_cast<std::uint8_t>(Kind::HELLO) ||
                          number == static_cast<std::uint8_t>(Kind::REFUSED);
-    if ((version < OLDEST || version > PROTOCOL) && !lasting) {
-        throw CodecError("protocol version " + std::to_string(version) + "; spoken here: 2");
+    if (version != PROTOCOL && !lasting) {
+        throw CodecError("protocol version " + std::to_string(version) + "; expected " +
+                         std::to_string(PROTOCOL));
     }
     if (number < 1 || number > KINDS) {
         throw CodecError("kind " + std::to_string(number) + "; expected 1 to 19");

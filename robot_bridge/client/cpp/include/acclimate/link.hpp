@@ -110,10 +110,6 @@ public:
             reached = look() || reached;
             if (!frame || frame->kind != Kind::WELCOME) continue;
             Welcome welcome = decode_welcome(*frame);
-            if (welcome.protocol < OLDEST || welcome.protocol > PROTOCOL) {
-                throw HandshakeError(endpoint_ + ": welcomed in protocol version " +
-                                     std::to_string(welcome.protocol) + "; spoken here: 2");
-            }
             const std::string wrong = differences(welcome, hello);
             if (!wrong.empty()) throw HandshakeError(endpoint_ + ": served is not ours: " + wrong);
             session_ = welcome.session;

@@ -11,8 +11,7 @@
 
 namespace acclimate {
 
-constexpr std::uint8_t PROTOCOL = 2;  // the version that is spoken here
-constexpr std::uint8_t OLDEST = 2;
+constexpr std::uint8_t PROTOCOL = 1;
 
 enum class Kind : std::uint8_t {
     HELLO = 1,
@@ -135,7 +134,6 @@ struct Hello {
 // A Latent is checked on its way in and not kept: it says nothing to a driver.
 struct Welcome {
     std::uint64_t session = 0;
-    std::uint64_t protocol = 0;
     bool shadow = false;
     std::string digest;
     std::string bundle;
