@@ -180,10 +180,10 @@ class Dispatcher:
             self._admission.weigh(address)
             return
         self._registry.log("frame_refused", f"from an unknown peer: {error}")
+        self._admission.weigh(address)
         # It may be a HELLO, whose sender waits for an answer.
         version = error.version if isinstance(error, VersionError) else PROTOCOL
         self._registry.refuse(address, [str(error)], version)
-        self._admission.weigh(address)
 
     def announce(self, name: str, text: str) -> None:
         """Tell of something that concerns no robot."""

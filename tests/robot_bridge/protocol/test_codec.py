@@ -82,7 +82,7 @@ def test_the_layout_is_the_documented_one():
     data = codec.encode_observation(
         Observation(3, -5, np.array([1.5, -2.0], np.float32), 0.25, Flag.FIRST, 9), 0x0102
     )
-    head = b"ACLM\x02\x04\x01\x00" + struct.pack("<QQqI", 0x0102, 3, -5, 16)
+    head = b"ACLM\x01\x04\x01\x00" + struct.pack("<QQqI", 0x0102, 3, -5, 16)
     payload = struct.pack("<fIff", 0.25, 9, 1.5, -2.0)
     assert data == head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
