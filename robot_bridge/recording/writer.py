@@ -20,7 +20,7 @@ from robot_bridge.errors import described
 from robot_bridge.recording.rotation import Parts, Rotation
 from robot_bridge.recording.row_encoder import RowEncoder
 from robot_bridge.recording.rows import EVENTS, LOG
-from robot_bridge.system.idle_signal import Gap
+from robot_bridge.system.idle_signal import IdleSignal
 from robot_bridge.telemetry.records import (
     AdaptationRecord,
     EndRecord,
@@ -66,7 +66,7 @@ class McapRecorder:
         self._dropped = 0
         self._troubles: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._closing = False
-        self._gap = Gap()
+        self._gap = IdleSignal()
         self._rows = RowEncoder(bundle.manifest)
         self._parts = Parts(folder, bundle, rotation or Rotation(), self._tell)
         self.path = self._parts.path

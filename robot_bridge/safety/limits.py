@@ -192,7 +192,11 @@ class Limits:
     def invalid(self, observation: Float32) -> str:
         """Why an observation cannot be what the robot measured; "" when it can."""
         if observation.shape != (self.observation_size,):
-            return f"{observation.size} numbers; the bundle's fields have {self.observation_size}"
+            much = "few" if observation.size < self.observation_size else "many"
+            return (
+                f"too {much} numbers: {observation.size}; the bundle's fields have "
+                f"{self.observation_size}"
+            )
         if _inside(observation, self._valid):
             return ""
         for field, where in self._fields:
@@ -201,8 +205,9 @@ class Limits:
             wrong = ~((values >= field.low) & (values <= field.high))
             if wrong.any():
                 index = int(np.flatnonzero(wrong)[0])
+                cause = "outside its field" if np.isfinite(values[index]) else "not finite"
                 return (
-                    f"{field.name}[{index}] is {values[index]:.6g} {field.unit}; expected "
+                    f"{cause}: {field.name}[{index}] is {values[index]:.6g} {field.unit}; expected "
                     f"{field.low:g} to {field.high:g}"
                 )
         return ""

@@ -27,8 +27,7 @@ from robot_bridge.server.dispatcher import Dispatcher
 from robot_bridge.server.loop_timing import LoopTiming
 from robot_bridge.session.belief_store import BeliefStore
 from robot_bridge.system import realtime
-from robot_bridge.system.log import Journal, Log
-from robot_bridge.system.log_output import STDERR, Outlet, claim
+from robot_bridge.system.log import STDERR, Journal, Log, LogOutput, claim
 from robot_bridge.system.signals import Interrupt
 from robot_bridge.system.systemd import Service
 from robot_bridge.telemetry.metrics import Metrics
@@ -212,8 +211,8 @@ def main(argv: list[str]) -> int:
     """`acclimate bridge`; returns 130 after Ctrl-C, else 0."""
     settings = compose("bridge", BridgeSettings, argv, HELP)
     claim(STDERR)
-    outlet = Outlet(STDERR)
-    log = Journal(outlet)
+    output = LogOutput(STDERR)
+    log = Journal(output)
     bundle = open_bundle(settings.bundle, settings)
     # From here on a signal is a request: whatever is bound will be unbound.
     interrupt = Interrupt()
@@ -275,5 +274,5 @@ def main(argv: list[str]) -> int:
     if exporter is not None:
         exporter.close()
     log("closed", reason)
-    outlet.finish(LAST_WORDS)
+    output.finish(LAST_WORDS)
     return interrupt.exit_code

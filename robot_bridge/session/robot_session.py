@@ -187,7 +187,7 @@ class RobotSession:
         if not sound and (text := self.policy.limits.invalid(observation.payload)):
             return "observation_invalid", text
         if not math.isfinite(observation.reward):
-            return "observation_invalid", f"reward is {observation.reward}; expected a number"
+            return "observation_invalid", f"not finite: the reward is {observation.reward}"
         return "", ""
 
     def _failed(self, observation: Observation, error: Exception) -> Answer:

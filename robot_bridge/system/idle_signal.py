@@ -1,29 +1,29 @@
-"""The gap between two answers, in which the threads beside the loop may have the interpreter."""
+"""Signals that the bridge's loop is idle, so that threads beside it may run without delaying it."""
 
 from __future__ import annotations
 
 import threading
 
 
-class Gap:
-    """One thread waits for gaps, the loop opens them.
+class IdleSignal:
+    """The loop opens it between two answers; one thread waits for it.
 
-    A thread that wakes by itself meets, sooner or later, the loop at its work, and every call of
-    the loop's that lets go of the interpreter then waits to get it back. Right after an answer the
+    A thread that wakes by itself sooner or later meets the loop at work, and every call in which
+    the loop releases the interpreter's lock then waits to get it back. Right after an answer the
     next observation is most of a period away.
     """
 
     def __init__(self) -> None:
-        # A bare lock as a flag: taken means closed. An Event takes three times as long to set, and
-        # the loop pays for it in every period.
+        # A bare lock as a flag: taken means closed. An Event takes three times as long to set, in
+        # every period of the loop.
         self._closed = threading.Lock()
         self._closed.acquire()
 
     def open(self) -> None:
-        """A gap begins. For the loop alone; costs it about a microsecond."""
+        """Signal that the loop is idle. For the loop alone; takes about a microsecond."""
         if self._closed.locked():
             self._closed.release()
 
     def wait(self, timeout: float) -> bool:
-        """Until a gap begins, at most timeout [s]; False when none did. For one thread."""
+        """Wait for the signal, at most timeout [s]; False when there was none. For one thread."""
         return self._closed.acquire(timeout=timeout)

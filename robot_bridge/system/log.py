@@ -1,17 +1,27 @@
-"""The bridge's log: one line per event on stderr, `event key=value ...`, made for a journal."""
+"""The bridge's log: one line per event, `event key=value ...`, written without waiting.
+
+A stream that systemd connected to its journal gets priorities.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import queue
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Protocol
 
-# Read as they stand; everything else is quoted, so that no text from outside can begin a new line
-# or a field of its own.
+# An hour of ordinary events; a reader so far behind has gone.
+CAPACITY = 1000  # lines that wait
+STDERR = 2
+
+# Written without quotes; everything else is quoted, so that no text from outside can start a new
+# line or a field.
 _BARE = re.compile(r"[\w.:/+@%,×-]+")
 
 
@@ -24,7 +34,7 @@ class Level(IntEnum):
     INFO = 6
 
 
-# Whatever is not named here is information.
+# All other events are information.
 _NAMES = {
     Level.ERROR: """
         answer_failed bridge_fault door_failed fault policy_failed rate_lost recording_failed
@@ -55,7 +65,7 @@ class Log(Protocol):
 
 
 class Stream(Protocol):
-    """What a log is written to: sys.stderr, or an `Outlet`."""
+    """What a log is written to: sys.stderr, or a `LogOutput`."""
 
     def write(self, text: str, /) -> int: ...
 
@@ -86,8 +96,8 @@ class Journal:
 
 
 def speakable(text: str) -> str:
-    """The same text where UTF-8 can carry it. A file's name may hold bytes that are none, which
-    Python keeps as lone surrogates; they are spelt out, as in `\\udcff`."""
+    """The text as UTF-8 can carry it: lone surrogates, which Python uses for bytes of a file's name
+    that are not UTF-8, are spelt out as in `\\udcff`."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -105,3 +115,73 @@ def _is_journal(stream: Stream) -> bool:
     except (OSError, ValueError):  # a stream in memory, or closed
         return False
     return expected == f"{found.st_dev}:{found.st_ino}"
+
+
+class LogOutput(io.TextIOBase):
+    """A text stream over a file descriptor, written by a thread of its own; never blocks.
+
+    A pipe that is not read costs lines, which are counted; a closed one costs all of them. Not
+    logging's QueueListener, whose queue of records would need a formatter and a count of its own.
+    """
+
+    # The descriptor and not sys.stderr: a thread that hangs inside that object holds its lock, and
+    # the interpreter aborts when it needs that lock at the end.
+    def __init__(self, descriptor: int, capacity: int = CAPACITY) -> None:
+        self._descriptor = descriptor
+        self._waiting: queue.Queue[str | None] = queue.Queue(capacity)
+        self._begun = ""  # a line that has not ended yet
+        self._lost = 0  # lines since the start; counted by `write`, read by the thread
+        self._writer = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._writer.start()
+
+    def write(self, text: str) -> int:
+        """Hand whole lines over; they are dropped where too many wait already."""
+        lines, newline, rest = (self._begun + text).rpartition("\n")
+        self._begun = rest
+        if newline:
+            try:
+                self._waiting.put_nowait(lines + newline)
+            except queue.Full:
+                self._lost += lines.count("\n") + 1
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def finish(self, timeout: float) -> None:
+        """Give what waits timeout [s] to leave; the descriptor stays open."""
+        try:
+            self._waiting.put_nowait(None)
+        except queue.Full:
+            return
+        self._writer.join(timeout)
+
+    def _work(self) -> None:
+        told = 0
+        while (text := self._waiting.get()) is not None:
+            lost = self._lost
+            if lost > told:
+                text = f"bridge: lines_lost count={lost - told}\n{text}"
+                told = lost
+            left = text.encode("utf-8", "backslashreplace")
+            try:
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+            except OSError:
+                # The descriptor is closed: the queue fills, and lines are dropped from then on.
+                return
+
+
+def claim(descriptor: int) -> None:
+    """Point a closed descriptor at nothing: its number would go to whatever is opened next, a
+    robot's socket for one, and lines would go there."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)

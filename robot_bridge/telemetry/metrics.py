@@ -14,7 +14,7 @@ from operator import add
 
 from robot_bridge.protocol.messages import Flag, Mode
 from robot_bridge.protocol.operator_messages import StageStatus
-from robot_bridge.system.idle_signal import Gap
+from robot_bridge.system.idle_signal import IdleSignal
 from robot_bridge.telemetry.histogram import Durations
 from robot_bridge.telemetry.records import AdaptationRecord, ClockRecord, EventRecord, StepRecord
 
@@ -111,7 +111,7 @@ class Metrics:
         self._recent: dict[str, StageStatus] = {}  # as of the last folding
         self._folding: Iterator[None] | None = None
         self._closing = False
-        self._gap = Gap()
+        self._gap = IdleSignal()
         self._thread: threading.Thread | None = None
         if fold is not None:
             self._thread = threading.Thread(

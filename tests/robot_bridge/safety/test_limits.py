@@ -79,8 +79,10 @@ def test_an_observation_is_valid_exactly_within_its_fields(observation):
 
 def test_what_is_invalid_is_named_with_what_would_be_right():
     text = make().invalid(np.array([0, 0, 0, np.nan, 0], np.float32))
-    assert text == "wrench[1] is nan N; expected -100 to 100"
-    assert "4 numbers; the bundle's fields have 5" in make().invalid(np.zeros(4, np.float32))
+    assert text == "not finite: wrench[1] is nan N; expected -100 to 100"
+    assert "too few numbers: 4; the bundle's fields have 5" in make().invalid(
+        np.zeros(4, np.float32)
+    )
 
 
 def test_the_strictest_broken_margin_wins():

@@ -225,12 +225,16 @@ def test_a_second_robot_of_the_same_name_waits_for_the_first_to_leave(bundle, en
 @pytest.mark.parametrize(
     ("observation", "reward", "text"),
     [
-        (np.array([0, np.nan, 0, 0, 0, 0]), 0.0, r"tip_position\[1\] is nan m; expected -10 to 10"),
+        (
+            np.array([0, np.nan, 0, 0, 0, 0]),
+            0.0,
+            r"not finite: tip_position\[1\] is nan m; expected -10 to 10",
+        ),
         (np.array([0, 0, 0, 0, np.inf, 0]), 0.0, r"wrench\[1\] is inf N"),
         (np.array([0, 0, 0, 0, 0, 11.0]), 0.0, r"wrench\[2\] is 11 N; expected -10 to 10"),
-        (np.zeros(7), 0.0, "7 numbers; the bundle's fields have 6"),
-        (np.zeros(0), 0.0, "0 numbers"),
-        (np.zeros(6), np.nan, "reward is nan"),
+        (np.zeros(7), 0.0, "too many numbers: 7; the bundle's fields have 6"),
+        (np.zeros(0), 0.0, "too few numbers: 0"),
+        (np.zeros(6), np.nan, "not finite: the reward is nan"),
     ],
 )
 def test_a_senseless_observation_is_held_and_named_and_forgotten(

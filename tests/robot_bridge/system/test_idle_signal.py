@@ -10,7 +10,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import Flag
 from robot_bridge.recording import writer as recorder_module
 from robot_bridge.recording.writer import McapRecorder
-from robot_bridge.system.idle_signal import Gap
+from robot_bridge.system.idle_signal import IdleSignal
 from robot_bridge.telemetry.metrics import STRIDE, Metrics
 from tests.robot_bridge.telemetry.test_observers import Connected
 from tests.support import tiny_bundle
@@ -23,7 +23,7 @@ def bundle(tmp_path_factory):
 
 
 def test_a_gap_lets_one_wait_pass_however_often_it_was_opened():
-    gap = Gap()
+    gap = IdleSignal()
     assert not gap.wait(0.0)
     gap.open()
     gap.open()
@@ -32,7 +32,7 @@ def test_a_gap_lets_one_wait_pass_however_often_it_was_opened():
 
 
 def test_a_thread_that_waits_is_woken():
-    gap, woken = Gap(), threading.Event()
+    gap, woken = IdleSignal(), threading.Event()
     thread = threading.Thread(target=lambda: woken.set() if gap.wait(30.0) else None)
     thread.start()
     gap.open()

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from robot_bridge.system.log_output import Outlet
+from robot_bridge.system.log import LogOutput
 
 
 def read_all(descriptor):
@@ -17,7 +17,7 @@ def read_all(descriptor):
 
 def test_lines_arrive_whole_and_in_order():
     read, write = os.pipe()
-    outlet = Outlet(write)
+    outlet = LogOutput(write)
     lines = [f"line {number} \N{SNOWMAN}\n" for number in range(500)]
     for line in lines:
         print(line, end="", file=outlet, flush=True)
@@ -29,7 +29,7 @@ def test_lines_arrive_whole_and_in_order():
 
 def test_a_full_pipe_costs_lines_and_says_how_many():
     read, write = os.pipe()
-    outlet = Outlet(write, capacity=10)
+    outlet = LogOutput(write, capacity=10)
     # Far more than any pipe holds; were it to wait, the test would never end.
     for number in range(5000):
         outlet.write(f"{number:0200d}\n")
@@ -51,7 +51,7 @@ def test_a_full_pipe_costs_lines_and_says_how_many():
 def test_a_closed_end_is_no_exception(side):
     pair = os.pipe()
     os.close(pair[side])
-    outlet = Outlet(pair[1], capacity=4)
+    outlet = LogOutput(pair[1], capacity=4)
     for _ in range(100):
         print("anybody?", file=outlet, flush=True)
     outlet.finish(30.0)

@@ -83,8 +83,11 @@ def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_
         pest = link(made.endpoint, "robot", "arm")
         for _ in range(100):
             pest.tell(b"garbage")
-        with pytest.raises(HandshakeError, match="20 frames in a row could not be read"):
+        with pytest.raises(HandshakeError, match="refused: frame of 7 bytes"):
             pest.receive(PATIENCE)
+        # Each is answered, and the last answer says why there will be no more.
+        refusals = [decode(pest._socket.recv()).payload for _ in range(20)]
+        assert any(b"20 frames in a row could not be read" in payload for payload in refusals)
         # libzmq connects anew by itself, as somebody else.
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -12,6 +12,7 @@ import pytest
 
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeError, HandshakeError
+from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import Mode
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.trial import runner as trial
@@ -114,8 +115,11 @@ def test_a_peer_that_sends_garbage_is_expelled_and_the_others_stay(bundle, serve
         assert leg.exchange(GOOD, first=True).mode is Mode.TRACK
         for _ in range(100):
             pest.tell(b"garbage")
-        with pytest.raises(HandshakeError, match="20 frames in a row could not be read"):
+        with pytest.raises(HandshakeError, match="refused: frame of 7 bytes"):
             pest.receive(PATIENCE)
+        # Each is answered, and the last answer says why there will be no more.
+        refusals = [codec.decode(pest._socket.recv()).payload for _ in range(20)]
+        assert any(b"20 frames in a row could not be read" in payload for payload in refusals)
         assert leg.exchange(GOOD).mode is Mode.TRACK
     served.wait_line("peer_expelled")
 

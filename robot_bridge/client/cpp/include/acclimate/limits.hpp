@@ -94,13 +94,15 @@ public:
     // Why an observation cannot be what the robot measured; "" when it can.
     std::string invalid(const std::vector<float>& observation) const {
         if (observation.size() != observation_.size()) {
-            return std::to_string(observation.size()) + " numbers; the bundle's fields have " +
-                   std::to_string(observation_.size());
+            return std::string("too ") + (observation.size() < observation_.size() ? "few" : "many") +
+                   " numbers: " + std::to_string(observation.size()) +
+                   "; the bundle's fields have " + std::to_string(observation_.size());
         }
         for (std::size_t k = 0; k < observation.size(); ++k) {
             if (valid_[k].hold(observation[k])) continue;
             const auto& [field, index] = observation_[k];
-            return field.name + "[" + std::to_string(index) + "] is " + general(observation[k]) +
+            const char* cause = std::isfinite(observation[k]) ? "outside its field: " : "not finite: ";
+            return cause + field.name + "[" + std::to_string(index) + "] is " + general(observation[k]) +
                    " " + field.unit + "; expected " + general(field.low) + " to " +
                    general(field.high);
         }
