@@ -1,1 +1,1 @@
-"""What travels between a bridge and its peers: frames, messages, the handshake."""
+"""The wire protocol: frames, messages, the handshake, times."""

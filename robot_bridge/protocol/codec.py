@@ -54,7 +54,7 @@ FRAME_BYTES = HEADER.size + CONTROL_BYTES  # the most that a bridge accepts from
 
 _LASTING = (Kind.HELLO, Kind.REFUSED)
 _LONG = (Kind.EPISODE_RECORD, Kind.STATUS)
-# Looked up in every frame; to make an enum's member from a number takes a microsecond.
+# Looked up for every frame; making an enum's member from a number takes a microsecond.
 _KINDS = {int(kind): kind for kind in Kind}
 _MODES = {int(mode): mode for mode in Mode}
 _ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
@@ -71,7 +71,7 @@ M = TypeVar("M", bound=Message | Lasting)
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """A frame whose header and checksum are right; the payload is still to be read."""
+    """A frame whose header and checksum are right; its payload was not read yet."""
 
     kind: Kind
     flags: int
@@ -151,13 +151,13 @@ def decode_message(frame: Frame, expected: type[M]) -> M:
         raise CodecError(f"{frame.kind.name}: expected {_KIND_OF[expected].name}")
     try:
         return cast(M, _DECODERS[expected].decode(frame.payload))
-    # Text that is not UTF-8, and nesting beyond the interpreter's patience, have their own errors.
+    # Text that is not UTF-8, and too deep nesting, have their own errors.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"{frame.kind.name}: {error}") from None
 
 
 def decode_stop(frame: Frame) -> Stop:
-    """The stop in a frame. A stop whose words cannot be read is a stop all the same, of all."""
+    """The stop in a frame. A stop whose payload cannot be read is a stop of all robots."""
     try:
         return decode_message(frame, Stop)
     except CodecError as error:
@@ -169,8 +169,8 @@ def encode_observation(observation: Observation, session: int) -> bytes:
     try:
         head = OBSERVATION.pack(observation.reward, observation.faults)
     except OverflowError:
-        # Too large for a float32 becomes infinite, which the bridge refuses, and not an exception
-        # in the middle of a driver's loop.
+        # A reward beyond float32 becomes infinite, which the bridge refuses: no exception in a
+        # driver's loop.
         head = OBSERVATION.pack(math.copysign(math.inf, observation.reward), observation.faults)
     return encode(
         Kind.OBSERVATION,
@@ -183,7 +183,7 @@ def encode_observation(observation: Observation, session: int) -> bytes:
 
 
 def decode_observation(frame: Frame) -> Observation:
-    """Any size and any float32, NaN too: whether they make sense is the bridge's to judge."""
+    """Accepts any size and any float32, NaN too: the bridge judges them. Raises CodecError."""
     reward, faults, payload = *_head(frame, Kind.OBSERVATION, OBSERVATION), _floats(frame, 8)
     if frame.flags & ~_ALL_FLAGS:
         raise CodecError(f"OBSERVATION: flags {frame.flags:#x}; at most {_ALL_FLAGS:#x}")
@@ -206,7 +206,7 @@ def encode_command(command: Command, session: int) -> bytes:
 
 
 def decode_command(frame: Frame) -> Command:
-    """Any size and any float32; the client judges them. Raises CodecError."""
+    """Accepts any size and any float32: the client judges them. Raises CodecError."""
     validity, received, sent, version, number, shadow = _head(frame, Kind.COMMAND, COMMAND)
     mode = _MODES.get(number)
     if mode is None:

@@ -19,9 +19,9 @@ ACTION_MOST = (CONTROL_BYTES - COMMAND.size) // 4
 
 
 def differences(served: Manifest | Welcome, digest: str, hello: Hello) -> list[str]:
-    """Each way in which a robot's Hello disagrees with what is served; empty when they agree.
+    """Each difference between a robot's Hello and what is served; empty when they agree.
 
-    Both ends ask: the bridge of its bundle, the robot of the bridge's welcome.
+    The bridge compares with its bundle, the robot with the bridge's Welcome.
     """
     found: list[str] = []
     if hello.digest and hello.digest != digest:
@@ -46,7 +46,7 @@ def welcome(
     latches: Mapping[str, int] | None = None,
     stopped: bool = False,
 ) -> Welcome:
-    """What a peer learns of the bundle and of its own standing; see `Welcome`."""
+    """The Welcome for a peer: the bundle, and the stops that concern the peer."""
     manifest = bundle.manifest
     return Welcome(
         session=session,
@@ -67,7 +67,7 @@ def welcome(
 
 
 def check_served(bundle: PolicyBundle) -> None:
-    """Raises CodecError where a bundle is more than the protocol can tell a peer of."""
+    """Raise CodecError for a bundle whose description or numbers do not fit into frames."""
     encode_message(welcome(bundle, 2**62, ()))
     manifest = bundle.manifest
     fed = max(manifest.fed_size(phase.condition) for phase in manifest.phases)

@@ -1,4 +1,4 @@
-"""The structs on the wire, with units. `codec` turns them into bytes and back.
+"""The messages on the wire, with units. `codec` turns them into bytes and back.
 
 Legend: n_o observation, n_a action, n_z latent, T kept steps of an episode. Arrays are float32, in
 the order and units of the bundle's fields; times are int64 nanoseconds on the sender's monotonic
@@ -20,7 +20,7 @@ PROTOCOL = 1  # raised whenever a frame of the old kind would be misread
 
 Float32 = npt.NDArray[np.float32]
 
-# Every text, list and number that comes from the other side is bounded here, not where it is used.
+# All texts, lists and numbers from the other side are bounded here, not where they are used.
 Text = Annotated[str, Meta(max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # refuses NaN and infinity too
@@ -32,7 +32,7 @@ Vector = Annotated[tuple[Number, ...], Meta(max_length=VECTOR)]
 
 
 class Kind(IntEnum):
-    """What a frame carries, and who sends it."""
+    """What a frame carries, and who sends it to whom."""
 
     HELLO = 1  # any peer → bridge
     WELCOME = 2  # bridge → peer
@@ -75,12 +75,12 @@ class Flag(IntFlag):
 
 
 NO_FLAGS = Flag(0)
-# By their bits: to make a member from a number takes a microsecond.
+# By their bits: making a member from a number takes a microsecond.
 FLAGS = tuple(Flag(bits) for bits in range(16))
 
 
 class Fault(IntFlag):
-    """What the robot says about itself; any bit makes the bridge answer stop."""
+    """Faults that the robot reports; for any bit the bridge answers STOP."""
 
     EMERGENCY_STOP = 1
     PROTECTIVE_STOP = 2
@@ -97,8 +97,8 @@ def fault_names(bits: int) -> str:
     return f"fault {', '.join(names + ([hex(rest)] if rest else []))}"
 
 
-# Structs here and below, although neither travels as MessagePack: they are made in a tenth of the
-# time that a frozen dataclass takes, a thousand times a second at each end.
+# Structs, although these two do not travel as MessagePack: making one takes a tenth of the time of
+# a frozen dataclass, a thousand times a second at each end.
 class Observation(Struct, frozen=True, eq=False):
     """What the robot measured.
 
@@ -136,7 +136,7 @@ class Command(Struct, frozen=True, eq=False):
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything that travels as MessagePack."""
+    """Base of all messages that travel as MessagePack."""
 
 
 class Lasting(Struct, frozen=True):
@@ -158,8 +158,8 @@ Fields = Annotated[tuple[FieldSpec, ...], Meta(max_length=256)]
 class Hello(Lasting, frozen=True):
     """A peer introduces itself; an operator leaves the robot's part empty.
 
-    digest: SHA-256 of the bundle's manifest, or "" to take whichever the bridge serves; fields,
-    units and period [s] must agree all the same. simulated_time: the robot's clock waits for the
+    digest: SHA-256 of the bundle's manifest, or "" for any bundle that the bridge serves; fields,
+    units and period [s] must agree in both cases. simulated_time: the robot's clock waits for the
     answer, so each transition is learnt from before the next action.
     """
 
@@ -232,7 +232,7 @@ class Ready(Message, frozen=True):
 
 
 class Outcome(Message, frozen=True):
-    """How an episode ended. duration [s]; measures: whatever else was measured, by name [SI]."""
+    """How an episode ended. duration [s]; measures: further measured values, by name [SI]."""
 
     success: bool
     steps: Count
@@ -264,8 +264,8 @@ class Event(Message, frozen=True):
 class Stop(Message, frozen=True):
     """Stop, and stay stopped until an operator's release.
 
-    closing: the bridge itself is going away. number: the bridge's, rising for as long as it lives;
-    what a peer writes there is not looked at. robot: the one concerned; "" for all.
+    closing: the bridge itself ends. number: the bridge's, rising as long as it runs; a peer's is
+    ignored. robot: the one concerned; "" for all.
     """
 
     reason: Text
@@ -287,7 +287,7 @@ class Release(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """Still here.
+    """A sign of life.
 
     stop: from the bridge, number of the latest stop that concerns the peer, so that none is lost
     with a frame; from a robot, the highest that it knows of. latch: count of the robot's own stops.

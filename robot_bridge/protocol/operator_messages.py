@@ -1,5 +1,4 @@
-"""What operators ask of a bridge besides episodes: its models, its beliefs, how it fares; and what
-they hear of episodes."""
+"""Messages of operators: requests about models, beliefs and status, and records of episodes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the bridge asks of the operating system: time, scheduling, signals, logs."""
+"""The operating system's side of the bridge: time, scheduling, signals, logs."""

@@ -1,4 +1,4 @@
-"""Keeping a control rate on the monotonic clock, and knowing how far off another machine's is."""
+"""Keeps a control rate on the monotonic clock; estimates the offset of another machine's."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Rate:
         self.restart()
 
     def restart(self) -> None:
-        """Count from now, as after a pause between episodes."""
+        """Start counting now, for example after a pause between episodes."""
         self._deadline_ns = self._now_ns() + self._period_ns
 
     def wait(self) -> float:
         """Sleep until the deadline; returns how late this period ended [s].
 
-        A loop that is late by whole periods skips them instead of hurrying after them: a burst of
-        commands would move the robot faster than anyone asked.
+        A loop that is late by whole periods skips them: catching up by a burst of commands would
+        move the robot too fast.
         """
         left_ns = self._deadline_ns - self._now_ns()
         if left_ns > 0:
@@ -78,9 +78,9 @@ class _Exchange:
 class OffsetEstimator:
     """Offset of two monotonic clocks from exchanges of four times, as NTP has them (RFC 5905, 8).
 
-    An exchange bounds the offset by half its round trip, however lopsided the way there and the
-    way back were; the bound widens by the drift as the exchange ages. The best one of the window
-    counts: the one with the tightest bound now. window_ns [ns].
+    An exchange bounds the offset by half its round trip, even if one direction took all of it; the
+    bound widens by the drift as the exchange ages. Of the window, the exchange with the tightest
+    bound now counts. window_ns [ns].
     """
 
     def __init__(self, window_ns: int = WINDOW_NS) -> None:
@@ -88,15 +88,15 @@ class OffsetEstimator:
             raise ValueError(f"window {window_ns} ns; expected more than 0")
         self._window_ns = window_ns
         # The bound at any time is key + drift × that time, so that the order of two exchanges
-        # never changes: whoever is older and has the larger key will never be the best.
+        # never changes: an older one with a larger key will never be the best.
         self._exchanges: deque[_Exchange] = deque()
 
     def add(self, asked_ns: int, received_ns: int, sent_ns: int, answered_ns: int) -> bool:
         """One exchange: asked and answered on the robot's clock, received and sent on the bridge's.
 
-        False, unchanged, when it cannot have happened: an end before its beginning, an answer that
-        took the bridge longer than the robot waited, a time before that of the last exchange,
-        clocks so far apart that no heartbeat could say it.
+        False, and nothing changes, for an exchange that cannot have happened: an end before its
+        start, an answer that took the bridge longer than the robot waited, a time before that of
+        the last exchange, clocks too far apart for a heartbeat to tell.
         """
         taken_ns = sent_ns - received_ns
         round_trip_ns = answered_ns - asked_ns - taken_ns
@@ -127,5 +127,5 @@ class OffsetEstimator:
         return Offset(best.offset_ns, bound_ns, best.round_trip_ns)
 
     def clear(self) -> None:
-        """Forget everything: the bridge is another one now."""
+        """Forget all exchanges, for a new bridge."""
         self._exchanges.clear()

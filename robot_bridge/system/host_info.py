@@ -1,4 +1,4 @@
-"""What this machine is: processor, GPUs, and the rights that a control loop asks for. Linux."""
+"""This machine: processor, GPUs, limits, and the rights that a control loop needs. Linux."""
 
 import os
 import platform
@@ -84,8 +84,8 @@ def realtime_kernel() -> bool:
 
 
 def realtime_share() -> float:
-    """Share of every second that the kernel leaves to threads under SCHED_FIFO which never sleep,
-    while ordinary ones wait for their core (sched(7)); 1 where it leaves them all."""
+    """Share of each second that threads under SCHED_FIFO may take of a core while ordinary threads
+    wait for it (sched(7)); 1 for no limit."""
     runtime, period = (_read(_KERNEL / f"sched_rt_{name}_us") for name in ("runtime", "period"))
     if not runtime or not period or int(runtime) < 0:
         return 1.0

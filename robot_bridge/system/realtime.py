@@ -1,6 +1,6 @@
-"""What a loop asks of the system to be on time: a core, a priority, memory that stays, no pauses.
+"""Makes a loop punctual: a core of its own, a priority, locked memory, no garbage collector pauses.
 
-Each of them either holds afterwards or raises, naming what is missing. Linux.
+Each function succeeds or raises, naming the right that is missing. Linux.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 
 from robot_bridge.errors import BridgeError
 
-# A thread that wants the interpreter gets it after so long at the latest; the default of 5 ms
-# would let a worker keep the loop from answering for five periods of a 1 kHz robot [s].
+# The longest that a thread waits for the interpreter's lock; with the default of 5 ms a worker
+# could delay the loop by five periods of a 1 kHz robot [s].
 SWITCH_INTERVAL = 50e-6
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2  # sys/mman.h
@@ -26,11 +26,11 @@ _behind = 0
 
 
 def reserve(core: int) -> None:
-    """Keep a core free for the loop: every thread of this process, and every one that this thread
-    starts from now on, runs on the others, libzmq's own among them; on the core of a loop that
-    spins they would hardly run. So does this thread until it calls `occupy`.
+    """Keep a core free for the loop: all threads of this process (libzmq's too), and those that
+    this thread starts from now on, run on the other cores; beside a loop that spins they would
+    hardly run. This thread does so too, until it calls `occupy`.
 
-    Raises BridgeError naming the cores there are.
+    Raises BridgeError naming the cores that exist.
     """
     allowed = os.sched_getaffinity(0)
     if core not in allowed:
@@ -54,8 +54,8 @@ def occupy(core: int) -> None:
 
 
 def roam() -> None:
-    """A worker's first call: off the core of the loop that started it, where there is another, and
-    behind it in priority."""
+    """Call first in a worker: it leaves the loop's core, where there is another, and takes the
+    priority below the loop's."""
     if _others:
         os.sched_setaffinity(0, _others)
     if _behind:
@@ -63,9 +63,9 @@ def roam() -> None:
 
 
 def prioritise(priority: int) -> None:
-    """Put the calling thread, and every one that it starts from now on, under SCHED_FIFO, one below
-    `priority`, which `lead` then takes. A worker that held the interpreter as an ordinary thread
-    could be put aside for any other program, and the loop would wait for both.
+    """Put the calling thread, and those that it starts from now on, under SCHED_FIFO, one below
+    `priority`; `lead` then takes `priority`. An ordinary worker that holds the interpreter's lock
+    could be preempted by any other program, and the loop would wait for both.
 
     priority: 1 to 99. Raises BridgeError naming the right that is missing.
     """
@@ -104,9 +104,9 @@ def lock_memory() -> None:
 
 
 class Collector:
-    """Python's cycle collector, at times of the loop's choosing.
+    """Runs Python's cycle collector only when the loop allows it.
 
-    From `start` to `stop` it runs only within `gap`, which the loop calls when its answers are out.
+    From `start` to `stop` it runs within `gap` alone, which the loop calls after its answers.
     """
 
     YOUNG = 2_000  # new containers before a look at them, which then costs some 0.1 ms
@@ -119,7 +119,7 @@ class Collector:
         self._interval = sys.getswitchinterval()
 
     def start(self) -> None:
-        """What is alive now stays alive and is never looked at again."""
+        """Exempt all objects that exist now from collection, and stop automatic collection."""
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -141,7 +141,7 @@ class Collector:
         gc.collect(2 if oldest else 1 if older else 0)
 
     def stop(self) -> None:
-        """Back to Python's own ways."""
+        """Restore Python's own collection."""
         sys.setswitchinterval(self._interval)
         gc.enable()
         gc.unfreeze()

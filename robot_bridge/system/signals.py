@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that a loop reads, not an exception in the middle of its work."""
+"""Turns Ctrl-C and SIGTERM into a request that a loop reads, instead of an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, stopping, still alive. Without systemd, nothing."""
+"""Tells systemd that the process is ready, alive or stopping. Does nothing without systemd."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Service:
         self._due = 0.0
 
     def ready(self, status: str) -> None:
-        """It serves now."""
+        """The process serves now."""
         self._tell(f"READY=1\nSTATUS={_line(status)}")
 
     def alive(self) -> None:
-        """To be called by the loop itself, often: a loop that hangs is started anew."""
+        """Call often, from the loop itself: systemd restarts a loop that hangs."""
         if not self._pause:
             return
         now = time.monotonic()
@@ -31,7 +31,7 @@ class Service:
             self._tell("WATCHDOG=1")
 
     def stopping(self, reason: str) -> None:
-        """It is about to end."""
+        """The process is about to end."""
         self._tell(f"STOPPING=1\nSTATUS={_line(reason)}")
 
     def _tell(self, state: str) -> None:

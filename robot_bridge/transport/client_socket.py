@@ -1,4 +1,4 @@
-"""A peer's end of the connection: the handshake, and frames both ways."""
+"""A peer's end of the connection: the handshake, then frames both ways."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from robot_bridge.protocol.timing import BRIDGE_LOST
 from robot_bridge.transport import endpoint as endpoints
 from robot_bridge.transport.curve_keys import Role, fingerprint, folder_of, read_certificate
 
-LINGER_MS = 300  # for the last word
-GLANCE = 0.1  # between looks at how the handshake fares [s]
+LINGER_MS = 300  # for the last frame to leave
+GLANCE = 0.1  # between two looks at the state of the handshake [s]
 RECONNECT_MS = 50
 WAITING = 100  # frames that may wait for a bridge that does not read
 
 
 class ClientSocket:
-    """One DEALER socket. Counts as connected from the Welcome on. Belongs to one thread.
+    """One DEALER socket. It counts as connected once it has the Welcome. Belongs to one thread.
 
     role, name: as in the Hello. keys: over tcp, a folder of keys or one certificate; None for the
     default folder. Raises EndpointError, and KeyFileError or PrivacyError for the keys.
@@ -45,17 +45,17 @@ class ClientSocket:
         held = read_certificate(folder_of(keys), role, name) if tcp else None
         self.session = 0
         self._heard = 0.0
-        # Why nothing more will come. The words and not the exception, whose traceback would hold
-        # this object in a cycle, and its socket open.
+        # Why no further frame will come. Not the exception itself, whose traceback would keep
+        # this object, and its socket open.
         self._over: tuple[type[BridgeError], str] | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._timeout_ms = 0  # as set on the socket
         self._socket.set(zmq.LINGER, LINGER_MS)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
-        # What waits for a bridge that is not there is stale when it comes, and refused by then: a
-        # new bridge knows no session of the old one. ZMQ_IMMEDIATE would keep it from waiting, but
-        # also throws away what arrived just before the connection broke, a stop for one.
+        # Frames that wait for a bridge that is away are stale when it is back, and refused: a new
+        # bridge knows no session of the old one. ZMQ_IMMEDIATE would not let them wait, but also
+        # drops what arrived just before the connection broke, such as a stop.
         self._socket.set(zmq.SNDHWM, WAITING)
         self._socket.set(zmq.MAXMSGSIZE, HEADER.size + RECORD_BYTES + endpoints.CURVE_BYTES)
         self._fate: zmq.Socket | None = None
@@ -78,7 +78,7 @@ class ClientSocket:
 
     def introduce(self, hello: Hello, timeout: float) -> Welcome:
         """Shake hands within timeout [s]. Raises HandshakeError with the bridge's reasons,
-        BridgeLost when nobody answers, CodecError for a hello that no bridge would take; the link
+        BridgeLost when no bridge answers, CodecError for a hello that no bridge accepts; the socket
         is closed then."""
         try:
             return self._introduce(hello, timeout)
@@ -102,7 +102,7 @@ class ClientSocket:
                 self._unwatch()
                 return welcome
         if reached:
-            # A bridge whose key is another cannot even read who asks, and says nothing.
+            # A bridge with another key cannot read the request, and does not answer.
             raise BridgeLost(
                 f"{self.endpoint}: something listens there and does not answer {self._whose}, "
                 f"within {timeout:g} s; `acclimate keys list` on its machine shows its own key"
@@ -140,8 +140,8 @@ class ClientSocket:
         return True
 
     def send(self, message: Message) -> None:
-        """Send one struct. Raises BridgeLost when the bridge is known to be gone, CodecError when
-        it is not what the bridge would take."""
+        """Send one struct. Raises BridgeLost when the bridge is known to be gone, CodecError for a
+        struct that no bridge accepts."""
         self._check_over()
         data = _checked(message, self.session)
         if not self.tell(data):
@@ -150,9 +150,9 @@ class ClientSocket:
     def receive(self, timeout: float) -> Frame | None:
         """The next frame within timeout [s], or None.
 
-        Raises BridgeLost when the bridge closes, HandshakeError when it refuses us (a bridge that
-        was started anew does not know our session), CodecError for a frame it cannot have sent. The
-        first two are final: from then on every call raises the same.
+        Raises BridgeLost when the bridge closes, HandshakeError when it refuses this peer (a bridge
+        that was restarted does not know its session), CodecError for a frame that no bridge sends.
+        The first two are final: every later call raises the same.
         """
         self._check_over()
         # Waiting within the receipt is what costs least: poll() alone takes 10 us.
@@ -195,7 +195,7 @@ class ClientSocket:
             raise kind(text)
 
     def close(self) -> None:
-        """Say goodbye, if anybody listens."""
+        """Say goodbye where there is a session, and close the socket."""
         if self._socket.closed:
             return
         if self.session and self._over is None:
@@ -208,7 +208,7 @@ class ClientSocket:
 
 
 def _checked(message: Message | Lasting, session: int = 0) -> bytes:
-    """One frame, read back once: the bridge drops what breaks a bound, and nobody would answer."""
+    """One frame, decoded once as a check: the bridge would drop what breaks a bound."""
     data = encode_message(message, session=session)
     if len(data) > FRAME_BYTES:
         raise CodecError(f"frame of {len(data)} bytes; a bridge takes at most {FRAME_BYTES}")

@@ -35,8 +35,8 @@ CLIENTS = "clients"
 REVOKED = "revoked"
 SIGNERS = "signers"
 MOST = 1000  # keys of one bridge
-# A key file has some 400. TOML made for it takes time with the square of its length to parse: ten
-# times as much, 26 s.
+# A key file has some 400 bytes. Parsing hostile TOML takes time with the square of its length: for
+# ten times this bound, 26 s.
 KEY_BYTES = 4096
 
 Role = Literal["robot", "operator"]
@@ -44,22 +44,21 @@ Z85 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What every key file has in common: a misspelt word in it is refused, and so is a key that is
-    none."""
+    """Base of all key files: refuses a misspelt word, and text that is not a key."""
 
     def __post_init__(self) -> None:
         for word in ("public", "secret", "server"):
             try:
                 z85.decode(getattr(self, word, ""))
             except struct.error:
-                # Its alphabet is Z85's, and yet five of its characters are more than four bytes.
+                # Five characters of Z85's alphabet may encode more than four bytes.
                 raise ValueError(
                     f"`{word}` is no key; expected 32 bytes in Z85, as `acclimate keys` writes them"
                 ) from None
 
 
 class ServerKey(_File, frozen=True):
-    """Who the bridge is."""
+    """The bridge's key pair."""
 
     format: Literal["acclimate server 1"]
     public: Z85
@@ -67,7 +66,7 @@ class ServerKey(_File, frozen=True):
 
 
 class Certificate(_File, frozen=True):
-    """Who a peer is, and which bridge it trusts."""
+    """A peer's key pair, and the key of the bridge that it trusts."""
 
     format: Literal["acclimate certificate 1"]
     name: Name
@@ -78,7 +77,7 @@ class Certificate(_File, frozen=True):
 
 
 class ClientRecord(_File, frozen=True):
-    """Whom the bridge lets in. made: when, in local time with its offset."""
+    """A peer that the bridge admits. made: when, in local time with its offset."""
 
     format: Literal["acclimate client 1"]
     name: Name
@@ -92,7 +91,7 @@ F = TypeVar("F", bound=_File)
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a key was made for. public: Z85."""
+    """The peer that a key was made for. public: Z85."""
 
     role: Role
     name: str
@@ -148,7 +147,7 @@ def read_certificate(keys: Path, role: Role, name: str) -> Certificate:
 
 
 def read_clients(folder: Path) -> tuple[dict[str, Identity], list[str]]:
-    """Who may connect, by public key (Z85), and what is wrong with the records left out."""
+    """Who may connect, by public key (Z85), and what is wrong with records that were left out."""
     known: dict[str, Identity] = {}
     problems: list[str] = []
     try:
@@ -156,7 +155,7 @@ def read_clients(folder: Path) -> tuple[dict[str, Identity], list[str]]:
         check_folder(folder / CLIENTS)
         paths = sorted((folder / CLIENTS).glob("[!.]*.toml"))
     except (PrivacyError, OSError) as error:
-        # Nobody comes in through a door that others may have painted on.
+        # Other users may have changed the records: none of them counts.
         return {}, [str(error)]
     if len(paths) > MOST:
         problems.append(f"{folder / CLIENTS}: {len(paths)} records; the first {MOST} count")

@@ -1,7 +1,7 @@
 """Where a bridge listens: checked before it is used, and left clean.
 
 ipc sockets rely on the operating system: a private folder, mode 0600, and peers of the same user.
-tcp sockets rely on keys, wherever they are bound; see `door`.
+tcp sockets rely on keys, wherever they are bound; see `zap_authenticator`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adapt.errors import PrivacyError
 from adapt.private import check_folder, make_folder
 from robot_bridge.errors import EndpointError
 
-# What the kernel takes for a socket's path, its final zero included.
+# The most that the kernel takes for a socket's path, its final zero included.
 PATH_BYTES = 107
 # What CURVE adds to a frame: command name, nonce, authenticator, flags. The bound is on the sum.
 CURVE_BYTES = 8 + 8 + 16 + 1
@@ -58,7 +58,7 @@ class Address:
     """A bridge's hold on its endpoint: no other bridge can take it while this one lives."""
 
     def __init__(self, endpoint: str) -> None:
-        """Make ready, without binding. Raises EndpointError naming what is in the way."""
+        """Lock the endpoint, without binding. Raises EndpointError naming what prevents it."""
         self.endpoint = resolve(endpoint)
         self._path = ipc_path(self.endpoint)
         self._lock: BinaryIO | None = None
@@ -88,7 +88,7 @@ class Address:
             raise EndpointError(f"{self.endpoint}: {error.strerror}") from None
         self._bound = True
         if path is not None:
-            # Whoever may connect may move the robot. Until here the folder kept others out.
+            # A peer that may connect may move the robot. Until here the folder kept others out.
             path.chmod(0o600)
 
     def hide(self) -> bool:
@@ -102,13 +102,13 @@ class Address:
             _move(_hidden(self._path), self._path)
 
     def release(self) -> None:
-        """Take the socket's file and its lock away."""
+        """Remove the socket's file and its lock."""
         if self._path is None or self._lock is None:
             return
         if self._bound:
             self._path.unlink(missing_ok=True)
             _hidden(self._path).unlink(missing_ok=True)
-        # While it is still held: whoever waits for it then finds it gone, and makes a new one.
+        # While it is still held: a process that waits for it finds it gone, and makes a new one.
         _lock_path(self._path).unlink(missing_ok=True)
         self._lock.close()
         self._lock = None
@@ -145,7 +145,7 @@ def _local_folder() -> Path:
 def _check_private(path: Path, endpoint: str) -> None:
     try:
         if path.parent == _local_folder():
-            # Whoever comes first makes it, a client too: nobody else shall.
+            # The first process makes it, also a client, before another user can.
             make_folder(path.parent)
         check_folder(path.parent)
     except PrivacyError as error:
@@ -196,7 +196,7 @@ def _lock(path: Path, endpoint: str) -> BinaryIO:
 
 
 def _clear(path: Path, endpoint: str) -> None:
-    """Make room for the socket. Whoever holds the lock may: its owner was killed."""
+    """Remove a socket whose owner was killed; we hold the lock."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A folder of keys: makes them, lists them, and takes them back."""
+"""A folder of keys: makes, lists and revokes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from robot_bridge.transport.curve_keys import (
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """Every file in it is written once, and is readable by this user alone."""
+    """Each file in it is written once, and only this user can read it."""
 
     path: Path
 
@@ -65,7 +65,7 @@ class KeyFolder:
             make_folder(self.path / folder)
         public, secret = _pair()
         both = [("name", name), ("role", role), ("public", public)]
-        # First: a record without its certificate would be a key that nobody holds.
+        # First: a record without its certificate would admit a key that no peer has.
         _write(
             certificate,
             f"Secret: whoever holds this connects as {role} {name!r}.",
@@ -88,11 +88,11 @@ class KeyFolder:
         return make_signer(self.path / SIGNERS, name)
 
     def revoke(self, name: str) -> Identity:
-        """Let a key in no more; a running bridge drops its holder within a second.
+        """Revoke a key; a running bridge disconnects its holder within a second.
 
         Raises KeyFileError for a name that has no key.
         """
-        # A record that cannot be read is no reason to leave another's key in force.
+        # A record that cannot be read must not keep another key valid.
         found, problems = read_clients(self.path) if (self.path / CLIENTS).exists() else ({}, [])
         known = {identity.name: identity for identity in found.values()}
         if name not in known:
@@ -106,7 +106,7 @@ class KeyFolder:
             (self.path / CLIENTS / f"{name}.toml").rename(kept)
             sync(self.path / CLIENTS)
             sync(kept.parent)
-            # Useless from now on, and in the way of a new one.
+            # It is of no use now, and would prevent a new one.
             (self.path / CERTIFICATES / f"{name}.key").unlink(missing_ok=True)
         except OSError as error:
             raise KeyFileError(f"{self.path}: {error.strerror or error}") from error
@@ -122,7 +122,7 @@ class KeyFolder:
         return sorted(known.values(), key=lambda identity: identity.name)
 
     def revoked(self) -> list[str]:
-        """NAME-FINGERPRINT of every key that was taken back."""
+        """NAME-FINGERPRINT of every revoked key."""
         return sorted(path.stem for path in (self.path / REVOKED).glob("[!.]*.toml"))
 
 
