@@ -35,6 +35,7 @@ def export(
         name=name,
         observation=list(spec.observation),
         action=list(spec.action),
+        reward=spec.reward,
         squash="tanh",
         control_period=spec.control_period,
         limits=_limits(trainer),

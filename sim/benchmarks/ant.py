@@ -17,9 +17,11 @@ import numpy as np
 from adapt.bundle.fields import ActionField, Factor, Field
 from sim.benchmarks.running import (
     ANYWHERE,
+    FRAME,
     HORIZON,
     JOINT_BOUND,
     SPEED_BOUND,
+    VELOCITY_REWARD,
     RunnerWorlds,
     load_model,
 )
@@ -34,6 +36,8 @@ TORQUE = 150.0
 """Of every joint [N·m]."""
 JOINTS = ("hip_4", "ankle_4", "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3")
 """In the order of the actions."""
+JOINT_ORDER = tuple(f"{part}_{leg}" for leg in (1, 2, 3, 4) for part in ("hip", "ankle"))
+"""In the order of positions and velocities."""
 GOAL_CONTROL_COST, DIR_CONTROL_COST = 0.1, 0.5
 SURVIVAL = 1.0
 HEALTHY_LOW, HEALTHY_HIGH = 0.2, 1.0
@@ -69,25 +73,70 @@ GOAL_FACTORS = (
 DIR_FACTORS = (Factor("direction", "1", 0.0, 1.0, 0),)
 
 
-def _spec(name: str, factors: tuple[Factor, ...], where: tuple[Field, ...]) -> WorldSpec:
+def _spec(
+    name: str, factors: tuple[Factor, ...], where: tuple[Field, ...], reward: str
+) -> WorldSpec:
     return WorldSpec(
         name=name,
         observation=(
             *where,
-            Field("height", (), "m", -ANYWHERE, ANYWHERE),
-            Field("orientation", (4,), "1", -1.0, 1.0),
-            Field("joint_position", (8,), "rad", -JOINT_BOUND, JOINT_BOUND),
-            Field("velocity", (14,), "m/s, rad/s", -SPEED_BOUND, SPEED_BOUND),
+            Field(
+                "height", (), "m", -ANYWHERE, ANYWHERE, description="z of the torso", frame=FRAME
+            ),
+            Field(
+                "orientation",
+                (4,),
+                "1",
+                -1.0,
+                1.0,
+                description="of the torso",
+                frame=FRAME,
+                convention="unit quaternion that takes coordinates in the torso to the world",
+                elements=("w", "x", "y", "z"),
+            ),
+            Field("joint_position", (8,), "rad", -JOINT_BOUND, JOINT_BOUND, elements=JOINT_ORDER),
+            Field(
+                "velocity",
+                (14,),
+                "m/s, rad/s",
+                -SPEED_BOUND,
+                SPEED_BOUND,
+                description="of the torso and of the joints",
+                frame=f"linear velocity: {FRAME}; angular velocity: the torso's own",
+                elements=("x", "y", "z", "angular_x", "angular_y", "angular_z", *JOINT_ORDER),
+            ),
         ),
-        action=tuple(ActionField(n, (), "N·m", -TORQUE, TORQUE, TORQUE) for n in JOINTS),
+        action=tuple(
+            ActionField(
+                n, (), "N·m", -TORQUE, TORQUE, TORQUE, description=f"torque of the joint {n}"
+            )
+            for n in JOINTS
+        ),
+        reward=reward,
         factors=factors,
         control_period=SUBSTEPS * TIMESTEP,
         horizon=HORIZON,
     )
 
 
-GOAL_SPEC = _spec("ant-goal", GOAL_FACTORS, (Field("position", (2,), "m", -ANYWHERE, ANYWHERE),))
-DIR_SPEC = _spec("ant-dir", DIR_FACTORS, ())
+GOAL_SPEC = _spec(
+    "ant-goal",
+    GOAL_FACTORS,
+    (
+        Field(
+            "position", (2,), "m", -ANYWHERE, ANYWHERE,
+            description="of the torso, from the start", frame=FRAME, elements=("x", "y"),
+        ),
+    ),
+    "-(abs(x - goal's x) + abs(y - goal's y)) - 0.1 |a|²; a the actions / scale",
+)  # fmt: skip
+DIR_SPEC = _spec(
+    "ant-dir",
+    DIR_FACTORS,
+    (),
+    f"v forward or -v backward, - 0.5 |a|² + 1; {VELOCITY_REWARD}. An episode ends, terminal, when "
+    "the torso leaves 0.2 to 1 m.",
+)
 
 
 @cache

@@ -16,9 +16,11 @@ import numpy as np
 from adapt.bundle.fields import ActionField, Factor, Field
 from sim.benchmarks.running import (
     ANYWHERE,
+    FRAME,
     HORIZON,
     JOINT_BOUND,
     SPEED_BOUND,
+    VELOCITY_REWARD,
     RunnerWorlds,
     load_model,
 )
@@ -55,23 +57,59 @@ VEL_FACTORS = (Factor("velocity", "m/s", MAX_VELOCITY / 2, MAX_VELOCITY / math.s
 DIR_FACTORS = (Factor("direction", "1", 0.0, 1.0, 0),)
 
 
-def _spec(name: str, factors: tuple[Factor, ...]) -> WorldSpec:
+def _spec(name: str, factors: tuple[Factor, ...], reward: str) -> WorldSpec:
     return WorldSpec(
         name=name,
         observation=(
-            Field("height", (), "m", -ANYWHERE, ANYWHERE),
-            Field("pitch", (), "rad", -ANYWHERE, ANYWHERE),
-            Field("joint_position", (6,), "rad", -JOINT_BOUND, JOINT_BOUND),
-            Field("velocity", (9,), "m/s, rad/s", -SPEED_BOUND, SPEED_BOUND),
+            Field(
+                "height",
+                (),
+                "m",
+                -ANYWHERE,
+                ANYWHERE,
+                description="z of the torso less its z in the model's initial pose",
+                frame=FRAME,
+            ),
+            Field(
+                "pitch",
+                (),
+                "rad",
+                -ANYWHERE,
+                ANYWHERE,
+                description="of the torso, about y",
+                frame=FRAME,
+            ),
+            Field(
+                "joint_position", (6,), "rad", -JOINT_BOUND, JOINT_BOUND, elements=tuple(TORQUES)
+            ),
+            Field(
+                "velocity",
+                (9,),
+                "m/s, rad/s",
+                -SPEED_BOUND,
+                SPEED_BOUND,
+                description="of the torso and of the joints",
+                frame=FRAME,
+                elements=("x", "z", "pitch", *TORQUES),
+            ),
         ),
-        action=tuple(ActionField(n, (), "N·m", -t, t, t) for n, t in TORQUES.items()),
+        action=tuple(
+            ActionField(n, (), "N·m", -t, t, t, description=f"torque of the joint {n}")
+            for n, t in TORQUES.items()
+        ),
+        reward=reward,
         factors=factors,
         control_period=SUBSTEPS * TIMESTEP,
         horizon=HORIZON,
     )
 
 
-VEL_SPEC, DIR_SPEC = _spec("cheetah-vel", VEL_FACTORS), _spec("cheetah-dir", DIR_FACTORS)
+VEL_SPEC = _spec(
+    "cheetah-vel", VEL_FACTORS, f"-abs(v - the task's velocity) - 0.05 |a|²; {VELOCITY_REWARD}"
+)
+DIR_SPEC = _spec(
+    "cheetah-dir", DIR_FACTORS, f"v forward or -v backward, less 0.05 |a|²; {VELOCITY_REWARD}"
+)
 
 
 @cache

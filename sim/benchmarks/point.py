@@ -43,14 +43,36 @@ FACTORS = (
     Factor("goal_y", "m", CIRCLE * 2 / math.pi, CIRCLE * math.sqrt(0.5 - 4 / math.pi**2), 1),
 )
 
+FRAME = "the circle's centre, where every episode starts; goals lie at y >= 0"
 SPEC = WorldSpec(
     name="point-sparse",
     # A whole episode in one direction leads 2 m away.
-    observation=(Field("position", (2,), "m", -2.5, 2.5),),
-    action=(
-        ActionField("x", (), "m", -STEP, STEP, STEP),
-        ActionField("y", (), "m", -STEP, STEP, STEP),
+    observation=(
+        Field(
+            "position",
+            (2,),
+            "m",
+            -2.5,
+            2.5,
+            description="of the point",
+            frame=FRAME,
+            elements=("x", "y"),
+        ),
     ),
+    action=tuple(
+        ActionField(
+            axis,
+            (),
+            "m",
+            -STEP,
+            STEP,
+            STEP,
+            description=f"how far the point moves along {axis} in this period",
+            frame=FRAME,
+        )
+        for axis in ("x", "y")
+    ),
+    reward="1 - the distance to the goal [m] within 0.2 m of it, else 0",
     factors=FACTORS,
     control_period=0.1,
     horizon=HORIZON,

@@ -25,6 +25,10 @@ ANYWHERE = 1000.0
 """Bound [m or rad] on quantities that only an episode's length bounds."""
 JOINT_BOUND = 10.0
 """Bound on a joint's angle [rad]; its limits are soft and far within."""
+FRAME = "world: x forward, z up, the floor at z = 0"
+VELOCITY_REWARD = (
+    "v is the torso's mean velocity along x over the period [m/s], a the actions / scale"
+)
 SIDE = View((0.0, 0.0, 0.6), 3.0, 90.0, -12.0, 30.0)
 SPEED_BOUND = MAX_SPEED
 """Bound on speeds [m/s, rad/s]: beyond it a world counts as diverged."""

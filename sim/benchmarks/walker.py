@@ -15,7 +15,15 @@ import mujoco
 import numpy as np
 
 from adapt.bundle.fields import ActionField, Factor, Field
-from sim.benchmarks.running import ANYWHERE, HORIZON, JOINT_BOUND, RunnerWorlds, load_model
+from sim.benchmarks.running import (
+    ANYWHERE,
+    FRAME,
+    HORIZON,
+    JOINT_BOUND,
+    VELOCITY_REWARD,
+    RunnerWorlds,
+    load_model,
+)
 from sim.core.family import Family
 from sim.core.fixed_sets import FixedSets
 from sim.core.parameter import Parameter
@@ -67,12 +75,36 @@ FACTORS = tuple(_factor(i, p) for i, p in enumerate(SPACE.parameters))
 SPEC = WorldSpec(
     name="walker-params",
     observation=(
-        Field("height", (), "m", -ANYWHERE, ANYWHERE),
-        Field("pitch", (), "rad", -ANYWHERE, ANYWHERE),
-        Field("joint_position", (6,), "rad", -JOINT_BOUND, JOINT_BOUND),
-        Field("velocity", (9,), "m/s, rad/s", -SPEED_CLIP, SPEED_CLIP),
+        Field("height", (), "m", -ANYWHERE, ANYWHERE, description="z of the torso", frame=FRAME),
+        Field(
+            "pitch",
+            (),
+            "rad",
+            -ANYWHERE,
+            ANYWHERE,
+            description="of the torso, about y",
+            frame=FRAME,
+        ),
+        Field("joint_position", (6,), "rad", -JOINT_BOUND, JOINT_BOUND, elements=LIMBS),
+        Field(
+            "velocity",
+            (9,),
+            "m/s, rad/s",
+            -SPEED_CLIP,
+            SPEED_CLIP,
+            description="of the torso and of the joints, clipped to ± 10",
+            frame=FRAME,
+            elements=("x", "z", "pitch", *LIMBS),
+        ),
     ),
-    action=tuple(ActionField(n, (), "N·m", -TORQUE, TORQUE, TORQUE) for n in LIMBS),
+    action=tuple(
+        ActionField(
+            n, (), "N·m", -TORQUE, TORQUE, TORQUE, description=f"torque of the joint of the {n}"
+        )
+        for n in LIMBS
+    ),
+    reward=f"v + 1 - 0.001 |a|²; {VELOCITY_REWARD}. An episode ends, terminal, when the torso leaves "
+    "0.8 to 2 m or its pitch ± 1 rad.",
     factors=FACTORS,
     control_period=SUBSTEPS * TIMESTEP,
     horizon=HORIZON,

@@ -45,6 +45,8 @@ class WorldSpec:
 
     factors: the privileged quantities that a grounded latent represents. Factor i is offset + scale
         × latent dimension i, in `unit`; the latent's prior is standard normal.
+    reward: the measured reward in words, as a robot computes it; goes into the bundle, as the
+        fields' meanings do.
     limits: what a robot that runs a policy of this family must never exceed.
     """
 
@@ -55,14 +57,15 @@ class WorldSpec:
     control_period: float
     horizon: int
     limits: tuple[Limit, ...] = ()
+    reward: str = ""
 
     @property
     def observation_size(self) -> int:
-        return sum(int(np.prod(f.shape)) for f in self.observation)
+        return sum(f.size for f in self.observation)
 
     @property
     def action_size(self) -> int:
-        return sum(int(np.prod(f.shape)) for f in self.action)
+        return sum(f.size for f in self.action)
 
     def columns(self, field: str) -> slice:
         """Where an observation (..., n_o) holds the field of that name."""

@@ -31,11 +31,39 @@ WORKSPACE_HIGH = np.array([8 * MM, 8 * MM, 15 * MM, 0.3])
 FORCE_LIMIT = 80.0
 """Contact force [N] that ends the episode as a failure."""
 
+SOCKET_FRAME = (
+    "nominal socket: origin on the socket's face, in its middle, where it is believed to be; z out "
+    "of the face, toward the tool; x along the row of the two main pins; right-handed"
+)
+TOOL_FRAME = (
+    "tool: origin at the end of the longest pin, on the plug's axis, where it is nominally grasped; "
+    "z up the tool, away from the socket; parallel to the nominal socket at rotation 0"
+)
+ROTATION = (
+    "R = Rz(yaw) Ry(pitch) Rx(roll) takes coordinates in the tool to coordinates in the socket"
+)
+
+
+def _increment(name: str, unit: str, scale: float) -> ActionField:
+    return ActionField(
+        name,
+        (),
+        unit,
+        -scale,
+        scale,
+        scale,
+        description=f"added to the {name} of the impedance controller's reference pose in this "
+        "control period; the reference is then clipped to the measured pose ± (5 mm, 5 mm, 10 mm, "
+        "0.06 rad) and to the workspace",
+        frame=SOCKET_FRAME,
+    )
+
+
 ACTION = (
-    ActionField("x", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-    ActionField("y", (), "m", -1.5 * MM, 1.5 * MM, 1.5 * MM),
-    ActionField("z", (), "m", -2 * MM, 2 * MM, 2 * MM),
-    ActionField("yaw", (), "rad", -0.02, 0.02, 0.02),
+    _increment("x", "m", 1.5 * MM),
+    _increment("y", "m", 1.5 * MM),
+    _increment("z", "m", 2 * MM),
+    _increment("yaw", "rad", 0.02),
 )
 
 
@@ -77,16 +105,81 @@ def _limits() -> tuple[Limit, ...]:
 SPEC = WorldSpec(
     name="insertion",
     observation=(
-        Field("tip_position", (3,), "m", -0.1, 0.1),
-        Field("tip_rotation", (3,), "rad", -0.6, 0.6),
-        Field("tip_velocity", (6,), "m/s, rad/s", -20.0, 20.0),
-        Field("wrench", (6,), "N, N·m", -1000.0, 1000.0),
-        Field("reference_lead", (4,), "m, rad", -0.1, 0.1),
-        Field("depth_left", (1,), "m", -0.02, 0.1),
+        Field(
+            "tip_position",
+            (3,),
+            "m",
+            -0.1,
+            0.1,
+            description="measured position of the tool's origin",
+            frame=SOCKET_FRAME,
+            elements=("x", "y", "z"),
+        ),
+        Field(
+            "tip_rotation",
+            (3,),
+            "rad",
+            -0.6,
+            0.6,
+            description="measured orientation of the tool",
+            frame=SOCKET_FRAME,
+            convention=ROTATION,
+            elements=("yaw", "pitch", "roll"),
+        ),
+        Field(
+            "tip_velocity",
+            (6,),
+            "m/s, rad/s",
+            -20.0,
+            20.0,
+            description="time derivatives of tip_position and tip_rotation",
+            frame=SOCKET_FRAME,
+            convention="the last three are rates of the angles, not a vector of angular velocity",
+            elements=("x", "y", "z", "yaw", "pitch", "roll"),
+        ),
+        Field(
+            "wrench",
+            (6,),
+            "N, N·m",
+            -1000.0,
+            1000.0,
+            description="force and torque between wrist and plug, mean of the last 25 ms, without "
+            "gravity, zeroed at the start pose of each episode",
+            frame=TOOL_FRAME,
+            convention="what the wrist exerts on the plug, the torque about the tool's origin: "
+            "pressing down on the socket gives a negative z",
+            elements=("force_x", "force_y", "force_z", "torque_x", "torque_y", "torque_z"),
+        ),
+        Field(
+            "reference_lead",
+            (4,),
+            "m, rad",
+            -0.1,
+            0.1,
+            description="reference pose of the impedance controller less the measured pose",
+            frame=SOCKET_FRAME,
+            elements=("x", "y", "z", "yaw"),
+        ),
+        Field(
+            "depth_left",
+            (1,),
+            "m",
+            -0.02,
+            0.1,
+            description="z of tip_position plus the length of the longest pin: what is left to the "
+            "nominal seat",
+            elements=("depth_left",),
+        ),
     ),
     action=ACTION,
     factors=FACTORS,
     control_period=CONTROL_PERIOD,
     horizon=HORIZON,
     limits=_limits(),
+    reward="0.5 clip(-z / longest pin, 0, 1), z of tip_position, plus 1 in the period in which the "
+    "episode succeeds: in two periods in a row -z is at least min(longest pin - 1 mm, 0.95 longest "
+    "pin), and no contact force has exceeded 80 N. (In training z is measured from the true face.) "
+    "An episode ends so, or with more than 80 N, both terminal; else after 50 periods. At a reset "
+    "the tip goes to (0, 0, 6 mm) at rotation 0, rests, the wrench is zeroed, and the reference is "
+    "set to the measured pose.",
 )

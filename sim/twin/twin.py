@@ -61,7 +61,9 @@ class Twin:
         self.body = body or next(iter(self.family.bodies))
         self.worlds = self.family.one_world(self.body)
         action = self.family.spec.action
-        self._scale = np.repeat([f.scale for f in action], [f.size for f in action])
+        sizes = [f.size for f in action]
+        self._scale = np.repeat([f.scale for f in action], sizes)
+        self._offset = np.repeat([f.offset for f in action], sizes)
         self._groups = groups or default_groups(self.family.space)
         # Drawn here as well, so that a group without tasks is found before an episode.
         self._tasks: dict[int, list[Task]] = {0: draw_tasks(self.family.space, self._groups, 0)}
@@ -99,7 +101,7 @@ class Twin:
         """One control period under a command."""
         action = np.zeros(len(self._scale))
         if command.mode is Mode.TRACK:
-            action = command.payload / self._scale
+            action = (command.payload - self._offset) / self._scale
         elif command.mode is Mode.HOLD:
             self.family.embodiment.hold(self.worlds)
         else:
