@@ -103,8 +103,8 @@ SPEC = WorldSpec(
         )
         for n in LIMBS
     ),
-    reward=f"v + 1 - 0.001 |a|²; {VELOCITY_REWARD}. An episode ends, terminal, when the torso leaves "
-    "0.8 to 2 m or its pitch ± 1 rad.",
+    reward=f"v + 1 - 0.001 |a|²; {VELOCITY_REWARD}. An episode ends, terminal, when the torso "
+    "leaves 0.8 to 2 m or its pitch ± 1 rad.",
     factors=FACTORS,
     control_period=SUBSTEPS * TIMESTEP,
     horizon=HORIZON,

@@ -36,8 +36,8 @@ SOCKET_FRAME = (
     "of the face, toward the tool; x along the row of the two main pins; right-handed"
 )
 TOOL_FRAME = (
-    "tool: origin at the end of the longest pin, on the plug's axis, where it is nominally grasped; "
-    "z up the tool, away from the socket; parallel to the nominal socket at rotation 0"
+    "tool: origin at the end of the longest pin, on the plug's axis, for a nominal grasp; z up the "
+    "tool, away from the socket; parallel to the nominal socket at rotation 0"
 )
 ROTATION = (
     "R = Rz(yaw) Ry(pitch) Rx(roll) takes coordinates in the tool to coordinates in the socket"

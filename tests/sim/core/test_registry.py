@@ -78,6 +78,14 @@ def test_specs_name_each_field_and_factor_once_in_order(name):
     assert spec.horizon > 0 and spec.control_period > 0
 
 
+def test_specs_say_what_their_numbers_mean(name):
+    spec = family(name).spec
+    assert spec.reward
+    for field in (*spec.observation, *spec.action):
+        assert field.description or field.elements, field.name
+        assert len(field.elements) in ((0, 1) if field.size == 1 else (field.size,)), field.name
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(made, name):
     runs = [trace(made(name, seed=seed)) for seed in (3, 3, 4)]
     for field in ARRAYS:

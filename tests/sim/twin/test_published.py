@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import acclimate
+from adapt.bundle import read_manifest
 from sim.core.registry import family
 from sim.render.film import frames
 from sim.render.takes import Take
@@ -23,10 +24,13 @@ def test_cheetah_vel_runs_as_a_robot(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     assert acclimate.main(["train", *TINY, "out=run"]) == 0
     assert acclimate.main(["export", "run=run", "out=bundle"]) == 0
+    manifest, _ = read_manifest(tmp_path / "bundle")
+    spec = family("cheetah-vel").spec
+    assert (tuple(manifest.observation), tuple(manifest.action)) == (spec.observation, spec.action)
+    assert manifest.reward == spec.reward
     takes = tmp_path / "takes"
     words = ("family=cheetah-vel", "groups.held_out=1", f"takes={takes}")
     lines = trial_on_a_twin(tmp_path / "bundle", tmp_path, 1, *words)
-    spec = family("cheetah-vel").spec
     assert [(line.task, line.episode) for line in lines] == [(0, 0), (0, 1)]
     for line in lines:
         outcome = line.outcome
