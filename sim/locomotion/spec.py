@@ -117,6 +117,9 @@ SPEC = WorldSpec(
     factors=FACTORS,
     control_period=CONTROL_PERIOD,
     horizon=HORIZON,
+    reward="1.5 exp(-e² / 0.15) + 0.75 exp(-w² / 0.25), e the base's horizontal velocity less the "
+    "command [m/s], w its turning rate less the command [rad/s]; 0 in the period of a fall, which "
+    "ends the episode, terminal",
     limits=(Limit("velocity", "joint_velocity", -45.0, 45.0, "rad/s", "half above the motors"),),
 )
 

@@ -73,6 +73,7 @@ class LocomotionWorlds:
         self.rng = np.random.default_rng(seed)
         self._threads = threads
         self._sim: BatchSim | None = None
+        self._scenes: dict[int, Scene] = {}
         self.commands_drawn = True
         self.command = np.zeros((worlds, 3))
         self.elapsed = np.zeros(worlds, int)
@@ -116,6 +117,7 @@ class LocomotionWorlds:
             model = models[0]
             self._feet = [model.geom(f"{leg}_foot").id for leg in LEGS]
         for world, task, model, height in zip(worlds, tasks, models, heights, strict=True):
+            self._scenes.pop(int(world), None)
             self._sim.set_model(int(world), model)
             self._heights[world] = height
             self._factors[world] = task_factors(task)
@@ -204,9 +206,12 @@ class LocomotionWorlds:
         self.command[:] = 0.0
 
     def scene(self, world: int) -> Scene:
-        model = copy.copy(self.sim.model(world))
-        # The camera's frame is level: on a slope it is gravity that leans.
-        return Scene(model, model.geom_rgba.copy(), BESIDE, FROM_AFAR, follow="base")
+        if world not in self._scenes:
+            model = copy.copy(self.sim.model(world))
+            # The camera's frame is level: on a slope it is gravity that leans.
+            looks = Scene(model, model.geom_rgba.copy(), BESIDE, FROM_AFAR, follow="base")
+            self._scenes[world] = looks
+        return self._scenes[world]
 
     def configuration(self, world: int) -> np.ndarray:
         return self.sim.qpos[world].copy()
