@@ -83,7 +83,7 @@ def test_specs_say_what_their_numbers_mean(name):
     assert spec.reward
     for field in (*spec.observation, *spec.action):
         assert field.description or field.elements, field.name
-        assert len(field.elements) in ((0, 1) if field.size == 1 else (field.size,)), field.name
+        assert len(field.elements) in (0, field.size), field.name
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(made, name):
