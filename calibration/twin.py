@@ -30,7 +30,8 @@ class Mismatch:
 
     masses: the links' errors are uniform within ± this [1]. stribeck: friction at rest above
     Coulomb's [1], fading over `fade` [rad/s]. ripple: amplitude as a share of the torque limit,
-    `waves` to a turn.
+    `waves` to a turn. substeps: of the physics and of the drives' control within a step of the
+    model; 1 is what the model does, more come nearer to a drive that controls continuously.
     """
 
     masses: float = 0.03
@@ -38,6 +39,7 @@ class Mismatch:
     fade: float = 0.1
     ripple: float = 0.002
     waves: int = 12
+    substeps: int = 1
 
 
 EXACT = Mismatch(masses=0.0, stribeck=0.0, ripple=0.0)
@@ -57,6 +59,7 @@ class ArmTwin:
         self._model = arm.copy()
         self._data = mujoco.MjData(self._model)
         arm.apply(self._model, self._data, self.values)
+        self._model.opt.timestep = TIMESTEP / self._mismatch.substeps
 
     def run(self, command: np.ndarray, name: str = "twin") -> JointRecording:
         """Follow target positions (T, 6), one every `TIMESTEP`, from rest at the first of them."""
@@ -71,13 +74,14 @@ class ArmTwin:
         seen = np.zeros((len(command), 18))
         for k in range(-settling, len(command)):
             data.ctrl[:] = control[max(k, 0)]
-            v, q = data.qvel, data.qpos
-            rise = m.stribeck * friction * np.exp(-((v / m.fade) ** 2)) * np.tanh(v / 0.01)
-            ripple = m.ripple * TORQUE_LIMITS * np.sin(m.waves * q + self._phase)
-            data.qfrc_applied[:] = ripple - rise
-            mujoco.mj_step(model, data)
-            if k >= 0:
-                seen[k] = data.sensordata
+            for substep in range(m.substeps):
+                v, q = data.qvel, data.qpos
+                rise = m.stribeck * friction * np.exp(-((v / m.fade) ** 2)) * np.tanh(v / 0.01)
+                ripple = m.ripple * TORQUE_LIMITS * np.sin(m.waves * q + self._phase)
+                data.qfrc_applied[:] = ripple - rise
+                mujoco.mj_step(model, data)
+                if substep == 0 and k >= 0:
+                    seen[k] = data.sensordata
         noise = self._rng.normal(size=seen.shape)
         return JointRecording(
             name,
