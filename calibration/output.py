@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from adapt.atomic_file import write_atomically
 from calibration.parameters import WIDTH
 from calibration.posterior import Posterior
 from calibration.recording import CalibrationError
@@ -82,10 +83,8 @@ def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> PriorFile:
 
 def write(path: Path, text: str) -> None:
     """A whole file or none. Raises CalibrationError."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text.encode())
     except OSError as error:
         raise CalibrationError(f"{path}: {error.strerror or error}") from error
 

@@ -1,6 +1,7 @@
 """Run folders: what a run leaves behind, readable without us.
 
 settings.yaml    the composed settings
+space.yaml       the measured task space, of a run that was given one
 run.json         revision, versions, hardware, command
 log.jsonl        one line of metrics per iteration
 checkpoint.pt    everything, to go on from
@@ -30,6 +31,7 @@ from policies.algorithms.contract import Metrics
 from policies.algorithms.registry import settings_type
 from policies.training.checkpoint import load_checkpoint, save_checkpoint
 from policies.training.settings import TrainSettings
+from policies.training.space import FILE, measured_file, training_space
 from policies.training.trainer import Trainer
 
 PACKAGES = ("torch", "mujoco", "dm_control", "numpy", "onnx", "onnxruntime-gpu", "gymnasium")
@@ -82,6 +84,9 @@ class RunFolder:
             there = json.loads(json.dumps(resolved(load_settings(self.path))))
             _same(there, wanted, self.path)
         else:
+            if settings.space is not None:
+                training_space(settings)  # a file that is no good leaves no run
+                write_atomically(self.path / FILE, measured_file(settings).read_bytes())
             write_atomically(
                 file, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True).encode()
             )

@@ -18,6 +18,8 @@ class TrainSettings:
     name: of the run; its folder is `out`.
     algorithm: its name.
     family: of tasks: a name of ours, or package.module:NAME (docs/families.md).
+    space: file of a measured task space, as `acclimate calibrate` writes it; tasks are drawn from
+        what it measured of the family's parameters. Empty takes the family's ranges.
     train_tasks: drawn from the training split, or the family's fixed set.
     iterations: each collects and updates.
     validation_tasks: fresh draws from the *training* split that choose the checkpoint to keep.
@@ -37,3 +39,4 @@ class TrainSettings:
     checkpoint_every: Count
     seed: Annotated[int, Meta(ge=0)] = 0
     threads: Count = 2
+    space: Path | None = None

@@ -14,6 +14,7 @@ from policies.rollout.trials import Curve, try_policy
 from policies.training.checkpoint import CheckpointError
 from policies.training.seeds import Seeds
 from policies.training.settings import TrainSettings
+from policies.training.space import training_space
 from sim.core.registry import family
 
 FORMAT = 2
@@ -28,8 +29,9 @@ class Trainer:
         torch.set_num_threads(s.threads)
         self.family = family(s.family)
         seeds = Seeds.of(s.seed)
-        tasks = self.family.space.sample(s.train_tasks, seeds.tasks, "train")
-        validation_tasks = self.family.space.sample(s.validation_tasks, seeds.tasks, "train")
+        space = training_space(s)
+        tasks = space.sample(s.train_tasks, seeds.tasks, "train")
+        validation_tasks = space.sample(s.validation_tasks, seeds.tasks, "train")
         self.setup = Setup(s, self.family, tasks, validation_tasks, seeds)
         self.learner = algorithm(s.algorithm).learner(self.setup)
         self.iteration = 0
