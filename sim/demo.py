@@ -30,7 +30,7 @@ from robot_bridge.trial.folder import (
 from robot_bridge.trial.report import ReportSettings, group_tasks, write_report
 from robot_bridge.trial.runner import TrialSettings, run_with_progress, summary_table
 from robot_bridge.trial.tasks import Task as TaskLines
-from robot_bridge.trial.tasks import by_task, story, telling
+from robot_bridge.trial.tasks import by_task, kind, ranked
 from sim.core.parameter import Split
 from sim.core.task_space import Task
 from sim.insertion.plugs import TITLES as PLUGS
@@ -172,7 +172,7 @@ def plug_name(takes: Path, task: int) -> str:
 
 def choose(lines: list[EpisodeLine]) -> TaskLines:
     """The task that shows adaptation best, of those that succeeded in the end if there are any."""
-    ordered = telling([by_task(lines)])
+    ordered = ranked([by_task(lines)])
     return next((task for task in ordered if task[-1].outcome.success), ordered[0])
 
 
@@ -204,7 +204,7 @@ def film(
     )
     return FilmNote(
         names[number],
-        f"Task {number}: {ends}. It is shown because it {story(task)}, with the greatest gain in "
+        f"Task {number}: {ends}. It is shown because it {kind(task)}, with the greatest gain in "
         "time among such tasks. Above, the whole robot; below, the socket, cut open along the "
         f"plug's pins. The bar is the contact force: it ends at {FORCE_LIMIT:g} N, which ends an "
         f"episode, and its mark is at {FORCE_COMFORT:g} N, above which training counts a cost.",

@@ -1,4 +1,4 @@
-"""One MCAP file that grows by whole chunks: whatever happens, it reads up to the last of them."""
+"""One MCAP file that grows by whole chunks: after any fault it reads up to the last of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mcap.writer import CompressionType, Writer
 from adapt.atomic_file import sync
 from robot_bridge.recording.rows import ENCODING, LIBRARY, METADATA, PROFILE
 
-# A chunk's index is made in Python, row by row; a larger one would keep the interpreter from the
-# control loop for longer than a few tenths of a millisecond.
+# mcap makes a chunk's index in Python, row by row. A larger chunk would keep the interpreter from
+# the control loop for longer than a few tenths of a millisecond.
 CHUNK_BYTES = 128 * 1024
 
 
 class _Tail:
-    """What is written but not yet on the disk. mcap's writer sees a file that takes everything."""
+    """The end of a file that is not yet on the disk; mcap's writer sees a file without faults."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -39,7 +39,7 @@ class _Tail:
         """Nothing yet; see `commit`."""
 
     def commit(self) -> None:
-        """To the disk, or back to what was there before. Raises OSError."""
+        """Write to the disk, or cut the file back to what was there before. Raises OSError."""
         try:
             written = 0
             with memoryview(self._waiting) as view:
@@ -56,8 +56,8 @@ class _Tail:
 class RecordingFile:
     """A new file at `path`, which must not exist.
 
-    schemas: JSON schema by name. about: what to say at the start. attachments: (name, media type,
-    data). Raises OSError, here and from every method that writes; after one nothing but `abandon`.
+    schemas: JSON schema by name. about: metadata at the start. attachments: media type and data by
+    name. Raises OSError, here and from every method that writes; after that call only `abandon`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RecordingFile:
         self.begun = time.monotonic()
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._tail = _Tail(self._descriptor)
-        # LZ4 costs a tenth of what Zstandard does and is what mcap itself brings.
+        # LZ4 takes a tenth of the time of Zstandard, and mcap depends on it anyway.
         self._writer = Writer(self._tail, CHUNK_BYTES, CompressionType.LZ4)  # pyright: ignore[reportArgumentType]
         self._channels: dict[str, int] = {}
         self._head = 0  # bytes before the first row
@@ -94,7 +94,7 @@ class RecordingFile:
 
     @property
     def size(self) -> int:
-        """Bytes so far, those not yet on the disk included."""
+        """Bytes so far, including those not yet on the disk."""
         return self._tail.tell()
 
     def write(self, topic: str, schema: str, log_ns: int, number: int, data: bytes) -> None:
@@ -107,13 +107,13 @@ class RecordingFile:
         self.waiting += 1
 
     def flush(self) -> None:
-        """Close the chunk under way and bring everything to the disk."""
+        """End the current chunk and bring everything to the disk."""
         self._writer.flush()
         self._tail.commit()
         self.waiting = 0
 
     def finish(self) -> None:
-        """Write indexes and summary, and close; a file without rows goes away."""
+        """Write indexes and summary, and close; a file without rows is removed."""
         if self._tail.kept <= self._head and not self.waiting:
             self.abandon()
             return
@@ -122,8 +122,8 @@ class RecordingFile:
         os.close(self._descriptor)
 
     def abandon(self) -> None:
-        """Close as it is: whole chunks without a summary. A file without any goes away."""
-        # The disk has failed already, and whoever calls this says so.
+        """Close with whole chunks and no summary; a file without chunks is removed."""
+        # The disk has failed already, and the caller reports that.
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
             if self._tail.kept <= self._head:

@@ -1,4 +1,4 @@
-"""Reads recordings row by row, in the order in which they were written, up to where they end."""
+"""Reads recordings row by row, in the order in which they were written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_RECORD = 256 * 1024 * 1024  # bytes; a chunk of ours has some hundred thousa
 
 @dataclass(frozen=True)
 class Entry:
-    """One row. robot: "" on topics of the bridge itself. number: see docs/recording.md."""
+    """One row. robot: "" on topics of the bridge itself. number: counts by one in its series."""
 
     robot: str
     number: int
@@ -31,8 +31,10 @@ class Entry:
 
 
 class RecordingReader:
-    """One file, to be read once. about: what it says at its start; after `entries` have been read,
-    `cut` says where and why it ends early, "" for a file that was closed.
+    """One file, which can be read once.
+
+    about: the metadata at its start. cut: once `entries` is exhausted, where and why the file ends
+    early, or "" if it was closed.
 
     Raises RecordingError for anything but a recording of this format, or a damaged one.
     """
@@ -64,7 +66,7 @@ class RecordingReader:
                     yield self._entry(topic, record, decoder)
 
     def records(self) -> Iterator[object]:
-        """What follows the head, as the mcap library has it; instead of `entries`."""
+        """The MCAP records after the metadata. A reader gives either these or `entries`."""
         try:
             yield from self._records
         finally:
@@ -103,7 +105,7 @@ class RecordingReader:
             self.cut = str(error)
         except CRCValidationError as error:
             raise RecordingError(f"{self._where()}: a checksum does not match") from error
-        # What a parser meets in bytes that are no MCAP; lz4 raises RuntimeError.
+        # Bytes that are no MCAP raise any of these; lz4 raises RuntimeError.
         except (McapError, RuntimeError, ValueError, struct.error, OverflowError) as error:
             raise RecordingError(f"{self._where()}: {error}") from error
 
@@ -112,7 +114,7 @@ class RecordingReader:
 
 
 class _Whole:
-    """A file whose `read` gives all that was asked for, or raises EOFError."""
+    """A file whose `read` returns as many bytes as asked for, or raises EOFError."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -120,11 +122,11 @@ class _Whole:
         self.position = 0
 
     def read(self, size: int) -> bytes:
-        # Before any memory is asked for: a damaged length may be any number.
+        # Before memory is allocated: a damaged length may be any number.
         if size > self._size - self.position:
             raise EOFError(
-                f"what begins at byte {self.position} of {self._size} is not whole, and there is "
-                "no summary: the bridge was killed, or still writes"
+                f"the record at byte {self.position} of {self._size} is cut off, and there is no "
+                "summary: the bridge was killed, or still writes"
             )
         data = self._file.read(size)
         self.position += len(data)
@@ -135,7 +137,7 @@ class _Whole:
 
 
 def parts(path: Path) -> list[Path]:
-    """`path` and those that follow it in the same recording."""
+    """`path` and the parts that follow it in the same recording."""
     match = re.fullmatch(r"(.+)-(\d{3,})\.mcap", path.name)
     if match is None:
         return [path]

@@ -1,7 +1,7 @@
-"""Plays what one robot's adapter was given to an adapter again, and compares what it answers.
+"""Replays one robot's recorded observations and lessons, and compares the adapter's answers.
 
-A recording's rows come from two threads, so the row that says what was learnt may follow the step
-that already used it. Steps therefore wait here until everything they stand on has been read.
+A recording's rows come from two threads, so an adaptation may be recorded after a step that already
+used it. A step therefore waits until every lesson that it depends on has been read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from robot_bridge.recording.rows import (
 )
 from robot_bridge.safety.limits import Limits
 
-# Rows that wait for a lesson; a worker further behind than this has dropped transitions.
+# Most rows that wait for a lesson: a worker further behind has dropped transitions.
 AHEAD = 4096
 MISSED = "records before them are missing"
 FAILED = "the policy had failed"
@@ -38,11 +38,11 @@ Told = StateRow | StepRow | EndRow
 
 
 class _Gap(Exception):
-    """A lesson that a step stands on was not recorded."""
+    """A lesson that a step depends on was not recorded."""
 
 
 class RobotReplay:
-    """Takes one robot's rows in the order of the recording; `tally` says what came of it."""
+    """Takes one robot's rows in the order of the recording, and counts in `tally`."""
 
     def __init__(self, bundle: PolicyBundle) -> None:
         manifest = bundle.manifest
@@ -54,30 +54,30 @@ class RobotReplay:
         )
         self._waiting: deque[tuple[int, Told] | None] = deque()
         self._lessons: deque[AdaptationRow | None] = deque()  # not yet learnt; None for a gap
-        self._learner = 0  # which adapter was at work
+        self._learner = 0  # number of the adapter
         self._version = 0  # of the recorded belief that the adapter has now
         self._number = -1  # of the last row
         self._lesson = -1  # number of the last lesson
-        self._lost = "no state comes before them"  # why steps cannot be replayed, "" when they can
+        self._lost = "no state comes before them"  # why steps cannot be replayed, or ""
         self._opening = False  # whether the next step begins an episode
-        self._before: Float32 | None = None  # the command before, where it tracks
-        self._blind = True  # whether that is not known
+        self._before: Float32 | None = None  # the command before, if the robot tracked it
+        self._blind = True  # whether `_before` is unknown
         # By how much a lesson that mattered raised the version: where episodes teach as a whole,
         # transitions only prepare for their ends.
         self._teaching = (0, 1) if self._adapter.learns_from == "episodes" else (1,)
 
     def take(self, number: int, row: Told) -> None:
-        """A row that the bridge's loop told."""
+        """Add a row of the bridge's loop."""
         self._waiting.append((number, row))
         self._go_on()
 
     def fail(self) -> None:
-        """The policy failed in the step taken last: how far it had come is not known."""
+        """The policy failed in the last step: the adapter's random draws are unknown from here."""
         self._waiting.append(None)
         self._go_on()
 
     def learn(self, number: int, row: AdaptationRow) -> None:
-        """A row that the adaptation told, perhaps after steps that stand on it."""
+        """Add a row of the adaptation, which may come after steps that depend on it."""
         if self._lesson >= 0 and number != self._lesson + 1:
             self._lessons.append(None)
         self._lesson = number
@@ -86,7 +86,7 @@ class RobotReplay:
         self._go_on()
 
     def finish(self) -> None:
-        """Nothing more will come."""
+        """Replay what still waits: no row follows."""
         self._go_on(final=True)
 
     def _go_on(self, final: bool = False) -> None:
@@ -106,7 +106,7 @@ class RobotReplay:
             self._waiting.popleft()
 
     def _taught(self, row: Told) -> bool:
-        """Whether every lesson that this row stands on has been read."""
+        """Whether every lesson that this row depends on has been read."""
         if not isinstance(row, StepRow):
             return True
         last = max(row.latent_version, row.belief_version)
@@ -129,7 +129,7 @@ class RobotReplay:
             self._before, self._blind = self._sent(row), False
 
     def _restore(self, row: StateRow) -> None:
-        # Whatever was learnt before, the state has.
+        # The state contains what was learnt before it.
         self._lessons = deque(
             lesson
             for lesson in self._lessons
@@ -151,12 +151,12 @@ class RobotReplay:
         self._adapter.adapting = row.adapting
 
     def _unfit(self, row: StateRow) -> str:
-        """Why nothing can start from this state."""
+        """Why no replay can start from this state, or ""."""
         if row.digest != self._bundle.digest:
             return f"bundle {row.digest[:12]} acted"
         if not row.snapshot:
             return "their state could not be taken"
-        # The limits hold each command against the one before.
+        # The limits compare each command with the one before.
         return MISSED if self._blind else ""
 
     def _sent(self, row: StepRow) -> Float32 | None:
@@ -173,7 +173,7 @@ class RobotReplay:
             self._lost = NO_LESSON
             self.tally.left_out[NO_LESSON] += 1
             return
-        # A recording that was changed may ask for anything; so may one of another version.
+        # An edited recording, or one of another version, may hold anything.
         except (AcclimateError, KeyError, ValueError) as error:
             found = Difference(row.sequence, "answer", "given", f"none: {described(error)}")
             self._lost = "the replay had failed"
@@ -182,7 +182,7 @@ class RobotReplay:
             self.tally.first = self.tally.first or found
 
     def _repeat(self, row: StepRow) -> Difference | None:
-        """Do what the bridge did for this step; the first number that differs."""
+        """Do what the bridge did for this step; returns the first number that differs."""
         manifest, adapter = self._manifest, self._adapter
         self._learn_to(row.latent_version)
         if self._opening:
@@ -214,7 +214,7 @@ class RobotReplay:
             lesson = self._lessons.popleft() if self._lessons else None
             if lesson is None:
                 raise _Gap
-            # Another one's, which this one has replaced; or it changed nothing.
+            # A lesson of a replaced adapter, or one that changed nothing.
             if lesson.adapter != self._learner:
                 continue
             if lesson.belief_version - self._version in self._teaching:
@@ -230,6 +230,6 @@ class RobotReplay:
             else:
                 self._adapter.conclude(lesson.complete)
         except AcclimateError:
-            # What was refused then has left its mark then, too.
+            # A refused lesson may have changed the adapter then, too.
             if not lesson.problem:
                 raise

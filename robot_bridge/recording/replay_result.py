@@ -1,4 +1,4 @@
-"""What a replay counts, and how it names what differs."""
+"""What a replay counts, and how it names a difference."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ class Difference:
 
 @dataclass
 class Tally:
-    """What became of one robot's rows. replayed: steps compared. idle: steps for which the policy
-    was not asked. left_out: steps that no known state leads to, by reason."""
+    """What a replay found of one robot.
+
+    replayed: steps compared. idle: steps for which the policy was not asked. learnt: lessons that
+    changed the belief. different: steps that differ. left_out: steps that no known state leads to,
+    by reason. bundles: digests of the bundles that acted.
+    """
 
     replayed: int = 0
     idle: int = 0
@@ -33,11 +37,11 @@ class Tally:
     different: int = 0
     first: Difference | None = None
     left_out: Counter[str] = field(default_factory=Counter)
-    bundles: set[str] = field(default_factory=set)  # digests of those that acted
+    bundles: set[str] = field(default_factory=set)
 
 
 def difference(sequence: int, name: str, recorded: Array, replayed: Array) -> Difference:
-    """The first number of two arrays (n,) that have not the same bits; some must."""
+    """Names the first number whose bits differ between two arrays (n,); there must be one."""
     if recorded.shape != replayed.shape:
         shapes = f"shape {recorded.shape}", f"shape {replayed.shape}"
         return Difference(sequence, name, *shapes)

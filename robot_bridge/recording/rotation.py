@@ -1,4 +1,4 @@
-"""The files of one recording: the next one when the last has grown large or old, or has failed."""
+"""The files of one recording: a new one begins after a certain size or age, or after a fault."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from robot_bridge.recording.rows import FORMAT, LOSSES, MANIFEST, LossRow, encod
 
 FLUSH = 0.4  # between whole chunks on the disk [s]
 TELLING = 1.0  # between events about losses [s]
-TWINS = 100  # recordings begun in one folder, of one bundle, in one second
+SAME_SECOND = 100  # most recordings of one bundle that begin in one folder in one second
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """A file is left for a new one beyond `size` [bytes] or `age` [s]; after a failure a new one is
-    tried every `retry` [s]."""
+    """When a new file begins: beyond `size` [bytes] or `age` [s], and every `retry` [s] after a
+    fault."""
 
     # An index of every chunk waits in memory for the end of its file: 3 MB in ten minutes.
     size: int = 256 * 1024 * 1024
@@ -36,9 +36,10 @@ class Rotation:
 
 
 class Parts:
-    """Belongs to one thread. tell(name, text): of what went wrong; nothing after the start raises.
+    """Writes rows to files that follow each other; for one thread.
 
-    Raises RecordingError when the first file cannot be made.
+    tell(name, text): hears of every fault; no method raises. Raises RecordingError when the first
+    file cannot be made.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Parts:
         self._folder, self._rotation, self._tell = folder, rotation, tell
         self._schemas = schemas(manifest)
         self._attachments = {MANIFEST: ("application/json", encode_manifest(manifest))}
-        # One offset for the whole recording: a clock that is set meanwhile does not tear it.
+        # One offset for the whole recording: a change of the wall clock does not tear it.
         self._wall_ns = time.time_ns() - time.monotonic_ns()
         self._about = {
             "format": FORMAT,
@@ -93,12 +94,12 @@ class Parts:
             self._file.write(topic, schema, self.wall(time_ns), number, data)
 
     def lost(self, count: int, reason: str) -> None:
-        """So many rows never came here."""
+        """Count rows that were never handed over."""
         self._lost += count
         self._reason = reason
 
     def tend(self) -> None:
-        """What is due: bring rows to the disk, begin another file, tell of losses."""
+        """Do what is due: bring rows to the disk, begin another file, report losses."""
         now = time.monotonic()
         if now < self._flush_at:
             return
@@ -109,7 +110,7 @@ class Parts:
             self._save(self._file, now)
 
     def close(self) -> None:
-        """Finish the file under way."""
+        """Finish the current file."""
         file, self._file = self._file, None
         if file is None:
             return
@@ -156,7 +157,7 @@ class Parts:
         try:
             self._file = self._next()
         except OSError:
-            # Told already, by the failure that this one follows.
+            # The first failure has been reported.
             self._retry_at = now + self._rotation.retry
             return
         self._tell("recording_resumed", f"goes on in {self._file.path}")
@@ -173,13 +174,13 @@ class Parts:
 
     def _first(self, digest: str) -> RecordingFile:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        for twin in range(TWINS):
-            self._stem = f"{stamp}-{digest[:12]}" + (f"-{twin + 1}" if twin else "")
+        for number in range(SAME_SECOND):
+            self._stem = f"{stamp}-{digest[:12]}" + (f"-{number + 1}" if number else "")
             try:
                 return self._open()
             except FileExistsError:
                 continue  # another bridge began in the same second
-        raise FileExistsError(f"{TWINS} recordings named {stamp}-{digest[:12]}")
+        raise FileExistsError(f"{SAME_SECOND} recordings named {stamp}-{digest[:12]}")
 
     def _next(self) -> RecordingFile:
         self._number += 1

@@ -33,7 +33,7 @@ Maybe = float | None
 Fields = dict[str, list[Maybe]]
 
 
-def told(description: str) -> msgspec.Meta:
+def meaning(description: str) -> msgspec.Meta:
     """What a field means. {factors}, {n_o} and {n_a} stand for what the bundle says."""
     return msgspec.Meta(description=description)
 
@@ -50,99 +50,100 @@ DIGEST = "SHA-256 of the bundle's manifest"
 class StepRow(msgspec.Struct, frozen=True):
     """One answered observation."""
 
-    sequence: Annotated[int, told("of the observation answered")]
-    robot_time_ns: Annotated[int, told("ns, the robot's monotonic clock when it measured")]
-    received_ns: Annotated[int, told(f"{BRIDGE_NS} when the observation was in")]
-    decided_ns: Annotated[int, told("ns, the same clock when the command was made")]
-    sent_ns: Annotated[int, told("ns, the same clock when the command had gone out")]
-    answer_time: Annotated[float, told("s, from receipt to sending")]
-    observation: Annotated[Fields, told("as received")]
-    reward: Annotated[Maybe, told("measured for the command before")]
-    flags: Annotated[int, told(bits(Flag))]
-    faults: Annotated[int, told(bits(Fault))]
-    command: Annotated[Fields, told("the command as sent; zero unless mode is TRACK")]
+    sequence: Annotated[int, meaning("of the observation answered")]
+    robot_time_ns: Annotated[int, meaning("ns, the robot's monotonic clock when it measured")]
+    received_ns: Annotated[int, meaning(f"{BRIDGE_NS} when the observation was in")]
+    decided_ns: Annotated[int, meaning("ns, the same clock when the command was made")]
+    sent_ns: Annotated[int, meaning("ns, the same clock when the command had gone out")]
+    answer_time: Annotated[float, meaning("s, from receipt to sending")]
+    observation: Annotated[Fields, meaning("as received")]
+    reward: Annotated[Maybe, meaning("measured for the command before")]
+    flags: Annotated[int, meaning(bits(Flag))]
+    faults: Annotated[int, meaning(bits(Fault))]
+    command: Annotated[Fields, meaning("the command as sent; zero unless mode is TRACK")]
     mode: Annotated[str, msgspec.Meta(extra_json_schema={"enum": [mode.name for mode in Mode]})]
-    latent: Annotated[list[Maybe], told("(n_z,) in force. {factors}")]
-    belief_mean: Annotated[list[Maybe], told("(n_z,) {factors}")]
-    belief_variance: Annotated[list[Maybe], told("(n_z,)")]
-    belief_count: Annotated[int, told("transitions behind the belief")]
-    belief_version: Annotated[int, told("of the belief")]
-    latent_version: Annotated[int, told("of the belief that the latent was drawn from")]
-    digest: Annotated[str, told(DIGEST)]
-    shadow: Annotated[bool, told("computed, and not sent to be followed")]
+    latent: Annotated[list[Maybe], meaning("(n_z,) in force. {factors}")]
+    belief_mean: Annotated[list[Maybe], meaning("(n_z,) {factors}")]
+    belief_variance: Annotated[list[Maybe], meaning("(n_z,)")]
+    belief_count: Annotated[int, meaning("transitions behind the belief")]
+    belief_version: Annotated[int, meaning("of the belief")]
+    latent_version: Annotated[int, meaning("of the belief that the latent was drawn from")]
+    digest: Annotated[str, meaning(DIGEST)]
+    shadow: Annotated[bool, meaning("computed, and not sent to be followed")]
     wanted: Annotated[
         Fields | msgspec.UnsetType,
-        told("the policy's command before limits; absent when not asked"),
+        meaning("the policy's command before limits; absent when not asked"),
     ] = msgspec.UNSET
 
 
 class AdaptationRow(msgspec.Struct, frozen=True):
     """One transition learnt from, or refused."""
 
-    time_ns: Annotated[int, told(f"{BRIDGE_NS} when it was done")]
-    waited_ns: Annotated[int, told("ns in the queue")]
-    took_ns: Annotated[int, told("ns to learn; 0 when it found no room in the queue")]
-    belief_version: Annotated[int, told("after it")]
-    problem: Annotated[str, told("why nothing was learnt; empty when something was")]
+    time_ns: Annotated[int, meaning(f"{BRIDGE_NS} when it was done")]
+    waited_ns: Annotated[int, meaning("ns in the queue")]
+    took_ns: Annotated[int, meaning("ns to learn; 0 when it found no room in the queue")]
+    belief_version: Annotated[int, meaning("after it")]
+    problem: Annotated[str, meaning("why nothing was learnt; empty when something was")]
     transition: Annotated[
         bytes,
-        told(
+        meaning(
             "observation ({n_o},), normalised action ({n_a},), next observation ({n_o},), float32, "
             "little-endian; empty for the end of an episode"
         ),
     ]
-    reward: Annotated[Maybe, told("measured for the action")]
-    terminal: Annotated[bool, told("the task itself ended with it")]
-    complete: Annotated[bool, told("false at the end of a cut episode")]
+    reward: Annotated[Maybe, meaning("measured for the action")]
+    terminal: Annotated[bool, meaning("the task itself ended with it")]
+    complete: Annotated[bool, meaning("false at the end of a cut episode")]
     adapter: Annotated[
-        int, told("number of the adapter, as in the states; another model has another one")
+        int, meaning("number of the adapter, as in the states; another model has another one")
     ]
 
 
 class StateRow(msgspec.Struct, frozen=True):
     """A point from which a replay can start."""
 
-    time_ns: Annotated[int, told(BRIDGE_NS)]
-    cause: Annotated[str, told("episode: an episode begins now; otherwise what has taken over")]
-    digest: Annotated[str, told(DIGEST)]
+    time_ns: Annotated[int, meaning(BRIDGE_NS)]
+    cause: Annotated[str, meaning("episode: an episode begins now; otherwise what has taken over")]
+    digest: Annotated[str, meaning(DIGEST)]
     snapshot: Annotated[
-        bytes, told("all that the adapter knows, as adapt/adapters/snapshot.py seals it, or empty")
+        bytes,
+        meaning("all that the adapter knows, as adapt/adapters/snapshot.py seals it, or empty"),
     ]
     adapting: bool
-    task: Annotated[int, told(ASKED)]
-    episode: Annotated[int, told(ASKED)]
-    seed: Annotated[int, told(ASKED)]
-    adapter: Annotated[int, told("number of the adapter")]
+    task: Annotated[int, meaning(ASKED)]
+    episode: Annotated[int, meaning(ASKED)]
+    seed: Annotated[int, meaning(ASKED)]
+    adapter: Annotated[int, meaning("number of the adapter")]
 
 
 class EndRow(msgspec.Struct, frozen=True):
     """An episode is over."""
 
-    time_ns: Annotated[int, told(BRIDGE_NS)]
-    task: Annotated[int, told(ASKED)]
-    episode: Annotated[int, told(ASKED)]
+    time_ns: Annotated[int, meaning(BRIDGE_NS)]
+    task: Annotated[int, meaning(ASKED)]
+    episode: Annotated[int, meaning(ASKED)]
     success: bool
-    steps: Annotated[int, told("control periods")]
-    duration: Annotated[float, told("s")]
-    reason: Annotated[str, told("how it ended")]
-    measures: Annotated[dict[str, float], told("further measurements of the robot, by name, SI")]
+    steps: Annotated[int, meaning("control periods")]
+    duration: Annotated[float, meaning("s")]
+    reason: Annotated[str, meaning("how it ended")]
+    measures: Annotated[dict[str, float], meaning("further measurements of the robot, by name, SI")]
 
 
 class EventRow(msgspec.Struct, frozen=True):
     """An event that an operator should know of."""
 
-    time_ns: Annotated[int, told(BRIDGE_NS)]
-    name: Annotated[str, told("one word, for programs")]
-    robot: Annotated[str, told("the robot concerned; empty for the bridge itself")]
-    text: Annotated[str, told("one sentence, for people")]
+    time_ns: Annotated[int, meaning(BRIDGE_NS)]
+    name: Annotated[str, meaning("one word, for programs")]
+    robot: Annotated[str, meaning("the robot concerned; empty for the bridge itself")]
+    text: Annotated[str, meaning("one sentence, for people")]
 
 
 class LossRow(msgspec.Struct, frozen=True):
     """Records that were not written."""
 
-    time_ns: Annotated[int, told(BRIDGE_NS)]
-    lost: Annotated[int, told("records that were not written since the row before")]
-    reason: Annotated[str, told("why")]
+    time_ns: Annotated[int, meaning(BRIDGE_NS)]
+    lost: Annotated[int, meaning("records that were not written since the row before")]
+    reason: Annotated[str, meaning("why")]
 
 
 Row = StepRow | AdaptationRow | StateRow | EndRow | EventRow | LossRow

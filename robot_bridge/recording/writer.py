@@ -1,7 +1,7 @@
-"""McapRecorder: writes all that explains a motion to MCAP files, and never holds up the loop.
+"""McapRecorder writes all that explains a motion to MCAP files, without delaying the loop.
 
-The loop only appends to a bounded queue. A thread encodes and writes; what it cannot keep up with
-or cannot write is counted, told as an event, and lost. See docs/recording.md.
+The loop only appends to a bounded queue, and a thread encodes and writes. Records that find the
+queue full, or that the disk does not take, are counted and reported. See docs/recording.md.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from robot_bridge.telemetry.records import (
 )
 
 CAPACITY = 16384  # records: 8 s of one robot at 1 kHz; some 50 MB
-# Between looks at the queue where no answer leaves a gap [s]: robots are fewer than ten a second.
+# Between looks at the queue while no answers are sent [s].
 POLL = 0.1
-# For so long the writer keeps the interpreter before it gives the loop a chance, and so long it
-# then sleeps [s]: a thread that merely offers it has taken it back before the other wakes.
+# The writer works for BITE, then sleeps for REST [s]. A thread that only releases the interpreter
+# has taken it back before the loop wakes, so it must sleep.
 BITE = 1e-4
 REST = 5e-5
 CLOSING = 10.0  # how long `close` waits for a slow disk [s]
@@ -42,7 +42,7 @@ Record = StepRecord | AdaptationRecord | StateRecord | EndRecord | EventRecord
 
 
 class McapRecorder:
-    """A `tap.Recorder` that writes to new files in `folder`; `path` is the first.
+    """A `records.Recorder` that writes to new files in `folder`. path: of the first.
 
     capacity: records that may wait. Raises RecordingError when the first file cannot be made.
     """
@@ -55,12 +55,11 @@ class McapRecorder:
         rotation: Rotation | None = None,
     ) -> None:
         self._capacity = capacity
-        # Emptied in the gaps between answers, not as it fills: a writer woken by every record
-        # would take the interpreter from the loop just when the loop works, and one that lets
-        # records gather is not done before the next answer.
+        # Emptied in the gaps between answers: a writer that every record wakes would take the
+        # interpreter from the loop while it works.
         self._queue: deque[tuple[str, int, Record]] = deque()
-        # Taken by lost records too, so that a reader sees what is missing. One series for all that
-        # the loop tells of a robot, and each counted by one thread.
+        # Lost records take a number, too: a reader sees what is missing. There is one series for
+        # all records of a robot that the loop makes, so each series is counted by one thread.
         self._numbers: dict[str, Iterator[int]] = {}
         self._dropping = threading.Lock()  # taken only by records that find the queue full
         self._dropped = 0
@@ -78,7 +77,7 @@ class McapRecorder:
             EndRecord: ("acclimate.End", self._rows.end, _time),
             EventRecord: ("acclimate.Event", self._rows.event, _time),
         }
-        # A daemon thread: a disk that hangs must not keep the process from ending.
+        # A daemon thread: a disk that hangs must not prevent the process from ending.
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -109,7 +108,7 @@ class McapRecorder:
         return found
 
     def close(self) -> None:
-        """Write what waits, then indexes and summary."""
+        """Write what is queued, then indexes and summary."""
         self._closing = True
         self._gap.open()
         self._thread.join(CLOSING)
@@ -136,7 +135,7 @@ class McapRecorder:
                 self._parts.tend()
             self._drain()
             self._parts.close()
-        # Whatever it is, the bridge goes on without a recording and says so.
+        # After any exception the bridge goes on without a recording, and reports it.
         except Exception as error:
             self._capacity = 0
             self._queue.clear()
@@ -147,7 +146,7 @@ class McapRecorder:
         while self._queue:
             self._write(*self._queue.popleft())
             if time.perf_counter() > pause:
-                # A backlog must not keep the rows before it from the disk.
+                # Rows also reach the disk while a backlog is written.
                 self._parts.tend()
                 time.sleep(REST)
                 pause = time.perf_counter() + BITE

@@ -138,16 +138,16 @@ class Figures:
         low, middle, high = (bound / ratio for bound in bounds)
         axes.fill_between(at, low, high, color=SERIES[0], alpha=0.18, linewidth=0, step="post")
         axes.plot(at, middle, color=SERIES[0], drawstyle="steps-post")
-        told = f"{_words(factor.name)}: the belief ends at {middle[-1]:.3g} {unit}, two standard "
-        told += f"deviations from {low[-1]:.3g} to {high[-1]:.3g}"
+        label = f"{_words(factor.name)}: the belief ends at {middle[-1]:.3g} {unit}, two standard "
+        label += f"deviations from {low[-1]:.3g} to {high[-1]:.3g}"
         if factor.name in lines[0].truth:
             truth = float(_natural(factor, lines[0].truth[factor.name])) / ratio
             axes.axhline(truth, color=TRUTH, linewidth=1.4, dashes=(4, 2))
-            told += f"; the truth is {truth:.3g}"
+            label += f"; the truth is {truth:.3g}"
         for start in starts[1:]:
             axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
         axes.set(title=_titled(factor, unit), xlim=(0, max(starts[-1], at[-1], 1)))
-        return self._svg(figure, told)
+        return self._svg(figure, label)
 
     def errors(self, header: TrialHeader, tasks: Sequence[Sequence[EpisodeLine]]) -> list[str]:
         """All tasks, one chart for each factor whose truth is known: |belief mean − truth| before
@@ -175,8 +175,8 @@ class Figures:
         axes.fill_between(episodes, low, high, color=SERIES[2], alpha=0.18, linewidth=0)
         axes.plot(episodes, middle, "o-", color=SERIES[2], markersize=4)
         axes.set(title=_titled(factor, unit), xticks=episodes, ylim=(0, None))
-        told = f"{_words(factor.name)}: median distance of the belief's mean from the truth, from "
-        return self._svg(figure, f"{told}{middle[0]:.3g} to {middle[-1]:.3g} {unit}")
+        label = f"{_words(factor.name)}: median distance of the belief's mean from the truth, from "
+        return self._svg(figure, f"{label}{middle[0]:.3g} to {middle[-1]:.3g} {unit}")
 
     def forces(
         self, header: TrialHeader, folder: Path, tasks: Sequence[Sequence[EpisodeLine]]
@@ -221,7 +221,7 @@ class Figures:
         axes.locator_params(nbins=4)
         return figure, axes
 
-    def _svg(self, figure: Figure, told: str) -> str:
+    def _svg(self, figure: Figure, label: str) -> str:
         """One <svg> element that tells the same in words. Ids differ from figure to figure, and not
         from run to run."""
         self._drawn += 1
@@ -236,7 +236,7 @@ class Figures:
         svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
         svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-        svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(told)}"', 1)
+        svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
         return re.sub(r'<g id="[^"]*">', "<g>", svg)
 
 

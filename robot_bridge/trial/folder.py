@@ -97,7 +97,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrialWriter:
-    """Writes a trial as it runs: every line is on the disk before the next episode starts.
+    """Writes a trial as it runs: each line is on the disk before the next episode starts.
 
     Raises TrialError when the folder holds something and overwrite is False.
     """
@@ -156,8 +156,8 @@ class TrialWriter:
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
-    """Raises TrialError for a folder that holds something and may not be overwritten, or that holds
-    something else than a trial."""
+    """Raises TrialError for a folder that is not empty, unless it holds a trial and may be
+    overwritten."""
     if folder.exists() and not folder.is_dir():
         raise TrialError(f"{folder}: is a file; expected a folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -168,7 +168,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Make sure that folder is there and empty. Raises TrialError as `check_free`."""
+    """Make an empty folder. Raises TrialError as `check_free` does."""
     check_free(folder, overwrite)
     if folder.is_dir() and any(folder.iterdir()):
         shutil.rmtree(folder)
@@ -195,7 +195,7 @@ def read_about(folder: Path) -> About:
 
 
 def read_lines(folder: Path) -> list[EpisodeLine]:
-    """Every whole episode; a last line that was cut off in the writing is left out."""
+    """All whole episodes, without a last line that was cut off."""
     return list(_lines(folder / LINES))
 
 

@@ -25,7 +25,7 @@ from robot_bridge.trial.folder import (
     read_lines,
 )
 from robot_bridge.trial.statistics import Row, table
-from robot_bridge.trial.tasks import Task, by_task, story, telling
+from robot_bridge.trial.tasks import Task, by_task, kind, ranked
 
 PAGE = "report.html"
 FILM_BYTES = 30 * 1024 * 1024
@@ -110,7 +110,7 @@ def _content(
 ) -> dict[str, Any]:
     groups = group_tasks(lines, about)
     tasks = [task for group in groups for task in group.tasks]
-    shown = telling([group.tasks for group in groups])
+    shown = ranked([group.tasks for group in groups])
     believed = shown[: settings.beliefs] if header.latent.factors else []
     force = figures.forces(header, settings.folder, shown[: settings.forces])
     peaks = [line.outcome.measures.get("peak_force", 0.0) for line in lines]
@@ -122,7 +122,7 @@ def _content(
         "tasks": tasks,
         "episodes": max(len(task) for task in tasks),
         "series": len(SERIES),
-        "story": story,
+        "kind": kind,
         "success": _safe(figures.success([group.rows for group in groups])),
         "beliefs": [(task, _safe(figures.belief(header, task))) for task in believed],
         "errors": _safe(figures.errors(header, tasks)),

@@ -68,7 +68,7 @@ class TrialSettings:
 
 
 def schedule(settings: TrialSettings, robot: str) -> Iterator[Begin]:
-    """The episodes in order. Every task has one seed, whatever ran before it."""
+    """The episodes in order. The seed of a task does not depend on the tasks before it."""
     for task in range(settings.first_task, settings.first_task + settings.tasks):
         for episode in range(settings.episodes):
             yield Begin(robot, task, episode, settings.seed, episode == 0, settings.adapting)

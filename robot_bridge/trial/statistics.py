@@ -15,7 +15,7 @@ NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribu
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
-    """All first, second, ... episodes of a trial together.
+    """The n-th episodes of all tasks together.
 
     episode: adaptation episodes before this one. low, high: Wilson's 95 % interval of the success
     rate. duration: mean over the successful episodes [s], None when there were none.
@@ -31,9 +31,9 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def wilson(successes: int, n: int, z: float = NORMAL_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (JASA 22, 1927); (0, 1) when nothing was tried.
+    """Wilson's score interval of a proportion (JASA 22, 1927); (0, 1) for n = 0.
 
-    It stays within [0, 1] and has a width even at 0 and n successes.
+    It stays within [0, 1], and is wider than 0 also at 0 and n successes.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}; expected 0 to {n}")
@@ -43,7 +43,7 @@ def wilson(successes: int, n: int, z: float = NORMAL_95) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # At either end one bound is exact, where rounding would step over it.
+    # At 0 and n successes one bound is exact; rounding would exceed it.
     low = 0.0 if successes == 0 else (centre - half) / scale
     high = 1.0 if successes == n else (centre + half) / scale
     return low, high

@@ -9,7 +9,7 @@ from robot_bridge.trial.folder import EpisodeLine
 
 Task = Sequence[EpisodeLine]
 """The episodes of one task, in order."""
-STORIES = (
+KINDS = (
     "failed at first and succeeded in the end",
     "succeeded in some episodes",
     "never succeeded",
@@ -24,23 +24,23 @@ def by_task(lines: Iterable[EpisodeLine]) -> list[Task]:
     return [list(group) for _, group in groupby(ordered, key=lambda line: line.task)]
 
 
-def story(task: Task) -> str:
-    """One of STORIES."""
+def kind(task: Task) -> str:
+    """One of KINDS."""
     wins = [line.outcome.success for line in task]
     if all(wins):
-        return STORIES[3]
+        return KINDS[3]
     if not any(wins):
-        return STORIES[2]
-    return STORIES[0] if wins[-1] and not wins[0] else STORIES[1]
+        return KINDS[2]
+    return KINDS[0] if wins[-1] and not wins[0] else KINDS[1]
 
 
-def telling(groups: Sequence[Sequence[Task]]) -> list[Task]:
-    """All tasks, those that show adaptation first: by their story, then by the time that they
+def ranked(groups: Sequence[Sequence[Task]]) -> list[Task]:
+    """All tasks, those that show adaptation first: by their kind, then by the time that they
     gained; one of each group in turn."""
 
     def rank(task: Task) -> tuple[int, float, int]:
         gain = task[0].outcome.duration - task[-1].outcome.duration
-        return STORIES.index(story(task)), -gain, task[0].task
+        return KINDS.index(kind(task)), -gain, task[0].task
 
     turns = zip_longest(*(sorted(group, key=rank) for group in groups))
     return [task for task in chain.from_iterable(turns) if task is not None]

@@ -23,7 +23,7 @@ from robot_bridge.trial.folder import (
     write_about,
 )
 from robot_bridge.trial.report import ReportSettings, write_report
-from robot_bridge.trial.tasks import STORIES, by_task, story, telling
+from robot_bridge.trial.tasks import KINDS, by_task, kind, ranked
 
 FACTORS = [
     Factor("seat_x", "m", 0.0, 0.002, 0),
@@ -184,11 +184,11 @@ def test_forces_have_one_scale_and_cut_readings_are_told(tmp_path):
 
 def test_tasks_that_show_adaptation_come_first_and_groups_take_turns(folder):
     tasks = by_task(read_lines(folder))
-    stories = {task[0].task: story(task) for task in tasks}
-    assert stories == {0: STORIES[0], 1: STORIES[3], 2: STORIES[2], 3: STORIES[1], 7: STORIES[0]}
-    order = [task[0].task for task in telling([tasks])]
+    stories = {task[0].task: kind(task) for task in tasks}
+    assert stories == {0: KINDS[0], 1: KINDS[3], 2: KINDS[2], 3: KINDS[1], 7: KINDS[0]}
+    order = [task[0].task for task in ranked([tasks])]
     assert order == [0, 7, 3, 2, 1]
-    order = [task[0].task for task in telling([tasks[:3], tasks[3:]])]
+    order = [task[0].task for task in ranked([tasks[:3], tasks[3:]])]
     assert order == [0, 7, 2, 3, 1]
 
 
