@@ -7,6 +7,7 @@ import io
 import stat
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
 
@@ -92,6 +93,18 @@ def read_zip(data: bytes, where: str) -> dict[str, bytes]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise BundleError(f"{where}: not a whole zip file: {error}") from error
     return files
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip, the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for name in sorted(files):
+            # ZipInfo alone carries no clock and no owner.
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o644 << 16
+            target.writestr(info, files[name], zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
 
 
 def decode_arrays(data: bytes, where: str) -> dict[str, npt.NDArray[np.float32]]:

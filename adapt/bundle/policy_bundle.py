@@ -6,11 +6,10 @@ what differs. Nothing half-loaded ever serves.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
-import zipfile
+import timeit
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,19 @@ import msgspec
 import numpy.typing as npt
 
 from adapt.atomic_file import sync
-from adapt.bundle.archive import digest, read_files
+from adapt.bundle.archive import digest, read_files, zipped
 from adapt.bundle.golden import decode_golden, encode_golden, replay
 from adapt.bundle.manifest import Manifest, decode_manifest, encode_manifest
 from adapt.bundle.signature import NOBODY, SIGNATURES, Signers, sign
+from adapt.bundle.verification import verify_apart
 from adapt.errors import BundleError
 from adapt.inference.session import CPU, SHARED_ROWS, Graph
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
+# Part of a control period that a synchronous belief may take, and runs of which the best counts:
+# the machine may be busy with other programs.
+PROMPT, PROMPT_TRIES = 0.1, 20
 
 
 @dataclass(frozen=True)
@@ -53,38 +56,64 @@ class PolicyBundle:
 
     @staticmethod
     def load(
-        path: Path | str, providers: Sequence[str] = (CPU,), signers: Signers = NOBODY
+        path: Path | str,
+        providers: Sequence[str] = (CPU,),
+        signers: Signers = NOBODY,
+        *,
+        apart: bool = False,
     ) -> PolicyBundle:
         """Read and verify a bundle.
 
         path: folder or .zip. providers: onnxruntime execution providers, the preferred one first.
-        signers: one of them must have signed it; NOBODY asks for no signature.
+        signers: one of them must have signed it; NOBODY asks for no signature. apart: run its
+        graphs in a bounded process first, as for any bundle that comes from outside.
         Raises BundleError for anything that differs, ProviderError for an absent provider.
         """
         where = str(path)
         files = read_files(Path(path))
         # Before anything in them is believed.
         signer = signers.check(files, where)
-        manifest = _verify_files(files, where)
-        signatures = manifest.signatures()
-        policies = {phase.policy for phase in manifest.phases}
-        golden = decode_golden(files[GOLDEN], signatures, f"{where}: {GOLDEN}")
-        graphs: dict[str, Graph] = {}
-        worst = 0.0
-        for name, signature in signatures.items():
-            try:
-                graphs[name] = Graph(
-                    name,
-                    files[f"{name}.onnx"],
-                    signature,
-                    providers,
-                    # The others run for one robot at a time.
-                    least_rows=SHARED_ROWS if name in policies else 1,
-                )
-            except BundleError as error:
-                raise BundleError(f"{where}: {error}") from error
-            worst = max(worst, replay(graphs[name], golden, where))
-        return PolicyBundle(manifest, digest(files[MANIFEST]), graphs, worst, signer)
+        if apart:
+            _verify_files(files, where)
+            verify_apart(files, where)
+        return open_bundle(files, where, providers, signer)
+
+
+def open_bundle(
+    files: Mapping[str, bytes], where: str, providers: Sequence[str] = (CPU,), signer: str = ""
+) -> PolicyBundle:
+    """Verify a bundle's files, by name, and open its graphs. where: for messages; otherwise see
+    `PolicyBundle.load`."""
+    manifest = _verify_files(files, where)
+    signatures = manifest.signatures()
+    policies = {phase.policy for phase in manifest.phases}
+    golden = decode_golden(files[GOLDEN], signatures, f"{where}: {GOLDEN}")
+    graphs: dict[str, Graph] = {}
+    worst = 0.0
+    for name, signature in signatures.items():
+        # Only policies run for several robots at a time.
+        rows = SHARED_ROWS if name in policies else 1
+        try:
+            model = files[f"{name}.onnx"]
+            graphs[name] = Graph(name, model, signature, providers, least_rows=rows)
+        except BundleError as error:
+            raise BundleError(f"{where}: {error}") from error
+        worst = max(worst, replay(graphs[name], golden, where))
+    if manifest.synchronous:
+        _check_prompt(manifest, graphs, where)
+    return PolicyBundle(manifest, digest(files[MANIFEST]), graphs, worst, signer)
+
+
+def _check_prompt(manifest: Manifest, graphs: Mapping[str, Graph], where: str) -> None:
+    """A robot waits for a synchronous belief, so that its graphs must be quick."""
+    for name in manifest.algorithm.graphs(manifest):
+        row = graphs[name].bind()
+        took = min(timeit.repeat(row.run, number=1, repeat=PROMPT_TRIES))
+        if took > PROMPT * manifest.control_period:
+            raise BundleError(
+                f"{where}: synchronous, and one row of {name}.onnx takes {took:.1e} s; expected at "
+                f"most {PROMPT:g} of the control period, {PROMPT * manifest.control_period:g} s"
+            )
 
 
 def read_manifest(path: Path | str) -> tuple[Manifest, str]:
@@ -161,7 +190,7 @@ def pack(folder: Path | str, archive: Path | str) -> str:
     draft = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        _write(draft, _zipped(files))
+        _write(draft, zipped(files))
         draft.rename(archive)
         sync(archive.parent)
     except OSError as error:
@@ -184,7 +213,7 @@ def sign_bundle(path: Path | str, key_file: Path) -> str:
     if path.is_dir():
         target, data = path / SIGNATURES, files[SIGNATURES]
     else:
-        target, data = path, _zipped(files)
+        target, data = path, zipped(files)
     # Beside the bundle: inside a folder a draft would be a stranger in it.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -196,18 +225,6 @@ def sign_bundle(path: Path | str, key_file: Path) -> str:
     finally:
         draft.unlink(missing_ok=True)
     return digest(files[MANIFEST])
-
-
-def _zipped(files: Mapping[str, bytes]) -> bytes:
-    """A zip, the same bytes for the same files."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as target:
-        for name in sorted(files):
-            # ZipInfo alone carries no clock and no owner.
-            info = zipfile.ZipInfo(name)
-            info.external_attr = 0o644 << 16
-            target.writestr(info, files[name], zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

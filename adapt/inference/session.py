@@ -151,6 +151,11 @@ def _open(name: str, model: bytes, asked: Mapping[str, Mapping[str, str]]) -> or
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Weights in files beside the graph escape the digest: with no folder to read them from, each
+    # of them is refused.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.devnull
+    )
     if CPU not in providers:
         # Otherwise onnxruntime moves single nodes to the CPU without saying so.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

@@ -147,7 +147,7 @@ def describe(report: Report) -> str:
 def main(argv: list[str]) -> int:
     """Run the command; returns its exit code. Raises RecordingError, BundleError."""
     settings = compose("replay", ReplaySettings, argv, HELP, ["file"])
-    bundle = PolicyBundle.load(settings.bundle, (settings.provider,))
+    bundle = PolicyBundle.load(settings.bundle, (settings.provider,), apart=True)
     files = [settings.file] if settings.alone else parts(settings.file)
     report = replay(files, bundle)
     print(describe(report))

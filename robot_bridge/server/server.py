@@ -204,7 +204,7 @@ def shares_runs(settings: BridgeSettings) -> bool:
 def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
     """Read and verify a bundle as these settings ask; see `PolicyBundle.load`."""
     signers = Signers.read(settings.signers)
-    return PolicyBundle.load(path, (settings.provider,), signers)
+    return PolicyBundle.load(path, (settings.provider,), signers, apart=True)
 
 
 def main(argv: list[str]) -> int:
