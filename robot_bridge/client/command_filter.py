@@ -1,4 +1,4 @@
-"""The client's own look at what was measured and commanded, whatever the bridge says."""
+"""The client's own check of measurements and commands, independent of the bridge's."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class CommandFilter:
         self._last, self.unapplied, self._measured = None, False, None
 
     def resume(self) -> None:
-        """An episode goes on. Between two periods the mode only ever gets stricter, or a release
-        opens a stop: whatever it is now, if not TRACK, the robot has stood still since."""
+        """An episode goes on. Between two periods the mode only gets stricter, or a release opens a
+        stop: a robot whose mode is not TRACK has stood still."""
         if self._monitor.state.mode is not Mode.TRACK:
             self._last, self.unapplied = None, True
 

@@ -63,7 +63,7 @@ class OperatorClient:
         self._asked = ""  # whose release was asked for last
 
     def connect(self, timeout: float = CONNECT) -> Welcome:
-        """Shake hands within timeout [s]. Raises BridgeLost when nobody answers."""
+        """Shake hands within timeout [s]. Raises BridgeLost without an answer."""
         welcome = self._link.introduce(Hello("operator", self._name), timeout)
         self._robots = set(welcome.robots)
         self._stop, self._latches = welcome.stop, dict(welcome.latches)
@@ -89,8 +89,8 @@ class OperatorClient:
         """Run one episode and wait for its record, at most timeout [s].
 
         Raises RobotLost when the robot leaves, stops or takes too long, BridgeError when the bridge
-        refuses, BridgeLost when it is gone. Whoever leaves by an exception while the robot may
-        still be at it (too late, Ctrl-C, a signal) leaves it stopped.
+        refuses, BridgeLost when it is gone. The robot is stopped when an exception (too late,
+        Ctrl-C, a signal) ends this call while its episode may still go on.
         """
         running = True
         try:

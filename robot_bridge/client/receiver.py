@@ -24,8 +24,8 @@ from robot_bridge.system.clock import OffsetEstimator
 from robot_bridge.transport.client_socket import ClientSocket
 
 EVENTS = 100  # a driver that never looks at them runs for months
-# Frames looked through after the answer, for a stop among them: as many as libzmq keeps. A bridge
-# that sends more within a period has gone mad, and the rest waits for the next one.
+# Frames looked through after the answer, for a stop among them: as many as libzmq keeps. More than
+# that wait for the next period.
 BACKLOG = 1000
 REASON = 1000  # characters kept of why a stop latched, so that an Outcome can quote it
 
@@ -83,7 +83,7 @@ class Receiver:
         self.proposal = command.payload if command.shadow else None
         mode = command.mode
         if self.shadow or command.shadow:
-            # Whichever of the two is wrong, nobody has agreed to motion.
+            # Motion needs the agreement of both.
             mode = max(mode, Mode.HOLD)
         self._occur(safety.Answered(now_ns, mode, command.validity_ns))
 

@@ -130,7 +130,7 @@ class RobotClient:
     def connect(self, timeout: float = CONNECT) -> Welcome:
         """Shake hands within timeout [s]; returns what the bridge serves.
 
-        Raises BridgeLost when nobody answers, HandshakeError with every difference, CodecError for
+        Raises BridgeLost without an answer, HandshakeError with every difference, CodecError for
         a name or field that no bridge would take.
         """
         welcome = self._link.introduce(self._hello, timeout)
@@ -227,7 +227,7 @@ class RobotClient:
             command_filter.restart()
         else:
             command_filter.resume()
-        # Once for each new fault: whoever releases the robot has to know of it.
+        # Once for each new fault: the operator who releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
             self._occur(safety.Halt(f"the robot reports {fault_names(faults)}"))
         self._faults = faults
@@ -244,7 +244,7 @@ class RobotClient:
         # Even while stopped: the bridge and its operators go on seeing the robot.
         self._link.tell(encode_observation(sent, self._link.session))
         self._occur(safety.Asked(sent.time_ns))
-        # Whatever need not wait for the answer, while the bridge is at it.
+        # While the bridge works: what needs no answer.
         self._beat()
         violation = command_filter.judge(sent.payload, sent.time_ns, first)
         answer = self._receiver.answer(sent.sequence, sent.time_ns)
@@ -264,11 +264,11 @@ class RobotClient:
         return self.state.mode
 
     def halt(self, reason: str) -> None:
-        """Latch the stop from the driver's side. Never raises, whatever the reason's words."""
+        """Latch the stop from the driver's side. Never raises; any text is a reason."""
         self._occur(safety.Halt(clipped(reason, REASON)))
 
     def stop_all(self, reason: str) -> None:
-        """Stop every robot of the bridge, and this one whatever becomes of the others. Raises
+        """Stop every robot of the bridge, and this one even if the others cannot be reached. Raises
         BridgeLost or HandshakeError, stopped, when only this one could be."""
         try:
             self._link.send(Stop(clipped(reason, REASON)))

@@ -1,4 +1,4 @@
-"""What one robot may do right now, and what it says of it: the client's side of stops."""
+"""What one robot may do right now, and what the client tells the bridge about it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SafetyMonitor:
         try:
             self._link.send(Event(name, self._robot, clipped(text, TEXT), self.latch))
         except BridgeError:
-            # Nobody to tell, or nothing that could be told; the stop stands all the same.
+            # The bridge cannot be told; the stop stands all the same.
             return
 
 

@@ -1,4 +1,4 @@
-"""Margins of one robot, from the bundle: what a command may ask, what a measurement may show."""
+"""The bundle's limits: clamps commands and judges measurements of one robot."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Limits:
 
     def _check_room(self) -> None:
         # A manifest's numbers are float64. One that float32 does not hold becomes infinite, and
-        # would pass whatever is commanded, infinity too.
+        # would let any command pass, infinity too.
         finite = np.isfinite(self.scale) & np.isfinite(self._range).all(axis=0)
         if not finite.all():
             index = int(np.flatnonzero(~finite)[0])

@@ -7,6 +7,7 @@ bridge and the client both measure the spacing, and hold the robot while it is w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -32,7 +33,8 @@ class SpacingSettings:
         Two: one missed period is ordinary jitter, and the client's own patience ends there, too.
     drift: control periods that a driver may be ahead or behind in sum before the robot holds.
         Three let a driver catch up after a hiccup; at five times the rate they are used up within
-        five observations.
+        five observations. Infinite for a driver without a rate, as in tests: limits on rates then
+        count observations instead of time.
     """
 
     gap: Annotated[float, Meta(gt=1.0)] = 2.0
@@ -91,4 +93,5 @@ class SpacingMonitor:
     def allowed(self) -> float:
         """Part of a period's change that a command may make: all of it but after a spacing that is
         shorter than ordinary jitter. Never 0, by which an infinite limit would become NaN."""
-        return 1.0 if self.periods >= JITTER else max(1e-6, self.periods)
+        free = self.periods >= JITTER or self._settings.drift == math.inf
+        return 1.0 if free else max(1e-6, self.periods)

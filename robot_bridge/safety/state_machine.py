@@ -1,4 +1,4 @@
-"""The client's last word: a pure state machine over the bridge's answers and its silence.
+"""The client's safety: a pure state machine over the bridge's answers and its silence.
 
     HOLD ── answer(track) ──> TRACK ── silence ──> HOLD ── silence ──> DAMP ── silence ──> STOP
       ^                                                                                     │
@@ -26,7 +26,7 @@ class Staleness:
 
     hold: int = 2  # one lost or late answer is ordinary jitter; a second in a row is not
     damp: int = 5  # a stiff hold against contact builds up force; soon after, let go
-    stop: int = 10  # half a second at 20 Hz: whoever was deciding is gone
+    stop: int = 10  # half a second at 20 Hz: the bridge is gone
 
     def __post_init__(self) -> None:
         if not 1 <= self.hold <= self.damp <= self.stop:
@@ -163,7 +163,7 @@ def step(state: State, event: Occurrence, rules: Rules) -> State:
             if not stopped:
                 return known
             return replace(known, mode=Mode.STOP, reason="stopped before it connected")
-        # Also while the stop is latched: whoever releases it has to know of every one.
+        # Also while the stop is latched: the operator who releases it has to know of every one.
         case Halt(reason):
             return _latched(state, reason)
         case Stopped(number, reason):
@@ -186,7 +186,7 @@ def step(state: State, event: Occurrence, rules: Rules) -> State:
         case Start():
             return _still(state, max(state.mode, Mode.HOLD), "no answer yet", active=True)
         case Finish():
-            # Whoever was damped may be in contact; to stiffen now would press.
+            # A damped robot may be in contact; stiffness would press.
             return _still(state, max(state.mode, Mode.HOLD), "no episode", active=False)
     if not state.active:
         return state
@@ -240,7 +240,7 @@ def _still(state: State, mode: Mode, reason: str, active: bool) -> State:
     return replace(
         state,
         mode=mode,
-        # Whoever stays damped stays so for the reason that there was.
+        # A robot that stays damped keeps the reason for it.
         reason=state.reason if mode is Mode.DAMP else reason,
         active=active,
         asked_ns=None,

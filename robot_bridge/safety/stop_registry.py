@@ -1,4 +1,4 @@
-"""The bridge's memory of stops: their numbers, whom they concern, who has been released."""
+"""The stops that the bridge knows of: numbers, robots concerned, releases."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class StopRegistry:
 
     A stop without a robot's name concerns every robot, also one that connects later. It stands for
     a robot until a release for that robot names its number or a higher one. What a robot says of
-    its own latch is kept by name, so that a driver that dies stopped comes back stopped; and so
-    does one that is lost, for what it could say of itself nobody heard.
+    its own latch is kept by name, so that a driver that dies stopped comes back stopped. So does
+    one that is lost, for it may have stopped without being heard.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class StopRegistry:
         return new
 
     def latches(self, robot: str = "") -> dict[str, int]:
-        """The number of its latest stop of its own, of a robot that had one; "" for all of them."""
+        """Latest self-stop number, by robot; of one robot or, "", of all."""
         if not robot:
             return dict(self._latches)
         return {robot: self._latches[robot]} if robot in self._latches else {}

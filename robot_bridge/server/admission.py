@@ -1,4 +1,4 @@
-"""Lets peers in, sees whether they are still there, and sends away those who must go."""
+"""Handshakes, liveness and disconnection of peers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from robot_bridge.transport.access_policy import AccessPolicy
 
 
 class Admission:
-    """make: a robot as its Hello describes it. shadow: of the bridge, for its welcome."""
+    """make: a robot's session from its Hello. shadow: whether the bridge only watches."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Admission:
         self._met: set[str] = set()  # robots' names, whose stops are remembered
 
     def greet(self, address: bytes, hello: Hello, version: int, now_ns: int) -> None:
-        """Welcome a peer, or refuse it with every reason. now_ns: when its frame was in."""
+        """Welcome a peer, or refuse it with every reason. now_ns: when its frame came in."""
         registry = self._registry
         # A peer that is gone or silent makes room now, not at the next heartbeat.
         for peer in registry:
@@ -57,7 +57,7 @@ class Admission:
         problems = self._problems(address, hello, version)
         if problems:
             registry.refuse(address, problems, version)
-            # Whoever else claims a robot's name, people and recordings hear of it.
+            # Operators and recordings hear of a second peer that claims a robot's name.
             robot_name = hello.name if hello.role == "robot" else ""
             registry.tell(
                 "peer_refused", robot_name, f"{hello.role} {hello.name!r}: {'; '.join(problems)}"
@@ -67,7 +67,7 @@ class Admission:
         try:
             words = encode_message(self._welcome(hello, session), session=session)
         except CodecError as error:
-            # It grows with the robots; who has not heard it does not count as let in.
+            # The welcome grows with the robots. A peer that cannot get it is not connected.
             registry.refuse(address, [str(error)], version)
             registry.tell("peer_refused", "", f"{hello.role}: {error}")
             return
@@ -145,25 +145,25 @@ class Admission:
             self.drop(peer, "robot_lost", text)
 
     def hear(self, peer: Peer, now_ns: int) -> None:
-        """It has said something."""
+        """Note that a frame of this peer came in."""
         peer.heard_ns = now_ns
         if peer.silent:
             peer.silent = False
             self._registry.tell("robot_heard", peer.name, "it speaks again")
 
     def weigh(self, address: bytes) -> None:
-        """One more frame that made no sense: too many, and its sender goes."""
+        """Count one more frame that could not be read; after too many, disconnect its sender."""
         reason = self._gate.garbage(address)
         if reason:
             self._expel(address, reason)
 
     def _expel(self, address: bytes, reason: str) -> None:
-        """Send a peer away for good; a robot latches its stop when it hears of it."""
+        """Disconnect a peer; a robot latches its stop when it hears of it."""
         peer = self._registry.get(address)
         self._registry.refuse(address, [reason])
         self._gate.shut(address)
         if peer is None:
-            text = f"somebody without a session: {reason}"
+            text = f"a peer without a session: {reason}"
             self._registry.tell("peer_expelled", "", text)
             return
         role = "robot" if peer.robot else "operator"
@@ -171,7 +171,7 @@ class Admission:
         self.drop(peer, "robot_lost", reason)
 
     def drop(self, peer: Peer, name: str, text: str) -> None:
-        """A peer is gone; of a robot, the event of that name is told."""
+        """Forget a peer that is gone. name, text: the event that tells of a robot."""
         if not self._registry.remove(peer):
             return
         if peer.robot is None:

@@ -1,4 +1,4 @@
-"""From a robot's observation to its command's departure, and what follows from how long it took."""
+"""Answers observations, and stops robots that are answered too late."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ControlService:
         return bool(self._batcher)
 
     def observation(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
-        """Answer one observation, which has just been heard, at once or with others."""
+        """Answer one observation, at once or in one run of the policy with others."""
         observation = decode_observation(frame)
         if self._together and self._registry.several:
             answer = self._gather(peer, robot, observation)
@@ -68,39 +68,39 @@ class ControlService:
         for (peer, robot, observation, received_ns), answer in self._batcher.answers():
             try:
                 self._give(peer, robot, observation, answer, received_ns)
-            # What fails for one must not cost the others their answers.
+            # A failure for one robot must not cost the others their answers.
             except Exception as error:
                 self._faulty(peer.address, error)
 
     def teach(self, here: bool = False) -> None:
-        """Hand over to the robots' workers what the last answers left to learn from. To be called
-        when the answers are out: before, a worker would compete with them for the interpreter.
-        here: let one of them learn from it on this thread instead, where that is short."""
+        """Give the robots' workers what can be learnt from since the last call. To be called when
+        the answers have left: before, a worker would compete with them for the interpreter.
+        here: let one robot learn on this thread instead, where that is short."""
         while self._taught:
             self._taught.popleft().episodes.hand_over(here)
             self._gap = not self._taught
             if here:
-                # Who speaks next waits for one lesson at most.
+                # The next frame waits for one lesson at most.
                 return
 
     def rest(self) -> None:
-        """Tell the taps of the gap that the last answers have left."""
+        """Tell the taps that the answers have left and the loop is idle."""
         if self._gap:
             self._gap = False
             self._taps.gap()
 
     def news(self, peer: Peer, robot: RobotSession) -> None:
-        """Tell what has happened to a robot since the last call."""
+        """Tell the events of a robot since the last call."""
         for name, text in robot.episodes.events():
             self._registry.tell(name, peer.name, text, peer)
 
     def _gather(
         self, peer: Peer, robot: RobotSession, observation: Observation
     ) -> Answer | Literal[Open.POLICY] | None:
-        """The answer, or POLICY where it comes with those of others."""
+        """The answer, or POLICY where a shared run will give it."""
         batcher = self._batcher
         if batcher.holds(robot):
-            # In their order, and each from what the one before has left.
+            # A robot's observations are answered in their order.
             self.flush()
         answer = robot.ask(observation, peer.heard_ns)
         if answer is Open.POLICY:
@@ -127,9 +127,9 @@ class ControlService:
             command = structs.replace(answer.command, received_ns=received_ns, sent_ns=decided_ns)
             self._registry.post(peer.address, encode_command(command, peer.session))
             sent_ns = time.monotonic_ns()
-            # From here on nothing delays the answer; all of it is done before the next one.
+            # Everything that the answer does not need comes after it.
             robot.answered(observation, answer)
-            # Once: a loop that never comes to its lessons must not gather robots.
+            # Once each, for a loop that is too busy to call `teach`.
             if robot not in self._taught:
                 self._taught.append(robot)
             if self._taps:

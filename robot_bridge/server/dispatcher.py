@@ -1,4 +1,4 @@
-"""What becomes of each frame that peers send."""
+"""Acts on each frame that peers send."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Dispatcher:
         """Act on one frame. Raises CodecError when it is malformed."""
         received_ns = time.monotonic_ns()
         frame = decode(data)
-        # Whatever else happens, happens after what came before it.
+        # Observations that came before this frame are answered before it is acted on.
         if frame.kind is not Kind.OBSERVATION and self._control.waits:
             self.flush()
         self._registry.act_for(address)
@@ -165,13 +165,13 @@ class Dispatcher:
             self._registry.refuse(address, [f"{frame.kind.name} is not for a {role} to send"])
 
     def faulty(self, address: bytes, error: Exception) -> None:
-        """Acting on one frame failed by a fault of ours: people hear of it, the loop goes on."""
+        """Tell of a fault of the bridge's own while it acted on a frame; the loop goes on."""
         self._registry.act_for(address)
         peer = self._registry.get(address)
         self._registry.tell("bridge_fault", peer.name if peer else "", described(error))
 
     def garbled(self, address: bytes, error: CodecError) -> None:
-        """A frame could not be read. Its sender's silence is bridged by the sender's own safety."""
+        """Tell of a frame that could not be read. Without an answer its sender holds."""
         self.flush()
         self._registry.act_for(address)
         peer = self._registry.get(address)
@@ -186,12 +186,12 @@ class Dispatcher:
         self._registry.refuse(address, [str(error)], version)
 
     def announce(self, name: str, text: str) -> None:
-        """Tell of something that concerns no robot."""
+        """Tell an event that concerns no robot."""
         self._registry.act_for(None)
         self._registry.tell(name, "", text)
 
     def tend(self) -> None:
-        """What is due without being asked: records, events, signs of life."""
+        """Do what is due without a frame: episode records, events, heartbeats."""
         for peer in self._registry:
             if peer.robot is None:
                 continue
@@ -232,7 +232,7 @@ class Dispatcher:
         """Stop every robot and send every peer away."""
         for peer in self._registry:
             self._registry.send(peer, Stop(reason[:REASON], closing=True))
-        # Only now: a worker that hangs must not keep the next robot from its stop.
+        # After every robot has its stop: a worker may hang.
         robots = [peer.robot for peer in self._registry if peer.robot is not None]
         self._registry.clear()
         try:
@@ -248,7 +248,7 @@ class Dispatcher:
     def _robot_event(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         event = decode_message(frame, Event)
         if event.name == STOP_GIVEN:
-            # Operators answer the stops that they have heard of: nobody else may count them.
+            # Operators answer the stops that they have heard of; only the bridge may number them.
             self._registry.refuse(peer.address, [f"{STOP_GIVEN} is for the bridge alone to say"])
             return
         number = 0
@@ -268,7 +268,7 @@ class Dispatcher:
         if due and offset_ns is not None and round_trip_ns is not None:
             peer.clocked_ns = peer.heard_ns
             self._taps.clock(ClockRecord(peer.name, peer.heard_ns, offset_ns, round_trip_ns))
-        # Its own words may have been lost on the way; without the number nobody could release it.
+        # Its event may have been lost, and without the number no operator could release it.
         if self._stops.heard(peer.name, heartbeat.latch, heartbeat.stopped):
             text = f"it has stopped {heartbeat.latch} times by itself"
             self._registry.tell(STOPPED, peer.name, text, number=heartbeat.latch)

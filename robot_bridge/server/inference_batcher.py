@@ -1,6 +1,7 @@
-"""Observations of several robots that wait for one run of the policy.
+"""Observations of several robots that are answered by one run of the policy.
 
-Only what lies in the socket at once is gathered, so nobody waits for a robot that is slow.
+Only those that lie in the socket at the same time share a run, so that no robot waits for a slow
+one.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class InferenceBatcher:
         return any(waiting.robot is robot for waiting in self._waiting)
 
     def add(self, waiting: Waiting) -> None:
-        """After the robot's `ask` has left it to the policy."""
+        """Add one whose robot's `ask` returned POLICY."""
         self._waiting.append(waiting)
 
     def answers(self) -> Iterator[tuple[Waiting, Answer]]:
-        """Everybody's answer, as it is ready; nobody waits afterwards. Each bundle has a run of its
-        own, and a robot alone with one its own run."""
+        """The answers to all observations that wait, as they are ready. Each bundle has its own run,
+        and so has a robot that is alone with its bundle."""
         waiting, self._waiting = self._waiting, []
         groups: dict[str, list[Waiting]] = {}
         for one in waiting:
@@ -81,7 +82,7 @@ class InferenceBatcher:
             found = batch.act(
                 [(one.robot.policy.adapter, one.observation.payload) for one in group]
             )
-        # Buffers that could not be had, say: each can still be answered by itself.
+        # For want of memory, for example: each robot can still be answered by itself.
         except Exception as error:
             self._part(group, error)
             return [None] * len(group)

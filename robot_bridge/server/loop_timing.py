@@ -1,4 +1,4 @@
-"""When the bridge's loop waits, spins, sees to its other duties and collects garbage."""
+"""When the bridge's loop waits, polls, does its other work and collects garbage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robot_bridge.system.systemd import Service
 
 # How long the loop sleeps when nothing arrives [ms]: a signal waits at most so long.
 IDLE_MS = 50
-SETTLING_MS = 2  # while a worker finishes an episode, whose record somebody waits for
+SETTLING_MS = 2  # while a worker finishes an episode, whose record an operator waits for
 # A loop that spins does so for this long after a frame, four control periods at 16 Hz; then it
 # sleeps as others do, so that a bridge without robots leaves its core alone [s].
 SPIN = 0.25

@@ -1,4 +1,4 @@
-"""What operators ask of the bridge: episodes, stops, models, beliefs, how it fares."""
+"""Requests of operators: episodes, stops, releases, models, beliefs, status."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ TEXT = 1000  # characters of a reply
 
 @dataclass(frozen=True)
 class _Asked:
-    """Who waits for a model to be loaded, and the number of the request."""
+    """An operator that waits for a model to be loaded, and the number of its request."""
 
     operator: Peer
     number: int
 
 
 class OperatorService:
-    """stages: how long each stage of the work takes, from whoever measures it. shadow: of the
-    bridge."""
+    """stages: how long each stage of the work takes. shadow: whether the bridge only watches."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class OperatorService:
         if not self._stops.room(name):
             name = ""
         number = self._stops.give(name)
-        # One word too many, and the robot's decoder would refuse the stop.
+        # A longer text would be refused by the robot's decoder, and the stop with it.
         words = speakable(reason)[:REASON]
         robots = self._registry.robots()
         for peer in robots.values():
@@ -155,7 +154,7 @@ class OperatorService:
         return f"{bundle.manifest.name} ({bundle.digest[:12]}) acts {when}"
 
     def tend(self) -> None:
-        """Tell whoever waits that a model is loaded, or why not."""
+        """Tell the operator that asked for it that a model is loaded, or why not."""
         result = self._models.finished()
         if result is None:
             return
@@ -196,7 +195,7 @@ class OperatorService:
         return "belief_forgotten", f"the prior again; now version {robot.policy.belief.version}"
 
     def status(self, operator: Peer, frame: Frame) -> None:
-        """Everything that an operator can know of the bridge."""
+        """Send an operator the status of the bridge and its robots."""
         registry, models = self._registry, self._models
         now_ns = time.monotonic_ns()
         robots = [

@@ -1,4 +1,4 @@
-"""`acclimate bridge`: serves one bundle to robots, and their operators' wishes to them.
+"""`acclimate bridge`: serves one bundle to robots, and passes on what their operators ask.
 
 A robot's driver connects, shakes hands and then owns time: every observation is answered at once.
 """
@@ -120,7 +120,7 @@ class Daemon:
         log: Log | None = None,
     ) -> None:
         manifest = bundle.manifest
-        # Each robot gets its own; one that cannot be made shall not wait for a robot to show it.
+        # Each robot gets limits of its own. Ones that cannot be kept are refused now.
         Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
         period_ns = round(manifest.control_period * 1e9)
         store = BeliefStore(settings.state) if settings.state is not None else None
@@ -164,15 +164,15 @@ class Daemon:
                         dispatcher.take(sender, data)
                     except CodecError as error:
                         dispatcher.garbled(sender, error)
-                    # One peer's frame must not end what serves the others.
+                    # One peer's frame must not end the service of the others.
                     except Exception as error:
                         dispatcher.faulty(sender, error)
-                # The socket is empty: whoever is not here by now is not waited for.
+                # The socket is empty: the shared run does not wait for further robots.
                 dispatcher.flush()
                 quiet = timing.quiet(heard)
                 if timing.spins or quiet:
-                    # A worker could have the interpreter of a loop that spins only by force, which
-                    # costs both of them more than the lesson does.
+                    # A busy-polling loop never yields the interpreter, so it learns here: a worker
+                    # would have to take it by force, which costs more than the lesson.
                     dispatcher.teach(here=timing.spins)
                 if quiet:
                     dispatcher.rest()
@@ -182,7 +182,7 @@ class Daemon:
                     dispatcher.tend()
 
     def close(self, reason: str) -> None:
-        """Stop every robot, tell every peer, and leave the address free."""
+        """Stop every robot, tell every peer, and free the address."""
         try:
             self._dispatcher.dismiss(reason)
         finally:
@@ -195,8 +195,8 @@ class Daemon:
 def shares_runs(settings: BridgeSettings) -> bool:
     """Whether robots are answered together."""
     if settings.together == "auto":
-        # On the CPU every answer is then a run of its own: a replay's bits do not depend on who
-        # else was there.
+        # On the CPU every answer is then a run of its own, so that a replay's bits do not depend on
+        # the other robots.
         return settings.provider != CPU
     return settings.together == "always"
 
@@ -214,10 +214,10 @@ def main(argv: list[str]) -> int:
     output = LogOutput(STDERR)
     log = Journal(output)
     bundle = open_bundle(settings.bundle, settings)
-    # From here on a signal is a request: whatever is bound will be unbound.
+    # From here on a signal is a request to close in order.
     interrupt = Interrupt()
     manifest = bundle.manifest
-    # What only the loop gets, before the first thread is there to inherit it.
+    # Before the first thread starts, which would inherit what is for the loop alone.
     if settings.priority:
         realtime.prioritise(settings.priority)
     if settings.core is not None:

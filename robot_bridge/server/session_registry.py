@@ -1,4 +1,4 @@
-"""Who is connected, and who is told what."""
+"""The peers that are connected, and the messages and events sent to them."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ class SessionRegistry:
         self._recent: deque[Event] = deque(maxlen=EVENTS)
 
     def __iter__(self) -> Iterator[Peer]:
-        """Everybody, also while some of them leave."""
+        """Every peer; peers may leave meanwhile."""
         return iter(list(self._peers.values()))
 
     def get(self, address: bytes) -> Peer | None:
-        """Who speaks from an address."""
+        """The peer at an address; None where none is connected."""
         return self._peers.get(address)
 
     def add(self, peer: Peer) -> None:
-        """Its handshake is over."""
+        """Connect a peer, after its handshake."""
         self._peers[peer.address] = peer
         self.several = len(self.robots()) > 1
 
     def remove(self, peer: Peer) -> bool:
-        """False when it was gone already."""
+        """Disconnect a peer; False when it was gone already."""
         found = self._peers.pop(peer.address, None) is not None
         self.several = len(self.robots()) > 1
         return found
@@ -97,12 +97,12 @@ class SessionRegistry:
         return None
 
     def send(self, peer: Peer, message: Message) -> None:
-        """One message, unless the peer is gone."""
-        # A peer found gone here is dropped at the next sign of life, which is due soon.
+        """Send one message, unless the peer is gone."""
+        # A peer that is gone is dropped at the next heartbeat.
         self.post(peer.address, encode_message(message, session=peer.session))
 
     def refuse(self, address: bytes, reasons: Sequence[str], version: int = PROTOCOL) -> None:
-        """version: of the frame refused, so that its sender can read the answer."""
+        """Send REFUSED. version: of the frame refused, so that its sender can read the answer."""
         kept = [speakable(reason)[:REASON] for reason in reasons[:REASONS]]
         if len(reasons) > len(kept):
             kept.append(f"and {len(reasons) - len(kept)} more")

@@ -1,4 +1,4 @@
-"""Where a robot's adapter learns: off the control path, or in step with a clock that waits."""
+"""Feeds a robot's adapter: on a thread beside the control path, or in step with simulated time."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class AdaptationWorker:
     """Feeds transitions to an adapter, and the ends of episodes. threaded: on a worker, unless
     `learn` is told otherwise; without one within `learn` and `conclude`.
 
-    Neither waits. `settled` says that everything handed over has been learnt from. robot,
-    told: in whose name, and who hears of every transition, on the thread that learnt from it.
+    Neither waits. `settled` says that everything handed over has been learnt from. robot: its name.
+    told: called with a record of every lesson, on the thread that learnt from it.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class AdaptationWorker:
         return self.settled
 
     def _judge(self, took_ns: int) -> None:
-        # By how many were long, not by how long: one may have been put aside for another program.
+        # By how many were long, not by how long: the system may have interrupted one of them.
         self._long += ((took_ns > SHORT_NS) - self._long) / REMEMBERED
         if self._long > 0.5:
             self._long, self._away = 0.0, AWAY
@@ -152,7 +152,7 @@ class AdaptationWorker:
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
             text = f"nothing learnt from one {what}: {error}"
-        # Whatever it is, the control path goes on without adaptation and says so.
+        # Any fault: the control path goes on without adaptation, and the problem is told.
         except Exception as error:
             text = f"adaptation failed: {described(error)}"
         if text:
@@ -166,7 +166,7 @@ class AdaptationWorker:
                     now_ns,
                     waited_ns,
                     took_ns,
-                    # Of what it made: another one may have taken its place since.
+                    # Of what this lesson made; the adapter may have another belief by now.
                     belief.version,
                     text,
                     transition,
@@ -176,7 +176,7 @@ class AdaptationWorker:
             )
 
     def _work(self) -> None:
-        # It is started by the loop, and must not compete with it for a core of its own.
+        # Started by the loop, it leaves the loop's core.
         roam()
         while True:
             item = self._waiting.get()

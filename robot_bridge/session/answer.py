@@ -1,4 +1,4 @@
-"""An answer to one observation, and what taps are told of it."""
+"""An answer to one observation, and its record for taps."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class BeliefStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             info = folder.stat()
             if info.st_uid != os.getuid() or info.st_mode & 0o022:
-                # Who writes here decides what a robot believes.
+                # Another user who writes here would decide what a robot believes.
                 raise StateError(
                     f"{folder}: others may write here; expected a folder of user {os.getuid()} "
                     "with mode 0700"
@@ -102,10 +102,10 @@ class BeliefStore:
         return found
 
     def save(self, robot: str, digest: str, version: int, count: int, snapshot: bytes) -> None:
-        """Keep a belief from now on; it is on the disk a moment later."""
+        """Keep a belief; it is on the disk a moment later."""
         name = file_name(robot, digest)
         saved = SavedBelief(robot, digest, version, count, time.time(), snapshot)
-        # A belief that has not been written yet is not worth writing any more.
+        # An older one that waits to be written is not written any more.
         self._known[name] = self._waiting[name] = saved
         self._wake.put(name)
 
@@ -152,7 +152,7 @@ class BeliefStore:
             path = self._folder / name
             try:
                 write_atomically(path, _encode(saved), 0o600)
-            # Whatever it is: later beliefs must be written all the same.
+            # Any fault: later beliefs must be written all the same.
             except Exception as error:
                 self._problems.put(f"{path}: {described(error)}; the belief before stays")
 
@@ -171,7 +171,7 @@ class BeliefRecovery:
             self._store.save(robot.name, kept.digest, kept.version, kept.count, kept.snapshot)
 
     def recall(self, robot: RobotSession) -> None:
-        """Let a robot go on from what it knew under the same model."""
+        """Give a robot the belief that it had under the same model."""
         if self._store is None:
             return
         try:
@@ -187,13 +187,13 @@ class BeliefRecovery:
         self._tell("belief_restored", robot.name, text)
 
     def tend(self) -> None:
-        """Tell of what could not be read or written."""
+        """Tell of beliefs that could not be read or written."""
         if self._store is not None:
             for text in self._store.problems():
                 self._tell("belief_file_problem", "", text)
 
     def close(self) -> None:
-        """Everything saved is on the disk afterwards, as far as a disk that hangs allows."""
+        """Write what waits, unless the disk hangs."""
         if self._store is not None:
             self._store.close()
 

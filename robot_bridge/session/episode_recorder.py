@@ -1,4 +1,4 @@
-"""What the bridge keeps of one episode: bounded, whatever its length."""
+"""The record of one episode, of bounded size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adapt.belief.gaussian import Belief
 from robot_bridge.protocol.messages import Begin, Float32, Outcome, Ready
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
 
-# Bounds that every record keeps, whatever the bundle: together well below what a frame may hold,
+# Bounds of every record, for any bundle: together well below what a frame may hold,
 # and packed on the loop's thread within a few milliseconds.
 BELIEFS = 200  # snapshots of the belief kept of an episode ...
 BELIEF_BYTES = 1024 * 1024  # ... or as many as fit here

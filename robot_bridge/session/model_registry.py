@@ -85,7 +85,7 @@ class ModelRegistry:
         return self.served
 
     def _work(self, path: Path) -> None:
-        # On Linux this is the thread's own niceness, and raising it is allowed to everybody.
+        # On Linux this is the thread's own niceness, and every user may raise it.
         thread = threading.get_native_id()
         nicer = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
         os.setpriority(os.PRIO_PROCESS, thread, min(nicer, 19))
@@ -93,7 +93,7 @@ class ModelRegistry:
             self._results.put(self._open(path))
         except AcclimateError as error:
             self._results.put(str(error))
-        # Whatever it is, it must not be waited for in vain.
+        # Any fault: the operator waits for a result.
         except Exception as error:
             self._results.put(f"{path}: {described(error)}")
 
@@ -113,7 +113,7 @@ def misfits(served: Manifest, other: Manifest) -> list[str]:
         specs(served.action),
         served.control_period,
     )
-    # Said from the side of the robots, whose fields are the served bundle's.
+    # In the words that a robot with the served bundle's fields would get.
     found = differences(other, "", driver)
     if found:
         return found

@@ -1,4 +1,4 @@
-"""What a robot thinks with: the model that acts for it, its belief, and what it can go back to."""
+"""The policy of one robot: model, belief, guard, and the beliefs that it can go back to."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class PolicyInstance:
         mixed = np.random.SeedSequence([seed, task]).generate_state(1, np.uint64)
         self._seed = int(mixed[0])
         self.adapter = make_adapter(self.bundle, self._seed)
-        # What another model believed, it believed of another task.
+        # What another model believed concerned another task.
         self._left.clear()
         self._judge_anew()
 
     def adopt(self, bundle: PolicyBundle, in_episode: bool) -> None:
-        """Another model acts from now on: from its prior, or from what it believed of this task
-        when it left. Raises SnapshotError, unchanged, while the belief cannot be put away."""
+        """Let another model act: from its prior, or from what it believed of this task when it
+        was replaced. Raises SnapshotError, unchanged, while the belief cannot be kept."""
         before = self.adapter
         left = before.snapshot()
         adapter = make_adapter(bundle, self._seed)

@@ -139,7 +139,7 @@ class RobotSession:
         policy, payload = self.policy, observation.payload
         limits, elapsed = policy.limits, self._stamps.elapsed
         before, self._measured = self._measured, None
-        # Nearly always. Only where it is not is what is wrong looked for.
+        # Nearly always true. Otherwise the checks below find out what is wrong.
         sound = limits.sound(payload, before, elapsed)
         name, text = self._forbidden(observation, sound)
         if name:
@@ -177,7 +177,7 @@ class RobotSession:
         return stamps if stamps[0] else arrivals
 
     def _forbidden(self, observation: Observation, sound: bool) -> tuple[str, str]:
-        """Name and text of what forbids motion, whatever the policy says; empty for nothing."""
+        """Name and text of what forbids motion; empty for nothing."""
         if self.halted:
             return "robot_halted", self.halted
         if observation.faults:
@@ -207,7 +207,7 @@ class RobotSession:
                 raise outcome
             action = policy.adapter.act(observation.payload) if outcome is None else outcome
             payload, _ = policy.limits.clamp(action.physical, self._before)
-        # Whatever the runtime raises; onnxruntime's exceptions share no base of their own.
+        # Any exception of the runtime: onnxruntime's share no base class.
         except Exception as error:
             self.episodes.notices.last("policy_failed", described(error))
             return self._held(observation)

@@ -1,4 +1,4 @@
-"""What a robot's adapter knows, told to recorders and put aside to go back to."""
+"""Snapshots of a robot's adapter: told to recorders, and kept to go back to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SnapshotPublisher:
                 snapshot,
                 adapter.adapting,
                 *numbers,
-                # As long as one is still learning, no other has its address.
+                # Unique among adapters that are still learning.
                 adapter=id(adapter),
             )
         )
@@ -65,6 +65,6 @@ class SnapshotPublisher:
             self._notices.last("belief_not_kept", str(error))
 
     def unsaved(self) -> Kept | None:
-        """The latest belief that has been put aside since the last call."""
+        """The latest belief that was kept since the last call, if any."""
         kept, self._unsaved = self._unsaved, None
         return kept

@@ -77,7 +77,7 @@ def test_a_robot_that_is_left_with_its_episode_is_stopped_and_no_other(linked, e
     assert isinstance(begin, Begin)
     assert isinstance(stop, Stop)
     assert stop.robot == "arm"
-    assert stop.reason.startswith("nobody waits for task 3, episode 1 any more: ")
+    assert stop.reason.startswith("the operator gave up task 3, episode 1: ")
 
 
 @pytest.mark.parametrize("name", [*ENDINGS, "begin_refused"])

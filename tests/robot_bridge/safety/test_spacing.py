@@ -1,11 +1,13 @@
 """A robot moves only while its observations come about one control period apart."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_bridge.safety.spacing import TOO_FAST, TOO_SLOW, SpacingMonitor
+from robot_bridge.safety.spacing import TOO_FAST, TOO_SLOW, SpacingMonitor, SpacingSettings
 
 PERIOD = 0.05
 
@@ -90,3 +92,16 @@ def test_what_is_wrong_is_said_in_seconds():
     monitor.note(0)
     text = monitor.note(2_000_000_000)[1]
     assert text == "2 s since the observation before; the bundle's control period is 0.05 s"
+
+
+def test_a_driver_without_a_rate_is_never_held_and_may_change_by_a_whole_period():
+    monitor = SpacingMonitor(PERIOD, SpacingSettings(math.inf, math.inf))
+    said = names(*[0.0, 0.01, 100.0] * 20, monitor=monitor)
+    assert set(said) == {""}
+    monitor.note(10**12)
+    monitor.note(10**12 + 1)
+    assert monitor.allowed == 1.0
+    tight = SpacingMonitor(PERIOD)
+    tight.note(0)
+    tight.note(1)
+    assert 0 < tight.allowed < 1e-3

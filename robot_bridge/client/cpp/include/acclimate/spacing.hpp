@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
@@ -13,7 +14,7 @@
 namespace acclimate {
 
 // In control periods. gap: between two observations of an episode, from which on the robot holds.
-// drift: ahead or behind in sum, beyond which it holds.
+// drift: ahead or behind in sum, beyond which it holds; infinite for a driver without a rate.
 struct SpacingSettings {
     double gap = 2.0;
     double drift = 3.0;
@@ -54,7 +55,10 @@ public:
 
     // Part of a period's change that a command may make, less than 1 after a short spacing. Never 0,
     // by which no limit at all would become NaN.
-    double allowed() const { return periods_ >= JITTER ? 1.0 : std::max(1e-6, periods_); }
+    double allowed() const {
+        const bool free = periods_ >= JITTER || std::isinf(settings_.drift);
+        return free ? 1.0 : std::max(1e-6, periods_);
+    }
 
 private:
     // A driver may be this fast and this slow for ever, as a part of the control period.
