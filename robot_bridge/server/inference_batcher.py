@@ -60,8 +60,8 @@ class InferenceBatcher:
         self._waiting.append(waiting)
 
     def answers(self) -> Iterator[tuple[Waiting, Answer]]:
-        """The answers to all observations that wait, as they are ready. Each bundle has its own run,
-        and so has a robot that is alone with its bundle."""
+        """The answers to all observations that wait, as they are ready: one run of the policy for
+        each bundle."""
         waiting, self._waiting = self._waiting, []
         groups: dict[str, list[Waiting]] = {}
         for one in waiting:

@@ -98,10 +98,10 @@ def expected(bundle, command, latent, value):
 
 def test_a_model_loaded_beside_the_other_changes_nothing_until_it_is_swapped(post, folder):
     walk(post, 3)
-    before = robot(post).digest
+    before = robot(post).episodes.digest
     other = load(post, folder / "other")
     assert post.observe(ARM).mode is Mode.TRACK
-    assert robot(post).digest == before
+    assert robot(post).episodes.digest == before
     found = status(post)
     assert (found.served.digest, found.candidate.digest) == (before, other.digest)
     (event,) = post.events(BOSS, "model_loaded")
@@ -109,21 +109,21 @@ def test_a_model_loaded_beside_the_other_changes_nothing_until_it_is_swapped(pos
 
 
 def test_a_swap_waits_for_the_episodes_end(post, folder):
-    one = robot(post).digest
+    one = robot(post).episodes.digest
     walk(post, 3)
     other = load(post, folder / "other")
     assert ask(post, "swap", 1).done
-    assert (robot(post).digest, robot(post).next_digest) == (one, other.digest)
+    assert (robot(post).episodes.digest, robot(post).episodes.next_digest) == (one, other.digest)
     post.observe(ARM, 0.5, Flag.LAST)
     post.say(ARM, OUTCOME)
     post.peers.tend()
-    assert (robot(post).digest, robot(post).next_digest) == (other.digest, "")
+    assert (robot(post).episodes.digest, robot(post).episodes.next_digest) == (other.digest, "")
     command = post.observe(ARM, 0.3, Flag.FIRST)
     latent = robot(post).policy.adapter.latent
     np.testing.assert_allclose(command.payload, expected(other, command, latent, 0.3), atol=1e-6)
     # Whoever connects from now on is welcomed by the new one.
     post.join(LEG, simulated_time=True)
-    assert robot(post, LEG).digest == other.digest
+    assert robot(post, LEG).episodes.digest == other.digest
 
 
 def test_a_swap_at_once_acts_with_the_next_observation_and_the_record_says_so(post, folder):
@@ -150,7 +150,7 @@ def test_a_swap_at_once_acts_with_the_next_observation_and_the_record_says_so(po
 
 def test_one_call_takes_a_model_back_with_what_it_believed(post, folder):
     walk(post, 4)
-    one, believed = robot(post).digest, robot(post).policy.belief
+    one, believed = robot(post).episodes.digest, robot(post).policy.belief
     other = load(post, folder / "other")
     ask(post, "swap", 1, when="now")
     assert robot(post).policy.belief.count == 0
@@ -158,7 +158,7 @@ def test_one_call_takes_a_model_back_with_what_it_believed(post, folder):
         post.observe(ARM, value)
     answer = ask(post, "rollback", 2)
     assert answer.done
-    assert robot(post).digest == one
+    assert robot(post).episodes.digest == one
     belief = robot(post).policy.belief
     assert belief.count == believed.count == 3
     np.testing.assert_array_equal(belief.mean, believed.mean)
@@ -169,14 +169,14 @@ def test_one_call_takes_a_model_back_with_what_it_believed(post, folder):
 
 def test_what_cannot_be_is_refused_by_name_and_changes_nothing(post, folder):
     walk(post, 2)
-    before = robot(post).digest
+    before = robot(post).episodes.digest
     assert "no model is loaded" in ask(post, "swap", 1).text
     answer = ask(post, "load", 2, path=str(folder / "foreign"))
     assert not answer.done
     assert "observation field 'tip_position': shape" in answer.text
     assert post.events(BOSS, "model_refused")
     assert "no such bundle" in ask(post, "load", 3, path="/nowhere").text
-    assert robot(post).digest == before
+    assert robot(post).episodes.digest == before
     assert post.observe(ARM).mode is Mode.TRACK
 
 
@@ -203,12 +203,16 @@ def test_a_stop_goes_out_whatever_its_reason_names(post):
 
 
 def test_a_driver_made_for_one_digest_keeps_it(post, folder):
-    post.join(LEG, digest=robot(post).digest, simulated_time=True)
+    post.join(LEG, digest=robot(post).episodes.digest, simulated_time=True)
     load(post, folder / "other")
     answer = ask(post, "swap", 1)
     assert not answer.done
     assert "leg" in answer.text
-    assert robot(post).digest == robot(post, LEG).digest == status(post).served.digest
+    assert (
+        robot(post).episodes.digest
+        == robot(post, LEG).episodes.digest
+        == status(post).served.digest
+    )
 
 
 def test_a_swap_waits_for_a_worker_that_is_at_it(post, folder):
@@ -220,8 +224,8 @@ def test_a_swap_waits_for_a_worker_that_is_at_it(post, folder):
     with robot(post, LEG).policy.adapter._memory_lock:
         ask(post, "swap", 1, when="now")
         assert post.observe(LEG).mode is Mode.TRACK
-        assert robot(post, LEG).digest != other.digest
-    post.settle(lambda: robot(post, LEG).digest == other.digest)
+        assert robot(post, LEG).episodes.digest != other.digest
+    post.settle(lambda: robot(post, LEG).episodes.digest == other.digest)
     assert post.observe(LEG).mode is Mode.TRACK
 
 
