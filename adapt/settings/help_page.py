@@ -49,7 +49,11 @@ def find(tree: Any, key: str) -> Any:
 
 def shown(value: object) -> str:
     """A value as it would be given on the command line."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(shown, value))}]"
+    # JSON has no nan.
+    plain = isinstance(value, str | float)
+    return str(value) if plain else msgspec.json.encode(value).decode()
 
 
 def _wrapped(text: str) -> list[str]:

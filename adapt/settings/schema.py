@@ -141,6 +141,9 @@ def _bounds(bounds: list[Meta]) -> str:
     found = {name: value for meta in bounds for name, value in _limits(meta)}
     if {"ge", "le"} <= found.keys():
         return f" from {found['ge']:g} to {found['le']:g}"
+    patterns = [f" that matches {meta.pattern}" for meta in bounds if meta.pattern]
+    if patterns:
+        return patterns[0]
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     words = [f"{sign} {found[name]:g}" for name, sign in signs.items() if name in found]
     return f" {' and '.join(words)}" if words else ""

@@ -48,6 +48,8 @@ def overrides(
             key, value = waiting.pop(0), word
         else:
             raise SettingsError(f"{word!r} is no setting; settings are written key=value")
+        if key in groups and value in ("", "null"):
+            value = _quotes(value)  # Hydra's own error for null is no help
         of_hydra = "/" in key or key.startswith("hydra.")
         # "++": whether or not the key has a value yet. An unknown one is found once all is known.
         forced = "" if key in groups or of_hydra else "++"

@@ -9,20 +9,23 @@ from typing import Literal, Protocol
 import numpy as np
 
 from adapt.errors import AcclimateError
+from adapt.settings import Count
 from policies.algorithms.contract import Policy
 from policies.rollout.jobs import Collected, CollectJob, CollectPlan, JobRunner
-from policies.training.settings import Count
 
 
 @dataclass(frozen=True)
 class CollectSettings:
     """The settings of an algorithm that collects by jobs.
 
-    worlds: in an iteration. run_steps: control periods on one task before the next.
+    worlds: worlds that collect side by side in an iteration.
+    run_steps: control periods on one task before the next.
     shards: jobs that an iteration's worlds are divided into, each in lock-step. Another layout
-        gives other numbers; who runs the jobs does not.
-    collectors: who runs them: this process, or Ray's workers (`pip install '.[train,ray]'`).
-    workers, worker_threads: how many of Ray's, and threads of the physics of each.
+        gives other numbers; which collector runs the jobs does not.
+    collectors: local runs the jobs in this process; ray in Ray's workers
+        (`pip install '.[train,ray]'`).
+    workers: number of Ray's workers.
+    worker_threads: threads of the physics of each worker.
     ray_address: of a running cluster, such as "auto" or "10.0.0.1:6379"; null starts Ray on this
         machine, for this run alone.
     """

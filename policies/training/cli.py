@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Literal
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from policies.algorithms.contract import Metrics
@@ -14,13 +14,19 @@ from policies.training.runs import RunFolder, read_log
 from policies.training.settings import TrainSettings
 from policies.training.sweep import FLAGS, sweep
 from policies.training.trainer import Trainer
+from robot_bridge.system.progress import Progress
 
 HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn] [key=value ...]
 acclimate train --multirun [experiment=NAME] seed=0,1,2 [key=value,value ...]
 
 Meta-trains a policy and writes a run folder. Called again with the same settings it goes on from
 the last checkpoint, to the same numbers as if it had never been interrupted; a run that has
-finished is left as it is. With --multirun (or -m) every combination of the values is a run."""
+finished is left as it is. With --multirun (or -m) every combination of the values is a run.
+
+Examples:
+  acclimate train experiment=insertion_pearl
+  acclimate train experiment=cheetah_vel seed=1 learner.hold=5 out=runs/hold-5
+  acclimate train -m experiment=point_sparse seed=0,1,2"""
 
 
 def main(argv: list[str]) -> int:
@@ -30,9 +36,24 @@ def main(argv: list[str]) -> int:
         else:
             return sweep(argv, score)
     settings = train_settings(argv, HELP)
-    summary = train(settings)
+    try:
+        summary = train(settings)
+    except KeyboardInterrupt:
+        print(f"\nacclimate train: stopped {_resumption(settings)}", file=sys.stderr)
+        return 130
     print(json.dumps(summary, indent=2))
     return 0
+
+
+def _resumption(settings: TrainSettings) -> str:
+    """Where an interrupted run stands, and from where it goes on."""
+    rows = read_log(settings.out)
+    done = int(rows[-1]["iteration"]) if rows else 0
+    kept = done - done % settings.checkpoint_every
+    since = (
+        f"goes on after iteration {kept}" if kept else "starts anew: no checkpoint is written yet"
+    )
+    return f"after iteration {done} of {settings.iterations}; the same command {since}"
 
 
 def score(settings: TrainSettings) -> float:
@@ -51,29 +72,16 @@ def train(settings: TrainSettings) -> Metrics:
         trainer.close()
         return folder.log()[-1]
     writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.iteration + 1)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[news]}"),
-    )
+    title = f"{settings.name}{' (resumed)' if resumed else ''}"
     metrics: Metrics = {}
-    with Progress(*columns) as progress:
-        bar = progress.add_task(
-            f"{settings.name}{' (resumed)' if resumed else ''}",
-            total=settings.iterations,
-            completed=trainer.iteration,
-            news="",
-        )
+    with Progress(title, settings.iterations, trainer.iteration) as progress:
         try:
             while trainer.iteration < settings.iterations:
                 metrics = trainer.iterate()
                 _keep(folder, trainer, metrics)
                 for name, value in metrics.items():
                     writer.add_scalar(name, value, trainer.iteration)
-                news = _news(metrics, trainer.family.judged_by)
-                progress.update(bar, completed=trainer.iteration, news=news)
+                progress.update(trainer.iteration, *_told(metrics, trainer.family.judged_by))
         finally:
             writer.close()
             trainer.close()
@@ -92,12 +100,12 @@ def _keep(folder: RunFolder, trainer: Trainer, metrics: Metrics) -> None:
         folder.save(trainer)
 
 
-def _news(metrics: Metrics, judged_by: Literal["success", "return"]) -> str:
-    words = [f"return {metrics['collect/return']:.1f}"]
+def _told(metrics: Metrics, judged_by: Literal["success", "return"]) -> tuple[str, str]:
+    """What an iteration collected, and how it validated, if it did."""
+    text = f"return {metrics['collect/return']:.1f}"
     if judged_by == "success":
-        words.append(f"success {metrics['collect/success']:.2f}")
+        text += f"  success {metrics['collect/success']:.2f}"
     shown, places = ("success", 2) if judged_by == "success" else ("measured", 1)
     found = [v for k, v in sorted(metrics.items()) if k.startswith(f"validate/{shown}_")]
-    if found:
-        words.append("validation " + " ".join(f"{v:.{places}f}" for v in found))
-    return "  ".join(words)
+    validated = " ".join(f"{value:.{places}f}" for value in found)
+    return text, f"validation {validated}" if found else ""

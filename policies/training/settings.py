@@ -8,27 +8,29 @@ from typing import Annotated
 
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=1)]
+from adapt.settings import Count, WholeNumber
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `acclimate train` is told, whatever the algorithm; each adds its own (config.py).
+    """Settings of `acclimate train` for every algorithm; each adds its own (config.py).
 
-    name: of the run; its folder is `out`.
-    algorithm: its name.
-    family: of tasks: a name of ours, or package.module:NAME (docs/families.md).
+    name: of the run; names its folder, too.
+    out: the run's folder.
+    algorithm: name of the algorithm.
+    family: of tasks: a name of ours, FOLDER/FILE.py:NAME or package.module:NAME (docs/families.md).
     space: file of a measured task space, as `acclimate calibrate` writes it; tasks are drawn from
-        what it measured of the family's parameters. Empty takes the family's ranges.
-    train_tasks: drawn from the training split, or the family's fixed set.
-    iterations: each collects and updates.
-    validation_tasks: fresh draws from the *training* split that choose the checkpoint to keep.
-    validation_every, checkpoint_every: iterations.
+        what it measured of the family's parameters. null takes the family's ranges.
+    train_tasks: number of training tasks, drawn from the training split or the family's fixed set.
+    iterations: number of iterations; each collects and updates.
+    validation_tasks: tasks, drawn anew from the training split, that choose the networks to keep.
+    validation_every: iterations from one validation to the next.
+    checkpoint_every: iterations from one checkpoint to the next.
     seed: of everything: tasks, weights, noise, batches.
     threads: of the physics and of torch; they take turns.
     """
 
-    name: str
+    name: Annotated[str, Meta(pattern="^[^/]+$")]
     out: Path
     algorithm: str
     family: str
@@ -37,6 +39,6 @@ class TrainSettings:
     validation_tasks: Count
     validation_every: Count
     checkpoint_every: Count
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: WholeNumber = 0
     threads: Count = 2
     space: Path | None = None

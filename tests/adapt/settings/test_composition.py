@@ -149,6 +149,8 @@ def test_a_mistake_is_named(words: list[str], named: str):
         (["kind=stepe"], r"kind=stepe: expected one of flat, steep \(did you mean 'steep'\?\)"),
         (["experiment=clim"], r"expected one of climb \(did you mean 'climb'\?\)"),
         (["kind=steep", "rate=1"], "no setting 'rate'"),
+        (["experiment=null"], "experiment=null: expected one of climb"),
+        (["experiment="], "experiment=: expected one of climb"),
     ],
 )
 def test_a_mistake_in_a_choice_is_named(words: list[str], named: str):
