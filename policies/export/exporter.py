@@ -13,6 +13,7 @@ from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.settings import resolved
 from policies.export.graphs import OPSET
+from policies.export.metadata import with_metadata
 from policies.training.runs import revision, versions
 from policies.training.trainer import Trainer
 
@@ -47,7 +48,7 @@ def export(
         files={},
         **found.manifest,
     )
-    return write_bundle(out, manifest, found.graphs, found.golden)
+    return write_bundle(out, manifest, with_metadata(found.graphs, manifest), found.golden)
 
 
 def _provenance(trainer: Trainer, state: dict[str, Any], run: Path) -> dict[str, Any]:

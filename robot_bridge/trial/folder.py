@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from adapt.bundle.fields import ActionField, Field, Latent
+from adapt.strict_json import parse
 from robot_bridge.errors import TrialError
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
@@ -228,8 +229,8 @@ def _read(path: Path) -> bytes:
 
 def _decode(where: object, data: bytes, kind: type) -> Any:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return parse(data, kind)
+    except ValueError as error:
         raise TrialError(f"{where}: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """Export: the bundle acts as torch does, on inputs it was not traced with and in closed loop."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_graphs_say_nothing_of_where_they_were_made(run: Path, bundle: PolicyBun
         found = path.read_bytes()
         assert b"site-packages" not in found, path
         assert bytes(ROOT) not in found, path
+
+
+def test_graphs_carry_names_units_and_period(run: Path, bundle: PolicyBundle) -> None:
+    for path in run.parent.glob("bundle/*.onnx"):
+        props = {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}
+        manifest = bundle.manifest
+        assert props["control_period"] == {"value": manifest.control_period, "unit": "s"}
+        units = [(field["name"], field["unit"]) for field in props["observation"]]
+        assert units == [(field.name, field.unit) for field in manifest.observation]
+        scales = [field["scale"] for field in props["action"]]
+        assert scales == [field.scale for field in manifest.action]
 
 
 def test_closed_loop_parity(run: Path, bundle: PolicyBundle) -> None:
