@@ -1,5 +1,7 @@
 """What becomes of each frame, and who is told, without sockets."""
 
+import time
+
 import pytest
 
 from adapt.bundle.policy_bundle import PolicyBundle
@@ -198,4 +200,16 @@ def test_a_fault_is_latched_by_the_bridge_too(post):
     assert "PROTECTIVE_STOP, 0x40" in post.events(b"boss", "stop_given")[-1].text
     post.say(b"boss", Release("arm", 3, 0))
     assert post.observe(b"arm", faults=2).mode is Mode.STOP
+    assert post.observe(b"arm").mode is Mode.STOP
+
+
+def test_a_robot_whose_frames_wait_in_the_socket_is_given_up(post):
+    post.join(b"boss", role="operator")
+    post.join(b"arm")
+    assert begun(post, b"arm") is Mode.TRACK
+    # Stamped ever longer before they are read, as on a bridge that falls behind; each is answered
+    # at once.
+    for wait_ms in range(1, 200):
+        post.observe(b"arm", time_ns=time.monotonic_ns() - wait_ms * 1_000_000)
+    assert len(post.events(b"boss", "rate_lost")) == 1
     assert post.observe(b"arm").mode is Mode.STOP
