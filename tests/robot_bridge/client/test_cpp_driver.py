@@ -325,7 +325,7 @@ def test_a_bridge_that_trusts_a_broken_sensor_does_not_move_the_robot(hand, bund
             frame = hand.expect(Kind.OBSERVATION)
             assert np.isnan(codec.decode_observation(frame).payload[0]), step
         assert driver.wait_line("step 1 ") == (
-            "step 1 HOLD tip_position[0] is nan m; expected -10 to 10"
+            "step 1 HOLD not finite: tip_position[0] is nan m; expected -10 to 10"
         )
         # It moved at the first command, when it could see, and not since.
         assert codec.decode_observation(frame).payload[1] == np.float32(-0.001)
