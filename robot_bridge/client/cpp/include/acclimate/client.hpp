@@ -25,10 +25,9 @@
 #include <vector>
 
 #include "acclimate/clock.hpp"
-#include "acclimate/limits.hpp"
+#include "acclimate/command_filter.hpp"
 #include "acclimate/link.hpp"
-#include "acclimate/safety.hpp"
-#include "acclimate/spacing.hpp"
+#include "acclimate/safety_monitor.hpp"
 #include "acclimate/timing.hpp"
 
 namespace acclimate {
@@ -40,7 +39,6 @@ constexpr double CONNECT = 10.0;    // [s]
 constexpr std::size_t EVENTS = 100;  // a driver that never looks at them runs for months
 // Frames looked through after the answer, for a stop among them: as many as libzmq keeps.
 constexpr int BACKLOG = 1000;
-constexpr long REASON = 1000;  // characters kept of why a stop latched
 
 // patience: how long `exchange` waits, and what silence is counted in [s]; 0 for one control period,
 // or SIMULATED_PATIENCE for a simulated clock. spacing: how far from control_period two observations
@@ -70,18 +68,23 @@ public:
     explicit RobotClient(Settings settings)
         : hello_(settings.robot),
           patience_(patience_of(settings)),
-          rules_(std::llround(patience_ * 1e9), settings.staleness),
-          link_(settings.endpoint, settings.robot.name, settings.keys) {
+          link_(settings.endpoint, settings.robot.name, settings.keys),
+          monitor_(safety::Rules(std::llround(patience_ * 1e9), settings.staleness), link_,
+                   settings.robot.name) {
         // A clock that waits for answers has no spacing of its own.
         if (!hello_.simulated_time) spacing_.emplace(hello_.control_period, settings.spacing);
     }
+
+    RobotClient(const RobotClient&) = delete;
+    RobotClient& operator=(const RobotClient&) = delete;
 
     // Shake hands within timeout [s]; returns what the bridge serves. Throws BridgeLost when nobody
     // answers, HandshakeError with every difference, LimitError for margins that nobody could keep.
     const Welcome& connect(double timeout = CONNECT) {
         Welcome welcome = link_.introduce(hello_, timeout);
-        limits_ = std::make_unique<Limits>(welcome.observation, welcome.action, welcome.limits,
-                                           welcome.control_period);
+        filter_ = std::make_unique<CommandFilter>(
+            Limits(welcome.observation, welcome.action, welcome.limits, welcome.control_period),
+            spacing_, monitor_);
         welcome_ = std::move(welcome);
         const auto own = welcome_.latches.find(hello_.name);
         const std::uint64_t latch = own == welcome_.latches.end() ? 0 : own->second;
@@ -90,9 +93,9 @@ public:
     }
 
     const Welcome& welcome() const { return welcome_; }
-    const safety::State& state() const { return state_; }
+    const safety::State& state() const { return monitor_.state(); }
     // Latched: the robot must not move, nor be reset.
-    bool stopped() const { return state_.mode == Mode::STOP; }
+    bool stopped() const { return monitor_.stopped(); }
     // Whether the bridge only watches: it computes, and every command is to hold at least.
     bool shadow() const { return welcome_.shadow; }
     // What a bridge in shadow mode would have commanded (n_a,); empty otherwise.
@@ -110,9 +113,7 @@ public:
         while (true) {
             // A stop right behind the request: the driver must not set out.
             drain();
-            if (request_) {
-                const ResetRequest request = *request_;
-                request_.reset();
+            if (const auto request = std::exchange(monitor_.request, std::nullopt)) {
                 occur(safety::Reset{});
                 return request;
             }
@@ -147,20 +148,15 @@ public:
     // a bridge that is silent, gone or wrong: the returned mode says what is safe, and `state().reason`
     // why. Throws CodecError for more numbers than a frame holds, SetupError before `connect`.
     Command exchange(const std::vector<float>& values, const Note& note = {}) {
-        if (!limits_) throw SetupError("exchange before connect");
+        if (!filter_) throw SetupError("exchange before connect");
         if (values.size() > SIZE_MOST - OBSERVATION_HEAD / 4) {
             throw CodecError("OBSERVATION: " + std::to_string(values.size()) + " numbers");
         }
         if (note.first) {
             occur(safety::Start{});
-            last_.reset();
-            unapplied_ = false;
-            measured_.reset();
-        } else if (state_.mode != Mode::TRACK) {
-            // Between two periods the mode only ever gets stricter, or a release opens a stop:
-            // whatever it is now, the robot has stood still since.
-            last_.reset();
-            unapplied_ = true;
+            filter_->restart();
+        } else {
+            filter_->resume();
         }
         // Once for each new fault: whoever releases the robot has to know of it.
         if ((note.faults & ~faults_) != 0 || (note.faults != 0 && !stopped())) {
@@ -177,16 +173,16 @@ public:
         sent.faults = note.faults;
         sent.flags = static_cast<std::uint16_t>(
             (note.first ? flag::FIRST : 0) | (note.last ? flag::LAST : 0) |
-            (note.terminal ? flag::TERMINAL : 0) | (unapplied_ ? flag::UNAPPLIED : 0));
+            (note.terminal ? flag::TERMINAL : 0) | (filter_->unapplied() ? flag::UNAPPLIED : 0));
         // Even while stopped: the bridge and its operators go on seeing the robot.
         link_.tell(encode(sent, link_.session()));
         asked_ns_ = sent.time_ns;
         occur(safety::Asked{sent.time_ns});
         // Whatever need not wait for the answer, while the bridge is at it.
         beat();
-        const auto violation = judge(values, sent.time_ns, note.first);
+        const auto violation = filter_->judge(values, sent.time_ns, note.first);
         const auto answer = await_answer();
-        Command command = guard(answer, violation);
+        Command command = filter_->guard(sequence_, answer, violation);
         if (note.last) occur(safety::Finish{});
         return command;
     }
@@ -200,7 +196,7 @@ public:
             occur(safety::Halt{"nothing from the bridge for " + general(link_.quiet()) + " s"});
         }
         beat();
-        return state_.mode;
+        return state().mode;
     }
 
     // Latch the stop from the driver's side.
@@ -297,64 +293,14 @@ private:
         if (now_ns < heartbeat_due_ns_) return;
         heartbeat_due_ns_ = now_ns + std::llround(HEARTBEAT * 1e9);
         Heartbeat beat;
-        beat.stop = state_.stop;
-        beat.latch = said(state_.latch);
+        beat.stop = state().stop;
+        beat.latch = monitor_.latch();
         beat.stopped = stopped();
         if (const auto offset = clock_.estimate(now_ns)) {
             beat.clock_offset_ns = offset->offset_ns;
             beat.round_trip_ns = offset->round_trip_ns;
         }
         link_.tell(encode(beat, link_.session(), now_ns));
-    }
-
-    // What an observation breaks; it counts once the answer is in, or is not coming.
-    std::optional<safety::Violation> judge(const std::vector<float>& values, std::int64_t time_ns,
-                                           bool first) {
-        const std::string trouble = spacing_ ? spacing_->note(time_ns, first) : "";
-        const std::string invalid = limits_->invalid(values);
-        if (!invalid.empty()) {
-            measured_.reset();
-            return safety::Violation{Mode::HOLD, clipped(invalid, REASON)};
-        }
-        const auto broken = limits_->broken(values, measured_ ? &*measured_ : nullptr,
-                                            spacing_ ? spacing_->elapsed() : 1.0);
-        measured_ = values;
-        if (!broken && trouble.empty()) return std::nullopt;
-        if (!broken) return safety::Violation{Mode::HOLD, trouble};
-        return safety::Violation{broken->mode, clipped(broken->reason, REASON)};
-    }
-
-    // The command to follow: within the margins, and no more than the state allows.
-    Command guard(const std::optional<Command>& answer,
-                  const std::optional<safety::Violation>& violation) {
-        if (violation) occur(*violation);
-        // Without an answer the last command stands for as long as the state says TRACK.
-        const std::optional<Command> base = answer ? answer : last_;
-        Command command = base.value_or(Command{});
-        bool clamped = false;
-        if (base && state_.mode == Mode::TRACK) {
-            try {
-                auto within = limits_->clamp(command.values, last_ ? &last_->values : nullptr,
-                                             spacing_ ? spacing_->allowed() : 1.0);
-                clamped = !within.changed.empty();
-                command.values = std::move(within.values);
-                command.sequence = sequence_;
-            } catch (const LimitError& error) {
-                occur(safety::Violation{Mode::HOLD, error.what()});
-            }
-        }
-        unapplied_ = !answer || clamped || state_.mode != Mode::TRACK;
-        if (base && state_.mode == Mode::TRACK) {
-            last_ = command;
-            return command;
-        }
-        last_.reset();
-        Command still;
-        still.sequence = sequence_;
-        still.mode = std::max(state_.mode, Mode::HOLD);
-        still.values.assign(limits_->action_size(), 0.0F);
-        still.belief_version = command.belief_version;
-        return still;
     }
 
     void hear_any(const Frame& frame) {
@@ -374,7 +320,7 @@ private:
         } else if (frame.kind == Kind::HEARTBEAT) {
             const std::uint64_t number = decode_heartbeat(frame).stop;
             // The stop itself was lost on the way.
-            if (number > state_.stop) {
+            if (number > state().stop) {
                 occur(safety::Stopped{number, "the bridge has given stop " + std::to_string(number)});
             }
         } else if (frame.kind == Kind::RELEASE) {
@@ -382,9 +328,9 @@ private:
         } else if (frame.kind == Kind::RESET) {
             const ResetRequest request = decode_reset(frame);
             if (stopped()) {
-                say("robot_stopped", state_.reason);
+                monitor_.say("robot_stopped", state().reason);
             } else {
-                request_ = request;
+                monitor_.request = request;
             }
         } else if (frame.kind == Kind::EVENT) {
             events_.push_back(decode_event(frame));
@@ -392,60 +338,22 @@ private:
         }
     }
 
-    void occur(const safety::Occurrence& event) {
-        const safety::State before = state_;
-        state_ = safety::step(before, event, rules_);
-        // A release is no leave to follow what was asked for before the stop.
-        if (stopped()) request_.reset();
-        const bool news = state_.stop != before.stop || state_.latch != before.latch ||
-                          before.mode != Mode::STOP;
-        if (stopped() && news) {
-            say("robot_stopped", state_.reason);
-        } else if (const auto* release = std::get_if<Release>(&event)) {
-            if (stopped()) {
-                say("release_refused", "it answers " + numbers(release->stop, release->latch) +
-                                           "; the robot has " + numbers(before.stop, before.latch));
-            } else if (before.mode == Mode::STOP) {
-                say("robot_released", "released; it was stopped: " + before.reason);
-            } else {
-                say("robot_released", "it was not stopped");
-            }
-        }
-    }
-
-    // Never throws: with nobody to tell, the stop stands all the same.
-    void say(const char* name, const std::string& text) {
-        link_.tell(encode(Event{name, hello_.name, clipped(text, TEXT_MOST), said(state_.latch)},
-                          link_.session(), monotonic_ns()));
-    }
-
-    // A bridge that welcomes us with the largest count there is must not keep us from the next stop.
-    static std::uint64_t said(std::uint64_t latch) { return std::min(latch, COUNT_MOST); }
-
-    static std::string numbers(std::uint64_t stop, std::uint64_t latch) {
-        return "stop " + std::to_string(stop) + " of the bridge and " + std::to_string(latch) +
-               " of its own";
-    }
+    void occur(const safety::Occurrence& event) { monitor_.occur(event); }
 
     Hello hello_;
     double patience_;
-    safety::Rules rules_;
     Link link_;
+    SafetyMonitor monitor_;
     Welcome welcome_;
-    std::unique_ptr<Limits> limits_;
     std::optional<SpacingMonitor> spacing_;  // none where the clock waits for answers
-    safety::State state_;
+    std::unique_ptr<CommandFilter> filter_;  // from the welcome on
     OffsetEstimator clock_;
     std::deque<Event> events_;
     std::vector<float> proposal_;
-    std::optional<ResetRequest> request_;  // heard, not yet handed on
-    std::optional<Command> last_;          // the last good command, as followed
-    std::optional<std::vector<float>> measured_;  // a period ago, if that made sense
     std::int64_t heartbeat_due_ns_ = 0;
     std::int64_t asked_ns_ = 0;  // when the latest observation was sent
     std::uint64_t sequence_ = 0;
     std::uint32_t faults_ = 0;
-    bool unapplied_ = false;
 };
 
 }  // namespace acclimate
