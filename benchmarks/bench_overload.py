@@ -4,6 +4,7 @@
 
 Overload: many robots at their control rate, while the bridge gets a share of one core. Descriptors:
 peers that connect and never close, under a low limit of open files, beside robots that are served.
+Noise: one robot floods a bridge that records with events, beside robots that are served.
 In each round the bridge is a new process. It must not end by itself, must serve a new robot once
 the load is gone, and must end in order when it is asked to.
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,40 +27,18 @@ from pathlib import Path
 import numpy as np
 import zmq
 
-from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import read_manifest
 from benchmarks.bench_bridge import BUNDLE, at_rate
-from benchmarks.support.clients import middle
+from benchmarks.support.load import Robot, drive
 from benchmarks.support.processes import free_port, started
-from benchmarks.support.results import FOLDER, record
-from robot_bridge.errors import CodecError
-from robot_bridge.protocol.codec import (
-    Frame,
-    decode,
-    decode_command,
-    decode_message,
-    encode_message,
-    encode_observation,
-)
-from robot_bridge.protocol.handshake import specs
-from robot_bridge.protocol.messages import (
-    NO_FLAGS,
-    Flag,
-    Heartbeat,
-    Hello,
-    Kind,
-    Mode,
-    Observation,
-    Welcome,
-)
-from robot_bridge.protocol.timing import HEARTBEAT
+from benchmarks.support.results import FOLDER, ROOT, record
+from robot_bridge.protocol.codec import encode_message
+from robot_bridge.protocol.messages import Hello
 from robot_bridge.transport.curve_keys import Certificate, Role, read_certificate
 from robot_bridge.transport.key_store import KeyFolder
 
 NAME = "overload"
-RECOVERY = 30.0  # that a bridge gets to serve a new robot after the load [s]
-PATIENCE = 1.0  # of a robot, before it connects anew [s]
-SERVED = 0.9  # share of timely TRACK answers from which a robot counts as served
+RECOVERY = 60.0  # that a bridge gets to serve a new robot after the load [s]
 
 
 @dataclass(frozen=True)
@@ -68,7 +47,7 @@ class Attack:
 
     robots, rate [1/s]: the load. share: of one core that the bridge gets. idle: peers that connect
     and never close, beside the robots. files: the bridge's limit of open files, soft and hard; 0 as
-    it is. transport: ipc or tcp.
+    it is. transport: ipc or tcp. noise: EVENT frames per second of one further robot.
     """
 
     robots: int
@@ -77,10 +56,13 @@ class Attack:
     idle: int = 0
     files: int = 0
     transport: str = "ipc"
+    noise: int = 0
 
     @property
     def name(self) -> str:
         load = f"{self.robots} robots at {self.rate} Hz, {self.share:.0%} of a core"
+        if self.noise:
+            return f"{load}, {self.noise} events a second of another"
         if not self.idle:
             return load
         return f"{load}, {self.idle} idle peers, {self.files} files, {self.transport}"
@@ -92,6 +74,8 @@ ATTACKS = (
     Attack(16, 100, 0.08),
     Attack(64, 20),
     Attack(16, 100),
+    Attack(2, 20),
+    Attack(2, 20, noise=7600),
     Attack(2, 20, idle=1100, files=1024),
     Attack(2, 20, idle=1100, files=300),
     Attack(2, 20, idle=400, files=1024, transport="tcp"),
@@ -109,96 +93,15 @@ class Plan:
 
 @dataclass
 class Round:
-    """What one round gave. ages: of answers [s]. idle: peers that were let in. fault: why the
-    bridge failed, or ""."""
+    """What one round gave. ages: of answers [s]. idle: peers that were let in. recorded [bytes].
+    fault: why the bridge failed, or ""."""
 
     served: int = 0
     refused: int = 0
     idle: int = 0
+    recorded: int = 0
     ages: list[float] = field(default_factory=list)
     fault: str = ""
-
-
-class Robot:
-    """One driver, in an episode of its own. It connects anew when it is refused, or when nothing
-    comes for PATIENCE. connect: makes its socket."""
-
-    def __init__(self, connect: Callable[[], zmq.Socket], name: str, manifest: Manifest) -> None:
-        self._connect = connect
-        self.refused = False
-        self.sent: dict[int, int] = {}  # time [ns] by sequence
-        self.ages: list[float] = []
-        self.timely = 0
-        self._period_ns = round(manifest.control_period * 1e9)
-        self._numbers = middle(manifest)
-        self._beat_ns = 0
-        self._hello = Hello(
-            "robot",
-            name,
-            observation=specs(manifest.observation),
-            action=specs(manifest.action),
-            control_period=manifest.control_period,
-        )
-        self._begin()
-
-    def _begin(self) -> None:
-        self.socket = self._connect()
-        self.session = 0
-        self._first = True
-        self._heard_ns = time.monotonic_ns()
-        self._tell(encode_message(self._hello))
-
-    def ask(self) -> None:
-        """Send an observation, once welcomed."""
-        self.hear()
-        now_ns = time.monotonic_ns()
-        if now_ns - self._heard_ns > PATIENCE * 1e9:
-            self.socket.close(0)
-            self._begin()
-        if not self.session:
-            return
-        if now_ns >= self._beat_ns:
-            self._beat_ns = now_ns + round(HEARTBEAT * 1e9)
-            self._tell(encode_message(Heartbeat(), session=self.session))
-        number = len(self.sent) + 1
-        flags = Flag.FIRST if self._first else NO_FLAGS
-        self._first = False
-        self.sent[number] = now_ns
-        seen = Observation(number, now_ns, self._numbers, 0.0, flags)
-        self._tell(encode_observation(seen, self.session))
-
-    def hear(self) -> None:
-        while True:
-            try:
-                data = self.socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                self._take(decode(data))
-            except CodecError:
-                continue
-
-    def _take(self, frame: Frame) -> None:
-        self._heard_ns = time.monotonic_ns()
-        if frame.kind is Kind.WELCOME:
-            self.session = decode_message(frame, Welcome).session
-        elif frame.kind in (Kind.REFUSED, Kind.STOP):
-            self.refused = True
-        elif frame.kind is Kind.COMMAND:
-            command = decode_command(frame)
-            age_ns = time.monotonic_ns() - self.sent[command.sequence]
-            self.ages.append(age_ns / 1e9)
-            self.timely += command.mode is Mode.TRACK and age_ns <= self._period_ns
-
-    @property
-    def served(self) -> bool:
-        return bool(self.sent) and self.timely >= SERVED * len(self.sent)
-
-    def _tell(self, data: bytes) -> None:
-        try:
-            self.socket.send(data, zmq.NOBLOCK)
-        except zmq.Again:
-            return
 
 
 class Site:
@@ -208,6 +111,7 @@ class Site:
         self.attack = attack
         self.bundle = folder / "bundle"
         self.keys = folder / "keys"
+        self.recording = folder / "recording"
         at_rate(BUNDLE, self.bundle, 1 / attack.rate)
         self.manifest, _ = read_manifest(self.bundle)
         tcp = attack.transport == "tcp"
@@ -244,6 +148,7 @@ class Site:
     def words(self) -> list[str]:
         """Of the bridge's command."""
         settings = [f"bundle={self.bundle}", f"endpoint={self.endpoint}", f"keys={self.keys}"]
+        settings.append(f"record={self.recording}")
         command = ["-m", "acclimate", "bridge", *settings]
         files = self.attack.files
         if not files:
@@ -279,19 +184,19 @@ def starved(process: subprocess.Popen[bytes], share: float) -> Iterator[None]:
             os.setpriority(os.PRIO_PROCESS, process.pid, 0)
 
 
-def drive(robots: list[Robot], period: float, seconds: float, alive: Callable[[], bool]) -> None:
-    """Every robot once a period [s], spread over it; answers are taken as they come."""
-    start = time.monotonic()
-    turn = 0
-    while (now := time.monotonic()) < start + seconds and alive():
-        due = start + turn * period / len(robots)
-        if now >= due:
-            robots[turn % len(robots)].ask()
-            turn += 1
-        else:
-            by_socket = {robot.socket: robot for robot in robots}
-            for socket in zmq.select(list(by_socket), [], [], due - now)[0]:
-                by_socket[socket].hear()
+@contextmanager
+def flooded(site: Site) -> Iterator[None]:
+    """Within the block one further robot sends its noise, if any."""
+    if not site.attack.noise:
+        yield
+        return
+    words = ["-m", "benchmarks.support.load", site.endpoint, site.bundle, site.attack.noise]
+    noisy = subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT)
+    try:
+        yield
+    finally:
+        noisy.kill()
+        noisy.wait()
 
 
 def recovered(site: Site) -> bool:
@@ -317,7 +222,7 @@ def run(attack: Attack, seconds: float) -> Round:
                 idle = [site.dealer("idle") for _ in range(attack.idle)]
                 for number, peer in enumerate(idle):
                     peer.send(encode_message(Hello("operator", f"idle{number}")))
-                with starved(process, attack.share):
+                with starved(process, attack.share), flooded(site):
                     drive(robots, 1 / attack.rate, seconds, lambda: process.poll() is None)
                     # They leave while it is still behind.
                     found.idle = sum(bool(peer.poll(0)) for peer in idle)
@@ -331,6 +236,7 @@ def run(attack: Attack, seconds: float) -> Round:
                 if process.poll() is None:
                     process.terminate()
                     process.wait(RECOVERY)
+                found.recorded = sum(path.stat().st_size for path in site.recording.glob("*"))
                 if process.returncode:
                     found.fault = f"it ended with {process.returncode}"
         finally:
@@ -349,6 +255,7 @@ def report(attack: Attack, rounds: list[Round], plan: Plan) -> None:
         ("idle peers let in", float(np.mean([each.idle for each in rounds])), "1"),
         ("answer p50", p50, "ms"),
         ("answer p99", p99, "ms"),
+        ("recording", float(np.mean([each.recorded for each in rounds])) / 1e6, "MB"),
         ("failed rounds", sum(bool(each.fault) for each in rounds), "1"),
     ):
         record(NAME, metric, value, unit, parameters, 0, folder=plan.folder)

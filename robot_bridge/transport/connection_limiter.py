@@ -2,7 +2,7 @@
 
 libzmq accepts a connection before anyone can refuse it, and over ipc it aborts the process when it
 has no descriptor left for one. So the bound lies far below the limit of open files, the excess is
-cut, and over ipc the socket's file is moved aside for as long as there is no room.
+cut, and peers are kept from connecting for as long as there is no room.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ STRANGERS = 32  # connections of which no frame was heard yet
 # loop has yet to take.
 MESSAGE_BYTES = 16 * 1024 * 1024
 MEASURED = 0.5  # between two measurements of that [s]
-PAUSE = 0.1  # after a burst of connections over ipc, before further ones [s]
+PAUSE = 0.1  # after a burst of connections, before further ones [s]
 EVENTS = 1000  # of connections looked at before handshakes are judged again
 
 _EVENTS = (
-    zmq.Event.ACCEPTED
+    zmq.Event.LISTENING
+    | zmq.Event.ACCEPTED
     | zmq.Event.DISCONNECTED
     | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
@@ -92,7 +93,7 @@ class ConnectionLimiter:
         server.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self.monitor = server.get_monitor_socket(_EVENTS)
         self._address = address
-        self._hidden_at = 0.0  # when the socket's file was moved aside, or 0 [s]
+        self._hidden_at = 0.0  # when peers were last kept from connecting, or 0 [s]
         self._most = most
         self._refuse = refuse
         self._open: dict[int, Connection] = {}  # by descriptor, in the order in which they came
@@ -117,7 +118,9 @@ class ConnectionLimiter:
                 break
             message = recv_monitor_message(self.monitor)
             event, descriptor = message["event"], int(message["value"])
-            if event == zmq.Event.ACCEPTED:
+            if event == zmq.Event.LISTENING:
+                self._address.listener = descriptor
+            elif event == zmq.Event.ACCEPTED:
                 arrived[descriptor] = None
                 full = len(self._open) + len(arrived) >= self._most
                 if (full or len(arrived) > STRANGERS) and not self._hidden_at:

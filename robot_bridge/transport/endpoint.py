@@ -6,10 +6,13 @@ tcp sockets rely on keys, wherever they are bound; see `zap_authenticator`.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
+import socket
 import stat
+import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +28,10 @@ PATH_BYTES = 107
 CURVE_BYTES = 8 + 8 + 16 + 1
 # Connections that wait to be accepted, over ipc.
 BACKLOG = 32
+# Linux's SO_ATTACH_FILTER and SO_DETACH_FILTER, and a program of one instruction, "return 0": drop.
+_ATTACH, _DETACH = 26, 27
+_RETURN_0 = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
+_DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_0))
 LOCAL = "local"
 _HOST = r"\*|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
 _TCP = re.compile(rf"tcp://({_HOST}):(\d{{1,5}})")
@@ -61,6 +68,7 @@ class Address:
         """Lock the endpoint, without binding. Raises EndpointError naming what prevents it."""
         self.endpoint = resolve(endpoint)
         self._path = ipc_path(self.endpoint)
+        self.listener = -1  # descriptor of the listening socket, once libzmq has told it
         self._lock: BinaryIO | None = None
         self._bound = False
         if self._path is None:
@@ -92,14 +100,19 @@ class Address:
             path.chmod(0o600)
 
     def hide(self) -> bool:
-        """Move the socket's file aside, so that no further peer can connect; those that are
-        connected stay. False over tcp, which has none. For any thread."""
-        return self._path is not None and _move(self._path, _hidden(self._path))
+        """Keep further peers from connecting; those that are connected stay. Over ipc the socket's
+        file is moved aside; over tcp the kernel drops what comes to the listening socket. Peers try
+        again by themselves. For any thread; False where it cannot be done."""
+        if self._path is not None:
+            return _move(self._path, _hidden(self._path))
+        return _filter(self.listener, _ATTACH, _DROP_ALL)
 
     def show(self) -> None:
         """Undo `hide`. For any thread."""
         if self._path is not None:
             _move(_hidden(self._path), self._path)
+        else:
+            _filter(self.listener, _DETACH, struct.pack("i", 0))
 
     def release(self) -> None:
         """Remove the socket's file and its lock."""
@@ -156,6 +169,15 @@ def _check_private(path: Path, endpoint: str) -> None:
 
 def _hidden(path: Path) -> Path:
     return path.with_name(f"{path.name}.full")
+
+
+def _filter(descriptor: int, option: int, value: bytes) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, option, value)
+    except OSError:
+        return False
+    return True
 
 
 def _move(one: Path, other: Path) -> bool:
