@@ -9,7 +9,8 @@ import numpy as np
 from calibration.arm_model import TIMESTEP
 from calibration.joints import HeldOut
 from calibration.posterior import Z90, Posterior, autocorrelation
-from robot_bridge.trial.figures import FAINT, SERIES, SMALL, SOFT, TRUTH, Figures
+from robot_bridge.trial.figures import SMALL
+from robot_bridge.trial.svg import FAINT, SERIES, SOFT, TRUTH, Drawing
 from sim.robots.ur5e import JOINTS
 
 POINTS = 400
@@ -18,7 +19,7 @@ LAGS = 1.0
 """How far the autocorrelation is drawn [s]."""
 
 
-class CalibrationFigures(Figures):
+class CalibrationFigures(Drawing):
     """Draws with matplotlib. A context: within it the house style holds."""
 
     def intervals(self, posteriors: Sequence[Posterior]) -> str:
@@ -31,7 +32,7 @@ class CalibrationFigures(Figures):
             for i, p in enumerate(found.priors.items)
             if not p.nuisance
         ]  # fmt: skip
-        figure, axes = self._new((7.2, 0.4 + 0.17 * len(bars)))
+        figure, axes = self.new((7.2, 0.4 + 0.17 * len(bars)))
         for row, (_, mean, std, told) in enumerate(bars):
             axes.plot([-Z90, Z90], [row, row], color=FAINT, linewidth=5, solid_capstyle="butt")
             if told:
@@ -41,7 +42,7 @@ class CalibrationFigures(Figures):
         axes.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=7)
         axes.set(ylim=(len(bars) - 0.4, -0.6), xlabel="standard deviations of the prior")
         axes.grid(axis="y", visible=False)
-        return self._svg(figure, "Intervals of every quantity; the table has their numbers")
+        return self.svg(figure, "Intervals of every quantity; the table has their numbers")
 
     def errors(self, held_out: HeldOut) -> list[str]:
         """Each joint: error of its reading over time on a held-out recording, both models."""
@@ -49,12 +50,12 @@ class CalibrationFigures(Figures):
         time = held_out.recording.time[::every] - held_out.recording.time[0]
         charts = []
         for j, joint in enumerate(JOINTS):
-            figure, axes = self._new(SMALL)
+            figure, axes = self.new(SMALL)
             axes.plot(time, 1e3 * held_out.nominal[::every, j], color=TRUTH, linewidth=0.8)
             axes.plot(time, 1e3 * held_out.calibrated[::every, j], color=SERIES[0], linewidth=0.8)
             axes.set_title(f"{joint.replace('_', ' ')} [mrad]")
             axes.set_xlabel("s", color=SOFT)
-            charts.append(self._svg(figure, f"Errors of {joint} on a held-out recording"))
+            charts.append(self.svg(figure, f"Errors of {joint} on a held-out recording"))
         return charts
 
     def whiteness(self, errors: np.ndarray) -> list[str]:
@@ -65,11 +66,11 @@ class CalibrationFigures(Figures):
         band = Z90 / np.sqrt(len(errors))
         charts = []
         for j, joint in enumerate(JOINTS):
-            figure, axes = self._new(SMALL)
+            figure, axes = self.new(SMALL)
             values = autocorrelation(errors[:, j])[:lags:every]
             axes.axhspan(-band, band, color=FAINT)
             axes.plot(np.arange(len(values)) * every * TIMESTEP, values, color=SERIES[0])
             axes.set(title=joint.replace("_", " "), ylim=(-1, 1))
             axes.set_xlabel("s", color=SOFT)
-            charts.append(self._svg(figure, f"Autocorrelation of the errors of {joint}"))
+            charts.append(self.svg(figure, f"Autocorrelation of the errors of {joint}"))
         return charts

@@ -1,61 +1,21 @@
-"""A trial's charts: one small SVG each, so that a page arranges them for its width.
-
-Text stays text, and colours are the page's variables, in light and in dark.
-"""
+"""A trial's charts: one small SVG each, so that a page arranges them for its width."""
 
 from __future__ import annotations
 
-import html
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from adapt.bundle.fields import Factor, Field
-from robot_bridge.errors import TrialError
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, read_arrays
 from robot_bridge.trial.statistics import Row
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from robot_bridge.trial.svg import SERIES, SOFT, TRUTH, Drawing
 
 Float64 = npt.NDArray[np.float64]
 
-# Colours that no chart uses stand for the page's variables until the SVG is written.
-INK, SOFT, FAINT = "#010101", "#020202", "#030303"
-SERIES = ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406")
-TRUTH = "#050505"
-_VARIABLES = {INK: "--ink", SOFT: "--soft", FAINT: "--faint", TRUTH: "--truth"} | {
-    colour: f"--series-{index}" for index, colour in enumerate(SERIES)
-}
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": SOFT,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
 # From which size on [unit] a prefix is taken: a tenth of a millimetre is read in millimetres.
 _PREFIXES = ((5e2, 1e3, "k"), (5e-1, 1.0, ""), (5e-6, 1e-3, "m"), (0.0, 1e-6, "µ"))
 SMALL, LARGE = (2.4, 1.75), (4.6, 2.7)
@@ -70,43 +30,16 @@ class Force(NamedTuple):
     cut: str
 
 
-class Figures:
-    """Draws with matplotlib, which is imported here alone. Raises TrialError without it.
-
-    A context: within it the house style holds, because matplotlib keeps its style in one global.
-    """
-
-    def __init__(self) -> None:
-        try:
-            import matplotlib
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            raise TrialError(
-                "a report needs matplotlib: pip install '.[report]' in Acclimate's repository"
-            ) from error
-        self._figure = Figure
-        self._style = matplotlib.rc_context(_STYLE)
-        self._matplotlib = matplotlib
-        self._drawn = 0
-
-    def __enter__(self) -> Self:
-        self._style.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._style.__exit__(kind, error, trace)
+class Figures(Drawing):
+    """The charts of a trial's page."""
 
     def success(self, groups: Sequence[Sequence[Row]]) -> list[str]:
         """Success rate with its interval, and mean time of success, against adaptation: one line
         for each group of tasks."""
-        rate, rate_axes = self._new(LARGE)
-        time, time_axes = self._new(LARGE)
-        for colour, rows in zip(SERIES, groups, strict=False):
+        rate, rate_axes = self.new(LARGE)
+        time, time_axes = self.new(LARGE)
+        for index, rows in enumerate(groups):
+            colour = SERIES[index % len(SERIES)]
             at = [row.episode for row in rows]
             low, high = ([100 * getattr(row, key) for row in rows] for key in ("low", "high"))
             rate_axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -120,8 +53,8 @@ class Figures:
         time_axes.set(title="mean time of success [s]", ylim=(0, None))
         shown = "Line chart against adaptation episodes; the table above has its numbers:"
         return [
-            self._svg(rate, f"{shown} success rate"),
-            self._svg(time, f"{shown} mean time of success"),
+            self.svg(rate, f"{shown} success rate"),
+            self.svg(time, f"{shown} mean time of success"),
         ]
 
     def belief(self, header: TrialHeader, lines: Sequence[EpisodeLine]) -> list[str]:
@@ -131,7 +64,7 @@ class Figures:
         return [self._belief(factor, lines, starts) for factor in header.latent.factors]
 
     def _belief(self, factor: Factor, lines: Sequence[EpisodeLine], starts: list[int]) -> str:
-        figure, axes = self._new(SMALL)
+        figure, axes = self.new(SMALL)
         at, mean, deviation = _course(lines, starts, factor)
         bounds = [_natural(factor, mean + side * deviation) for side in (-2, 0, 2)]
         ratio, unit = _prefixed(factor, float(np.abs(bounds[1]).max() + np.ptp(bounds[0]) / 2))
@@ -147,7 +80,7 @@ class Figures:
         for start in starts[1:]:
             axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
         axes.set(title=_titled(factor, unit), xlim=(0, max(starts[-1], at[-1], 1)))
-        return self._svg(figure, label)
+        return self.svg(figure, label)
 
     def errors(self, header: TrialHeader, tasks: Sequence[Sequence[EpisodeLine]]) -> list[str]:
         """All tasks, one chart for each factor whose truth is known: |belief mean − truth| before
@@ -167,7 +100,7 @@ class Figures:
         return drawn
 
     def _error(self, factor: Factor, misses: dict[int, list[float]]) -> str:
-        figure, axes = self._new(SMALL)
+        figure, axes = self.new(SMALL)
         quartiles = np.array([np.percentile(miss, (25, 50, 75)) for miss in misses.values()])
         ratio, unit = _prefixed(factor, float(quartiles.max()))
         low, middle, high = quartiles.T / ratio
@@ -176,7 +109,7 @@ class Figures:
         axes.plot(episodes, middle, "o-", color=SERIES[2], markersize=4)
         axes.set(title=_titled(factor, unit), xticks=episodes, ylim=(0, None))
         label = f"{_words(factor.name)}: median distance of the belief's mean from the truth, from "
-        return self._svg(figure, f"{label}{middle[0]:.3g} to {middle[-1]:.3g} {unit}")
+        return self.svg(figure, f"{label}{middle[0]:.3g} to {middle[-1]:.3g} {unit}")
 
     def forces(
         self, header: TrialHeader, folder: Path, tasks: Sequence[Sequence[EpisodeLine]]
@@ -189,7 +122,7 @@ class Figures:
         where, field = found
         charts, most, cut = [], 0.0, False
         for lines in tasks:
-            figure, axes = self._new(SMALL)
+            figure, axes = self.new(SMALL)
             peak = 0.0
             for line in lines:
                 arrays = read_arrays(folder, line)
@@ -209,35 +142,11 @@ class Figures:
             axes.set(title=f"task {task}", ylim=(0, 1.05 * most or 1.0), xlim=(0, None))
         return Force(
             [
-                self._svg(figure, f"task {task}: observed contact force up to {peak:.0f} N")
+                self.svg(figure, f"task {task}: observed contact force up to {peak:.0f} N")
                 for figure, _, task, peak in charts
             ],
             f"{field.low:g} to {field.high:g} {field.unit}" if cut else "",
         )
-
-    def _new(self, size: tuple[float, float]) -> tuple[Figure, Axes]:
-        figure = self._figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
-        axes.locator_params(nbins=4)
-        return figure, axes
-
-    def _svg(self, figure: Figure, label: str) -> str:
-        """One <svg> element that tells the same in words. Ids differ from figure to figure, and not
-        from run to run."""
-        self._drawn += 1
-        text = io.StringIO()
-        with self._matplotlib.rc_context({"svg.hashsalt": f"figure-{self._drawn}"}):
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        svg = text.getvalue()
-        svg = svg[svg.index("<svg") :]
-        for colour, variable in _VARIABLES.items():
-            svg = svg.replace(colour, f"var({variable})")
-        # The page sets the size; ids such as figure_1 would be the same in every figure.
-        svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-        svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-        svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
-        return re.sub(r'<g id="[^"]*">', "<g>", svg)
 
 
 def _natural(factor: Factor, values: Float64 | float) -> Float64:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import TrialError
-from robot_bridge.trial.figures import SERIES, Figures
+from robot_bridge.trial.figures import Figures
 from robot_bridge.trial.folder import (
     FILMS,
     About,
@@ -25,6 +25,7 @@ from robot_bridge.trial.folder import (
     read_lines,
 )
 from robot_bridge.trial.statistics import Row, table
+from robot_bridge.trial.svg import SERIES
 from robot_bridge.trial.tasks import Task, by_task, kind, ranked
 
 PAGE = "report.html"
