@@ -216,6 +216,21 @@ def test_every_family_stands_as_a_robot(name: str) -> None:
     twin.worlds.close()
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_commands_in_physical_units_become_normalised_actions(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin, actions = Twin(name, ""), []
+    twin.reset(request())
+    step = twin.worlds.step
+    monkeypatch.setattr(twin.worlds, "step", lambda action: actions.append(action) or step(action))
+    fields = twin.family.spec.action
+    half = np.concatenate([np.full(f.size, f.offset + 0.5 * f.scale) for f in fields])
+    twin.follow(Command(1, 0, Mode.TRACK, half.astype(np.float32)))
+    np.testing.assert_allclose(actions[0], np.full((1, len(half)), 0.5), rtol=1e-5)
+    twin.worlds.close()
+
+
 def test_an_episode_that_success_does_not_end_goes_on_to_its_horizon() -> None:
     client, twin = FakeClient(size=2), Twin("point-sparse", "")
     outcome = perform(client, twin, request(), None)  # type: ignore[arg-type]
@@ -236,9 +251,12 @@ def test_a_signal_ends_the_wait_for_a_bridge(tmp_path: Path, number: int, code: 
         [sys.executable, "-c", WAITING, *words], stderr=subprocess.PIPE, text=True
     )
     assert twin.stderr is not None
-    assert twin.stderr.readline() == "connecting\n"
-    twin.send_signal(number)
-    _, said = twin.communicate(timeout=60)
+    try:
+        assert twin.stderr.readline() == "connecting\n"
+        twin.send_signal(number)
+        _, said = twin.communicate(timeout=60)
+    finally:
+        twin.kill()
     assert twin.returncode == code
     assert "Traceback" not in said
 
