@@ -113,10 +113,7 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
                 f"body={settings.body}",
                 f"takes={takes}",
                 f"wait={START:g}",
-                *(
-                    f"groups.{split}={groups.get(split, 0)}"
-                    for split in ("held_out", "unseen_choice")
-                ),
+                *(f"groups.{split}={number}" for split, number in groups.items()),
             )
             trial = TrialSettings(
                 endpoint=endpoint,

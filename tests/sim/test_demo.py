@@ -92,7 +92,7 @@ def mentioning(text: str) -> list[str]:
 
 
 def test_demo_writes_a_page_with_a_film(bundle: Path, tmp_path: Path) -> None:
-    process = demo(bundle, tmp_path, *WORDS, "episodes=2")
+    process = demo(bundle, tmp_path, *WORDS, "groups.train=1", "episodes=2")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     page = Path(out.split()[-1])

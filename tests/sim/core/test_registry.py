@@ -1,5 +1,6 @@
 """The contract that every family's worlds keep."""
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -263,3 +264,15 @@ def test_another_packages_family_is_found_by_its_entry_point_and_replaces_none(m
     assert family("insertion").spec.name == "insertion"
     with pytest.raises(AcclimateError, match="'toy'"):
         family("hovering")
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("sim.families", ("FAMILIES", "Family", "Script", "UniformActions", "family")),
+        ("sim.tasks", ("Parameter", "Split", "Task", "TaskSpace", "TaskSpaceError")),
+        ("sim.worlds", ("Step", "WorldSpec", "Worlds", "check_action")),
+    ],
+)
+def test_former_public_paths_stay(module, names):
+    assert all(hasattr(importlib.import_module(module), name) for name in names)
