@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from adapt.atomic_file import write_atomically
 from adapt.errors import AcclimateError
 from adapt.settings import Count, WholeNumber, compose
 from policies.evaluation.comparison import EvaluatedRun
 from policies.evaluation.measured import Belief, Measured, Row
 from policies.rollout.trials import Curve, try_policy
+from policies.training.files import ensure_folder, write_atomically
 from policies.training.runs import load_best, read_log, run_folders
 from policies.training.trainer import Trainer
 from sim.core.family import Family
@@ -63,6 +63,8 @@ def main(argv: list[str]) -> int:
     folders = run_folders(settings.run)
     if len(folders) > 1 and settings.out is None:
         raise AcclimateError(f"{len(folders)} runs are compared in a folder of their own: add out=")
+    for folder in (*folders, *([] if settings.out is None else [settings.out])):
+        ensure_folder(folder)  # now, and not after minutes of evaluation
     runs = [evaluate_run(folder, settings) for folder in folders]
     if settings.out is not None:
         # Here and not above: pictures need matplotlib, and whoever looks at one run does not.

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from adapt.atomic_file import write_atomically
 from policies.evaluation.comparison import Comparison, EvaluatedRun, Line, compare
 from policies.evaluation.comparison_plots import draw
 from policies.evaluation.comparison_table import markdown
+from policies.training.files import ensure_folder, write_atomically
 from policies.training.runs import revision
 
 
 def write_comparison(runs: Sequence[EvaluatedRun], out: Path, seed: int) -> list[Comparison]:
     """Compare, print the tables and write everything into `out`. seed: of the evaluation."""
     comparisons = compare(runs)
-    out.mkdir(parents=True, exist_ok=True)
+    ensure_folder(out)
     text = markdown(comparisons)
     data = {
         "revision": revision(),

@@ -10,6 +10,7 @@ from adapt.errors import AcclimateError
 from adapt.settings import compose
 from policies.export.exporter import export
 from policies.export.parity import closed_loop
+from policies.training.files import ensure_folder
 from policies.training.runs import load_best
 
 HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
@@ -37,6 +38,7 @@ class ExportSettings:
 
 def main(argv: list[str]) -> int:
     settings = compose("export", ExportSettings, argv, HELP)
+    ensure_folder(settings.out.parent)
     trainer, state = load_best(settings.run)
     name = settings.name or trainer.settings.name
     bundle = export(trainer, state, settings.out, name, settings.run)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.atomic_file import replacing
 from adapt.errors import AcclimateError
+from policies.training.files import replacing
 
 
 class CheckpointError(AcclimateError):
@@ -18,12 +18,10 @@ class CheckpointError(AcclimateError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings and containers of them."""
-    try:
-        with replacing(path) as stream:
-            torch.save(state, stream)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; the one before stays") from error
+    """Write tensors, numbers, strings and containers of them. Raises OutputError, the checkpoint
+    before as it was."""
+    with replacing(path) as stream:
+        torch.save(state, stream)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import json
 import sys
 from typing import Literal
 
-from torch.utils.tensorboard import SummaryWriter
-
 from policies.algorithms.contract import Metrics
 from policies.algorithms.registry import train_settings
+from policies.training.curves import Curves
+from policies.training.files import held, interrupted_later
 from policies.training.runs import RunFolder, read_log
 from policies.training.settings import TrainSettings
 from policies.training.sweep import FLAGS, sweep
@@ -64,26 +64,33 @@ def score(settings: TrainSettings) -> float:
 
 
 def train(settings: TrainSettings) -> Metrics:
-    """Run to the end; returns the last iteration's metrics."""
+    """Run to the end; returns the last iteration's metrics. Raises AcclimateError."""
+    with held(settings.out):
+        return _train(settings)
+
+
+def _train(settings: TrainSettings) -> Metrics:
     folder = RunFolder(settings)
     trainer = Trainer(settings)
     resumed = folder.resume(trainer)
     if trainer.iteration >= settings.iterations:
         trainer.close()
         return folder.log()[-1]
-    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.iteration + 1)
+    curves = Curves(folder.path / "tensorboard", trainer.iteration)
     title = f"{settings.name}{' (resumed)' if resumed else ''}"
     metrics: Metrics = {}
     with Progress(title, settings.iterations, trainer.iteration) as progress:
         try:
             while trainer.iteration < settings.iterations:
                 metrics = trainer.iterate()
-                _keep(folder, trainer, metrics)
-                for name, value in metrics.items():
-                    writer.add_scalar(name, value, trainer.iteration)
-                progress.update(trainer.iteration, *_told(metrics, trainer.family.judged_by))
+                # In the middle of it Ctrl-C could leave the curves' queue locked for good.
+                with interrupted_later():
+                    _keep(folder, trainer, metrics)
+                    curves.add(metrics, trainer.iteration)
+                    told = _told(metrics, trainer.family.judged_by)
+                    progress.update(trainer.iteration, *told)
         finally:
-            writer.close()
+            curves.close()
             trainer.close()
     return metrics
 

@@ -24,12 +24,12 @@ from typing import Any
 import msgspec
 import yaml
 
-from adapt.atomic_file import write_atomically
 from adapt.errors import AcclimateError
 from adapt.settings import resolved
 from policies.algorithms.contract import Metrics
 from policies.algorithms.registry import settings_type
 from policies.training.checkpoint import load_checkpoint, save_checkpoint
+from policies.training.files import ensure_folder, output_error, write_atomically
 from policies.training.settings import TrainSettings
 from policies.training.space import FILE, measured_file, training_space
 from policies.training.trainer import Trainer
@@ -70,12 +70,13 @@ class RunFolder:
         settings: of the run; `settings.out` is the folder.
 
     Raises:
-        AcclimateError: the folder holds a run with other settings, and names them.
+        AcclimateError: the folder holds a run with other settings, and names them; or it cannot be
+            written.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
         self.path = settings.out
-        self.path.mkdir(parents=True, exist_ok=True)
+        ensure_folder(self.path)
         # Through JSON, so that a tuple here equals the list that YAML gives back.
         wanted = json.loads(json.dumps(resolved(settings)))
         file = self.path / "settings.yaml"
@@ -87,9 +88,10 @@ class RunFolder:
             if settings.space is not None:
                 training_space(settings)  # a file that is no good leaves no run
                 write_atomically(self.path / FILE, measured_file(settings).read_bytes())
-            write_atomically(
-                file, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True).encode()
-            )
+            text = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+            write_atomically(file, text.encode())
+        # On its own: a start may have ended between the two.
+        if not (self.path / "run.json").exists():
             facts = {
                 "command": " ".join(sys.argv),
                 "revision": revision(),
@@ -126,8 +128,12 @@ class RunFolder:
         return True
 
     def append(self, iteration: int, metrics: Metrics) -> None:
-        with (self.path / "log.jsonl").open("a") as stream:
-            stream.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
+        file = self.path / "log.jsonl"
+        try:
+            with file.open("a") as stream:
+                stream.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
+        except OSError as error:
+            raise output_error(file, error, "; the latest checkpoint is whole") from error
 
     def log(self) -> list[dict[str, float]]:
         """Rows of log.jsonl; a line cut short by a crash is dropped."""

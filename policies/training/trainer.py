@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adapt.errors import AcclimateError
 from policies.algorithms.contract import Metrics, Setup
 from policies.algorithms.registry import algorithm
 from policies.rollout.trials import Curve, try_policy
@@ -19,6 +20,10 @@ from sim.core.registry import family
 
 FORMAT = 2
 """Of the checkpoints. The first held the state of worlds that lived as long as their run."""
+
+
+class TrainingDiverged(AcclimateError, FloatingPointError):
+    """Updates came to numbers that are not finite; the message says which."""
 
 
 class Trainer:
@@ -46,7 +51,10 @@ class Trainer:
         metrics = self.learner.iterate(self.iteration)
         bad = [k for k, v in metrics.items() if k.startswith("learn/") and not np.isfinite(v)]
         if bad:
-            raise FloatingPointError(f"iteration {self.iteration}: {bad} not finite")
+            raise TrainingDiverged(
+                f"iteration {self.iteration + 1}: {', '.join(bad)} not finite; the checkpoint "
+                "before it is kept. Smaller learning rates help most often"
+            )
         learned = time.perf_counter()
         metrics["time/learn"] = learned - start - metrics["time/collect"]
         self.iteration += 1

@@ -10,7 +10,7 @@ import pytest
 
 from adapt.bundle.cli import main as bundle
 from adapt.errors import AcclimateError
-from policies.algorithms.registry import GROUP, algorithm, algorithms
+from policies.algorithms.registry import algorithm, algorithms
 from policies.evaluation.cli import main as evaluate
 from policies.export.cli import main as export
 from policies.training.checkpoint import load_checkpoint
@@ -18,23 +18,6 @@ from policies.training.cli import train
 from policies.training.runs import load_best, read_log
 from policies.training.trainer import Trainer
 from tests.support.random_search import SearchLearner, SearchSettings
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a package had been installed that names the algorithm as its entry point."""
-    package = tmp_path / "site" / "random_search-1.0.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: random_search\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text(
-        f"[{GROUP}]\n"
-        "random_search = tests.support.random_search:ALGORITHM\n"
-        "pearl = tests.support.random_search:ALGORITHM\n"
-        "absent = no_such_package:ALGORITHM\n"
-        "misnamed = tests.support.random_search:GONE\n"
-        "settings = tests.support.random_search:SearchSettings\n"
-    )
-    monkeypatch.syspath_prepend(str(package.parent))
 
 
 @pytest.mark.usefixtures("installed")

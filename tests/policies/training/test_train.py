@@ -16,6 +16,7 @@ from adapt.errors import AcclimateError
 from policies.algorithms.pearl.config import PearlConfig, PearlSettings
 from policies.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.training.cli import train
+from policies.training.files import OutputError
 from policies.training.runs import RunFolder, load_best, read_log
 from policies.training.trainer import Trainer
 
@@ -121,7 +122,7 @@ def test_a_failed_write_keeps_the_checkpoint_before(whole: Path, tmp_path: Path)
         def __reduce__(self) -> object:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(CheckpointError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         save_checkpoint(path, {"iteration": Unwritable()})
     assert load_checkpoint(path) == {"iteration": 1}
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
