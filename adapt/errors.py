@@ -1,7 +1,7 @@
 """Errors that a user, a file or a robot can cause.
 
-Every message names what was wrong, where, and what would have been right. Whoever runs a command
-prints the message alone; a traceback is kept for faults of our own.
+Every message names what was wrong, where, and what would have been right. A command prints the
+message alone; a traceback means a fault of the program.
 """
 
 

@@ -27,7 +27,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """The bytes of a file that nobody but this user can read or write.
+    """The bytes of a file that only this user can read or write.
 
     Raises PrivacyError for a link, another owner, looser permissions or more than FILE_BYTES.
     """
@@ -51,8 +51,8 @@ def read_private(path: Path) -> bytes:
 
 
 def check_folder(path: Path) -> None:
-    """Raises PrivacyError unless nobody but this user (and root) can look into the folder, put
-    anything there, or put another folder in its place."""
+    """Raises PrivacyError unless only this user (and root) can read the folder, write to it, or
+    replace it by another."""
     try:
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):

@@ -15,7 +15,7 @@ from adapt.errors import SnapshotError
 
 
 class FixedAdapter(Adapter):
-    """See Adapter. The belief is empty, of size 0, whatever is observed."""
+    """See Adapter. The belief is empty, of size 0, and stays so."""
 
     variant = NoAdaptation
 

@@ -26,7 +26,7 @@ class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GaussianAdapter(Adapter):
-    """See Adapter. `observe` costs one row of the encoder and O(n_z), whatever the context."""
+    """See Adapter. `observe` costs one row of the encoder and O(n_z) for any context."""
 
     variant = Gaussian
 

@@ -12,7 +12,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 
 
 class MixtureAdapter(GaussianAdapter):
-    """See Adapter. `observe` costs one row of the encoder and O(K n_z), whatever the context."""
+    """See Adapter. `observe` costs one row of the encoder and O(K n_z) for any context."""
 
     variant = Mixture
 

@@ -34,7 +34,7 @@ class _Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecurrentAdapter(Adapter):
-    """See Adapter. `observe` costs one row of the graph, whatever came before."""
+    """See Adapter. `observe` costs one row of the graph, at any time of a task."""
 
     variant = Recurrent
 

@@ -14,6 +14,8 @@ import msgspec
 # Refused too: NaN and infinity, which MessagePack can carry and no comparison would catch.
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e300)]
+# A latent is float32, and a normalised quantity: far larger is a mistake.
+Modest = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -83,11 +85,11 @@ class Latent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     size: Count
-    prior_mean: list[Finite]
-    prior_variance: list[Positive]
+    prior_mean: list[Modest]
+    prior_variance: list[Annotated[float, msgspec.Meta(ge=1e-12, le=1e12)]]
     hold: Count
     factors: list[Factor]
-    exploration: Positive = 1.0
+    exploration: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] = 1.0
 
     def problems(self) -> list[str]:
         """What is wrong with it, each as one sentence."""

@@ -162,7 +162,7 @@ def write_bundle(
     # A sibling is on the same file system, so that the rename below is atomic.
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        # mkdtemp gives 0700; whoever runs the robot may be another user than whoever trained.
+        # mkdtemp gives 0700; training and the robot may run as different users.
         draft.chmod(0o755)
         for name, data in files.items():
             _write(draft / name, data)

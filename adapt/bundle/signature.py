@@ -1,4 +1,4 @@
-"""Ed25519 signatures of bundles: who vouches for what a robot will do.
+"""Ed25519 signatures of bundles: a bridge can be told to serve only what known keys have signed.
 
 `manifest.sig` beside the manifest holds one line of text per signature:
 
@@ -46,7 +46,7 @@ class SignerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignerPublic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """NAME.signer.pub, for whoever verifies."""
+    """NAME.signer.pub, the public half, with which signatures are checked."""
 
     format: Literal["acclimate signer public 1"]
     name: Name
@@ -76,7 +76,8 @@ class Signers:
         """The names of those who signed these files, comma-separated; "" when none is asked for.
 
         files: of a bundle, by name; their digests are for the bundle to check. Raises BundleError
-        unless at least one of these signers vouches for the manifest, and none in vain.
+        unless at least one of these signers has signed the manifest, and every signature of theirs
+        is over these bytes.
         """
         if not self.names:
             return ""
@@ -109,7 +110,7 @@ def make_signer(folder: Path, name: str) -> tuple[Path, Path]:
     public = key.verify_key.encode().hex()
     secret_path, public_path = folder / f"{name}.signer", folder / f"{name}.signer.pub"
     text = (
-        "# Secret: whoever holds this can vouch for any bundle.\n"
+        "# Secret: with this file any bundle can be signed.\n"
         f'format = "acclimate signer 1"\nname = "{name}"\npublic = "{public}"\n'
         f'secret = "{key.encode().hex()}"\n'
     )

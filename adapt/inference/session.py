@@ -36,7 +36,7 @@ class Graph:
     providers: onnxruntime execution providers, the preferred one first; all of them must serve.
     capture: replay a captured CUDA graph instead of launching kernel by kernel, which for small
     nets is most of the time; needs a GPU provider that runs the whole graph.
-    least_rows: of a run on a device; those that nobody asked for are computed for nothing.
+    least_rows: of a run on a device; rows beyond those asked for are computed and dropped.
     Raises ProviderError for an absent provider, BundleError for another graph than promised.
     """
 

@@ -60,6 +60,11 @@ MANIFEST_FAULTS: dict[str, tuple[Callable[[dict], object], str]] = {
     ),
     "period too short": (lambda m: m.update(control_period=1e-12), "control_period"),
     "period too long": (lambda m: m.update(control_period=1e10), "control_period"),
+    "exploration": (lambda m: m["latent"].update(exploration=1e10), "exploration"),
+    "prior beyond float32": (
+        lambda m: m["latent"]["prior_variance"].__setitem__(0, 1e300),
+        "prior_variance",
+    ),
     "elements": (lambda m: m["observation"][0].update(elements=["x"]), "names 1 numbers; it has 3"),
     "offset beyond range": (
         lambda m: m["action"][0].update(offset=0.5),
