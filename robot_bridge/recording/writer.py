@@ -21,6 +21,7 @@ from robot_bridge.recording.rotation import Parts, Rotation
 from robot_bridge.recording.row_encoder import RowEncoder
 from robot_bridge.recording.rows import EVENTS, LOG
 from robot_bridge.system.idle_signal import IdleSignal
+from robot_bridge.system.queues import drained
 from robot_bridge.telemetry.records import (
     AdaptationRecord,
     EndRecord,
@@ -102,10 +103,7 @@ class McapRecorder:
 
     def troubles(self) -> list[tuple[str, str]]:
         """(name, text): recording_failed, recording_resumed, recording_gap."""
-        found: list[tuple[str, str]] = []
-        while not self._troubles.empty():
-            found.append(self._troubles.get())
-        return found
+        return drained(self._troubles)
 
     def close(self) -> None:
         """Write what is queued, then indexes and summary."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from adapt.adapters.base import Adapter, Transition
 from adapt.errors import AcclimateError
 from robot_bridge.errors import described
+from robot_bridge.system.queues import drained
 from robot_bridge.system.realtime import roam
 from robot_bridge.telemetry.records import AdaptationRecord
 
@@ -103,10 +104,7 @@ class AdaptationWorker:
 
     def problems(self) -> list[str]:
         """What went wrong since the last call."""
-        found: list[str] = []
-        while not self._problems.empty():
-            found.append(self._problems.get())
-        return found
+        return drained(self._problems)
 
     def close(self) -> None:
         """Drop what waits and let the worker end, without waiting for it: one that hangs in an

@@ -24,6 +24,7 @@ from adapt.atomic_file import write_atomically
 from adapt.errors import SnapshotError
 from robot_bridge.errors import StateError, described
 from robot_bridge.session.robot_session import RobotSession
+from robot_bridge.system.queues import drained
 
 MAGIC = b"ACBL1\n"
 ENDING = ".belief"
@@ -111,10 +112,7 @@ class BeliefStore:
 
     def problems(self) -> list[str]:
         """What could not be written or read since the last call."""
-        found: list[str] = []
-        while not self._problems.empty():
-            found.append(self._problems.get())
-        return found
+        return drained(self._problems)
 
     def close(self, timeout: float = 2.0) -> None:
         """Give what waits timeout [s] to reach the disk, and leave the folder to the next."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from robot_bridge.errors import described
+from robot_bridge.system.queues import drained
 from robot_bridge.telemetry.records import (
     AdaptationRecord,
     ClockRecord,
@@ -82,10 +83,7 @@ class Taps:
 
     def problems(self) -> list[str]:
         """Which taps were dropped since the last call, and why."""
-        found: list[str] = []
-        while not self._problems.empty():
-            found.append(self._problems.get())
-        return found
+        return drained(self._problems)
 
     def close(self) -> None:
         """Close every tap that is left, also after one of them raised."""
