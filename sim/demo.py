@@ -44,7 +44,11 @@ HELP = """acclimate demo [key=value ...]
 
 Starts a bridge that serves the bundle and a simulated robot, each a process of its own; runs a few
 episodes on each of some plugs that the policy has never met; prints success against the number of
-adaptation episodes, films one task and writes everything into one HTML page."""
+adaptation episodes, films one task and writes everything into one HTML page.
+
+Examples:
+  acclimate demo
+  acclimate demo groups.held_out=4 groups.unseen_choice=4 seed=1 film=false"""
 
 BodyName = Literal["arm", "wrist"]
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"

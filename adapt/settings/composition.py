@@ -19,6 +19,7 @@ from adapt.settings.words import HELP, SettingsError, overrides, suggestion
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from hydra.core.override_parser.types import Override
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -108,18 +109,13 @@ def _choices(schema: type | Choice) -> dict[str, dict[str, str]]:
     return found
 
 
-def register(command: str, schema: type | Choice) -> None:
-    """Tell Hydra the defaults of the dataclasses: as the command's own configuration, or as the
-    options of the choice's config group."""
+def register(choice: Choice) -> None:
+    """Tell Hydra the defaults of a choice's dataclasses, as options of its config group."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
-    if isinstance(schema, Choice):
-        for name, option in schema.options.items():
-            node = {**defaults(option), schema.key: name}
-            store.store(name, node, schema.key, "_global_")
-    else:
-        store.store(command, defaults(schema))
+    for name, option in choice.options.items():
+        store.store(name, {**defaults(option), choice.key: name}, choice.key, "_global_")
 
 
 @contextmanager
@@ -154,15 +150,33 @@ def _composed(
 ) -> tuple[dict[str, Any], set[str]]:
     """The settings as plain values with interpolations resolved, and what is missing."""
     # Here and not above: a robot that loads a bundle needs no Hydra, and it is slow to import.
-    import hydra
     from omegaconf import OmegaConf
 
-    name = command.replace(" ", "_")
-    register(name, schema)
-    with composing(), hydra.initialize_config_module("configs", version_base="1.3"):
-        composed = hydra.compose(name, words)
-        values = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
-        return values, OmegaConf.missing_keys(composed)
+    with composing():
+        if isinstance(schema, Choice):
+            import hydra
+
+            register(schema)
+            with hydra.initialize_config_module("configs", version_base="1.3"):
+                tree = hydra.compose(command, words)
+        else:
+            # What Hydra would do without YAML, in a third of the time: `stop` is in a hurry.
+            tree = OmegaConf.create(defaults(schema))
+            for override in parsed(words):
+                if override.is_sweep_override():
+                    raise SettingsError(f"{override.input_line}: expected one value")
+                key = override.key_or_group
+                OmegaConf.update(tree, key, override.value(), force_add=True)
+        values = cast("dict[str, Any]", OmegaConf.to_container(tree, resolve=True))
+        return values, OmegaConf.missing_keys(tree)
+
+
+def parsed(words: Sequence[str]) -> list[Override]:
+    """Hydra's reading of override words. Raises SettingsError for one that it cannot read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with composing():
+        return OverridesParser.create().parse_overrides(list(words))
 
 
 def _chosen(schema: type | Choice, values: object) -> type:

@@ -48,7 +48,11 @@ def run_verb(command: str, about: str, verbs: Mapping[str, Verb], argv: Sequence
     verb, full = verbs[name], f"{command} {name}"
     text = f"{verb.usage(full)}\n\n{verb.about[0].upper()}{verb.about[1:]}."
     rest = [*argv[:place], *argv[place + 1 :]]
-    return verb.run(compose(full, verb.schema, rest, text, verb.operands))
+    try:
+        settings: Any = compose(full, verb.schema, rest, text, verb.operands)
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from error
+    return verb.run(settings)
 
 
 def _page(command: str, about: str, verbs: Mapping[str, Verb]) -> str:

@@ -22,14 +22,17 @@ from sim.core.family import Family
 from sim.core.task_space import Split, Task
 
 HELP = """acclimate evaluate run=FOLDER [key=value ...]
-acclimate evaluate run=[FOLDER,FOLDER,...] out=FOLDER
-acclimate evaluate run=runs/NAME-* out=FOLDER
 
-Runs the best networks of a run on held-out tasks: so many consecutive episodes per task, success
-or return after 0, 1, 2, … episodes of adaptation. Where a family holds no task out, it says so and
-runs them on the training tasks. Writes evaluation.json into the run folder. With out=, compares any
-number of runs: over seeds, with the gap that adaptation closes to an oracle, what training cost,
-and learning curves, as tables and pictures in that folder."""
+Runs the best networks of a run on held-out tasks, in consecutive episodes of each task, and prints
+success or return after 0, 1, 2, … episodes of adaptation. Where a family holds no task out, the
+training tasks are used, which is said. Writes evaluation.json into the run folder. With out=FOLDER,
+compares any number of runs in tables and pictures: over seeds, with the gap to an oracle that
+adaptation closes, the cost of training, and learning curves.
+
+Examples:
+  acclimate evaluate run=runs/insertion-pearl-0
+  acclimate evaluate 'run=runs/point-*' out=runs/compared
+  acclimate evaluate 'run=[runs/cheetah-vel-*,runs/oracle]' out=runs/compared episodes=4"""
 
 GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
 PRIOR_EPISODES = 3

@@ -16,7 +16,10 @@ from policies.training.runs import load_best
 HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
 
 Writes the best networks of a run as a bundle: graphs with their normalisers, manifest, digests and
-golden vectors, checked by loading it as a robot would."""
+golden vectors, checked by loading it as a robot would.
+
+Example:
+  acclimate export run=runs/insertion-pearl-0 out=bundles/mine"""
 
 TOLERANCE = 1e-5
 """Largest difference allowed between the bundle and torch in closed loop, actions and beliefs."""

@@ -16,13 +16,12 @@ from typing import Any
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from adapt.errors import AcclimateError
 from adapt.settings import SettingsError, checked, composing
-from adapt.settings.composition import config_groups, known, register
+from adapt.settings.composition import config_groups, known, parsed, register
 from adapt.settings.words import quoted, suggestion
 from policies.algorithms.registry import choice
 from policies.training.settings import TrainSettings
@@ -51,15 +50,15 @@ def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
     """
     settings, groups = known(choice()), config_groups(choice())
     words = [_readable(word) for word in argv if word not in FLAGS]
-    for override in _parsed(words):
+    for override in parsed(words):
         key = override.key_or_group
         if "/" not in key and not key.startswith("hydra.") and key not in {*groups, *settings}:
             raise SettingsError(f"no setting {key!r}{suggestion(key, settings)}")
-    fixed = {o.get_key_element() for o in _parsed(words) if not o.is_sweep_override()}
+    fixed = {o.get_key_element() for o in parsed(words) if not o.is_sweep_override()}
     outcomes: list[Outcome] = []
 
     def job(config: DictConfig) -> float:
-        overrides = _parsed(HydraConfig.get().overrides.task)
+        overrides = parsed(HydraConfig.get().overrides.task)
         swept = [o for o in overrides if o.get_key_element() not in fixed]
         name = " ".join(f"{o.key_or_group}={o.get_value_element_as_str()}" for o in swept)
         try:
@@ -75,7 +74,7 @@ def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
         return score
 
     try:
-        register(COMMAND, choice())
+        register(choice())
         with composing(), initialize_config_module("configs", version_base="1.3", job_name="sweep"):
             hydra = GlobalHydra.instance().hydra
             if hydra is None:  # never within that context; Hydra's type cannot say so
@@ -93,15 +92,10 @@ def _readable(word: str) -> str:
     it can read are values to sweep over."""
     key, equals, value = word.partition("=")
     try:
-        _parsed([word])
+        parsed([word])
     except SettingsError:
         return f"{key}{equals}{quoted(value, known(choice()).get(key))}"
     return word
-
-
-def _parsed(words: Sequence[str]) -> list[Override]:
-    with composing():
-        return OverridesParser.create().parse_overrides(list(words))
 
 
 def _settings(config: DictConfig, swept: Sequence[Override]) -> TrainSettings:

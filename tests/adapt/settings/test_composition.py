@@ -134,6 +134,8 @@ def test_composing_twice_gives_the_same():
         (["seed"], "'seed' is no setting; settings are written key=value"),
         (["~rate"], "'~rate' is no setting"),
         (["--sed=1"], r"'--sed=1' is no setting.*did you mean 'seed'"),
+        (["seed=1,2"], r"seed=1,2: expected one value"),
+        (["hydra.verbose=true"], "no setting 'hydra'"),
         (["seed=[1"], r"'\+\+seed=\[1' cannot be read"),
         (["rate=${nothing}"], "nothing"),
     ],

@@ -79,6 +79,13 @@ def test_a_folder_names_what_was_swept_and_nothing_else() -> None:
     ]
 
 
+def test_a_path_that_hydra_cannot_read_is_taken_as_it_is() -> None:
+    assert jobs("seed=0,1", "out=größe (a)=[b]/${seed}")[1] == [
+        "größe (a)=[b]/0",
+        "größe (a)=[b]/1",
+    ]
+
+
 def test_a_job_that_fails_costs_no_other_and_the_exit_code_says_so(capsys) -> None:
     asked = []
 
