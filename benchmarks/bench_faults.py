@@ -18,7 +18,7 @@ from benchmarks.support.results import FOLDER, ROOT, record
 
 NAME = "faults"
 TESTS = ("wire", "inside")
-FIRST = ROOT / "tests" / "test_robot_bridge_faults.py"
+FIRST = ROOT / "tests/robot_bridge/server/test_faults.py"
 
 
 class Collector:

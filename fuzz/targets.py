@@ -1,6 +1,6 @@
 """What must hold for every input: the fuzzers call these, and so do the tests of their corpus.
 
-Both raise AssertionError, or whatever else should never come out.
+Both raise AssertionError, or an exception that the code must never raise.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _decoded(data: bytes) -> bool:
         if kind is Kind.COMMAND:
             return _command(frame, data)
         if kind is Kind.STOP:
-            # A stop is one whatever its words.
+            # A stop is one with any payload.
             assert sane(codec.decode_stop(frame))
         if kind is Kind.BYE or (kind is Kind.STATUS and not frame.payload):
             assert not frame.payload
@@ -96,7 +96,7 @@ def _command(frame: codec.Frame, data: bytes) -> bool:
     assert command.mode in Mode and command.validity_ns >= 0
     assert not (command.shadow and command.mode is Mode.TRACK)
     again = codec.decode(codec.encode_command(command, frame.session))
-    # Two bytes of a command's head are nobody's.
+    # Two bytes of a command's head are not used.
     head = codec.COMMAND.size
     assert again.payload[: head - 2] == frame.payload[: head - 2]
     assert again.payload[head:] == frame.payload[head:]
@@ -214,7 +214,7 @@ class _Meeting:
             elif frame.kind is Kind.REFUSED:
                 assert codec.decode_message(frame, Refused).reasons
             else:
-                assert self._session, f"{frame.kind.name} to somebody without a session"
+                assert self._session, f"{frame.kind.name} to a peer without a session"
                 codec.decode_message(frame, _BODIES[frame.kind])
         return welcomes
 

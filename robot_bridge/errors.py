@@ -44,7 +44,7 @@ class TrialError(BridgeError):
 
 
 class KeyFileError(BridgeError):
-    """A key is missing, badly written, or made for somebody else."""
+    """A key is missing, badly written, or made for another peer."""
 
 
 class RecordingError(BridgeError):

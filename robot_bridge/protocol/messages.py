@@ -178,8 +178,8 @@ class Welcome(Message, frozen=True):
     shadow: the bridge computes and never commands.
     robots: names of those connected now. stop: number of the latest stop that concerns the peer;
     for an operator, of the latest at all. latches: of each robot, the number of the latest stop of
-    its own. stopped: the robot was stopped when it left, or a stop was given since; nobody has
-    released it.
+    its own. stopped: the robot was stopped when it left, or a stop was given since, and it
+    was not released.
     """
 
     session: Count

@@ -176,7 +176,7 @@ class LogOutput(io.TextIOBase):
 
 
 def claim(descriptor: int) -> None:
-    """Point a closed descriptor at nothing: its number would go to whatever is opened next, a
+    """Point a closed descriptor at nothing: its number would go to the next file or socket, a
     robot's socket for one, and lines would go there."""
     try:
         os.fstat(descriptor)

@@ -68,7 +68,7 @@ class KeyFolder:
         # First: a record without its certificate would admit a key that no peer has.
         _write(
             certificate,
-            f"Secret: whoever holds this connects as {role} {name!r}.",
+            f"Secret: its holder connects as {role} {name!r}.",
             [
                 ("format", "acclimate certificate 1"),
                 *both,

@@ -175,3 +175,38 @@ def test_an_interface_that_is_not_there_is_named(tmp_path):
     server.close()
     context.term()
     assert endpoints.ipc_path("tcp://192.0.2.1:5555") is None
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_a_hidden_address_takes_no_further_peer_until_it_is_shown(path, transport):
+    """Connections that stand stay, and go on."""
+    family = socket.AF_UNIX if transport == "ipc" else socket.AF_INET
+    address = Address(f"ipc://{path}" if transport == "ipc" else "tcp://127.0.0.1:5555")
+
+    def connect():
+        made = socket.socket(family)
+        made.settimeout(0.2)
+        try:
+            made.connect(listener.getsockname())
+        except OSError:
+            made.close()
+            return None
+        return made
+
+    with socket.socket(family) as listener:
+        listener.bind(str(path) if transport == "ipc" else ("127.0.0.1", 0))
+        listener.listen()
+        address.listener = listener.fileno()
+        first = connect()
+        assert first is not None
+        assert address.hide()
+        assert connect() is None
+        first.send(b"still here")
+        accepted, _ = listener.accept()
+        assert accepted.recv(20) == b"still here"
+        address.show()
+        second = connect()
+        assert second is not None
+        for each in (first, second, accepted):
+            each.close()
+    address.release()

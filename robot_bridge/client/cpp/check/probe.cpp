@@ -157,7 +157,7 @@ struct Probe {
             return out.str();
         } catch (const CodecError& error) {
             std::string why = clipped(error.what(), 200);
-            // One line, whatever the other side calls its fields.
+            // One line, for any names of fields.
             std::replace_if(why.begin(), why.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
             return "refused " + why;
         }

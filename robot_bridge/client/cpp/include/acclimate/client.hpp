@@ -11,7 +11,7 @@
 //     }
 //
 // The client guards last: it clamps commands to the bundle's margins, and on silence goes hold → damp
-// → latched stop, whatever the bridge does.
+// → latched stop, independent of the bridge.
 #pragma once
 
 #include <algorithm>
@@ -78,8 +78,8 @@ public:
     RobotClient(const RobotClient&) = delete;
     RobotClient& operator=(const RobotClient&) = delete;
 
-    // Shake hands within timeout [s]; returns what the bridge serves. Throws BridgeLost when nobody
-    // answers, HandshakeError with every difference, LimitError for margins that nobody could keep.
+    // Shake hands within timeout [s]; returns what the bridge serves. Throws BridgeLost when no
+    // bridge answers, HandshakeError with every difference, LimitError for limits that cannot be kept.
     const Welcome& connect(double timeout = CONNECT) {
         Welcome welcome = link_.introduce(hello_, timeout);
         filter_ = std::make_unique<CommandFilter>(
@@ -158,7 +158,7 @@ public:
         } else {
             filter_->resume();
         }
-        // Once for each new fault: whoever releases the robot has to know of it.
+        // Once for each new fault: the operator who releases the robot has to know of it.
         if ((note.faults & ~faults_) != 0 || (note.faults != 0 && !stopped())) {
             char text[60];
             std::snprintf(text, sizeof text, "the robot reports fault 0x%x", note.faults);
@@ -178,7 +178,7 @@ public:
         link_.tell(encode(sent, link_.session()));
         asked_ns_ = sent.time_ns;
         occur(safety::Asked{sent.time_ns});
-        // Whatever need not wait for the answer, while the bridge is at it.
+        // What need not wait for the answer, while the bridge computes it.
         beat();
         const auto violation = filter_->judge(values, sent.time_ns, note.first);
         const auto answer = await_answer();
@@ -202,7 +202,7 @@ public:
     // Latch the stop from the driver's side.
     void halt(const std::string& reason) { occur(safety::Halt{clipped(reason, REASON)}); }
 
-    // Stop every robot of the bridge, and this one whatever becomes of the others. Throws BridgeLost
+    // Stop every robot of the bridge, and this one in any case. Throws BridgeLost
     // or HandshakeError, stopped, when only this one could be.
     void stop_all(const std::string& reason) {
         Stop stop;
@@ -266,7 +266,7 @@ private:
         clock_.add(asked_ns_, command.received_ns, command.sent_ns, now_ns);
         proposal_ = command.shadow ? command.values : std::vector<float>{};
         Mode mode = command.mode;
-        // Whichever of the two is wrong, nobody has agreed to motion.
+        // If the two disagree, the robot holds.
         if (shadow() || command.shadow) mode = std::max(mode, Mode::HOLD);
         occur(safety::Answered{now_ns, mode, command.validity_ns});
     }

@@ -30,7 +30,7 @@ public:
     // asked, answered: on the robot's clock; received, sent: on the bridge's. An exchange that cannot
     // have happened changes nothing and returns false.
     bool add(std::int64_t asked, std::int64_t received, std::int64_t sent, std::int64_t answered) {
-        // The bridge's times are whatever it wrote: their differences may need 65 bits.
+        // The bridge may have written any times: their differences may need 65 bits.
         const Wide taken = Wide{sent} - received;
         const Wide round_trip = Wide{answered} - asked - taken;
         const Wide offset = half(Wide{received} - asked + sent - answered);
@@ -65,7 +65,7 @@ private:
         std::int64_t offset;
         std::int64_t round_trip;
         // The bound at any time is key + drift × that time, so that the order of two exchanges never
-        // changes: whoever is older and has the larger key will never be the best.
+        // changes: an older one with a larger key will never be the best.
         std::int64_t key;
     };
 

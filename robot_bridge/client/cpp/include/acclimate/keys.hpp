@@ -44,7 +44,7 @@ inline void check_owner(const std::string& path, const struct stat& info) {
     }
 }
 
-// Throws SetupError unless nobody but this user (and root) can look into the folder, put anything
+// Throws SetupError unless only this user (and root) can look into the folder, put anything
 // there, or put another folder in its place.
 inline void check_folder(const std::string& path) {
     struct stat info {};

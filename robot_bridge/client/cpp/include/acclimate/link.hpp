@@ -93,7 +93,7 @@ public:
         unwatch();
     }
 
-    // Shake hands within timeout [s]. Throws HandshakeError with the reasons, BridgeLost when nobody
+    // Shake hands within timeout [s]. Throws HandshakeError with the reasons, BridgeLost when no bridge
     // answers, CodecError for a hello that no bridge would take.
     Welcome introduce(const Hello& hello, double timeout) {
         const double deadline = seconds_now() + timeout;

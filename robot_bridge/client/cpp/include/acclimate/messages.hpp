@@ -162,7 +162,7 @@ struct ResetRequest {
 
 using Numbers = std::map<std::string, double>;
 
-// How an episode ended. duration [s]; measures: whatever else was measured [SI].
+// How an episode ended. duration [s]; measures: further measured values [SI].
 struct Outcome {
     bool success = false;
     std::uint64_t steps = 0;

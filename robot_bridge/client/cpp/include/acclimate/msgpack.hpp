@@ -1,5 +1,5 @@
 // The part of MessagePack that the protocol uses, bounded: nothing is taken from a length that the
-// bytes behind it do not bear out, and whatever is wrong is a CodecError.
+// bytes behind it do not bear out, and every fault is a CodecError.
 #pragma once
 
 #include <cmath>

@@ -24,7 +24,7 @@ namespace acclimate::safety {
 struct Staleness {
     int hold = 2;   // one lost or late answer is ordinary jitter; a second in a row is not
     int damp = 5;   // a stiff hold against contact builds up force; soon after, let go
-    int stop = 10;  // half a second at 20 Hz: whoever was deciding is gone
+    int stop = 10;  // half a second at 20 Hz: the bridge is gone
 };
 
 // period_ns: by which silence is counted [ns].
@@ -104,7 +104,7 @@ inline State latched(State state, std::string reason) {
 
 inline State still(State state, Mode mode, const char* reason, bool active) {
     state.mode = mode;
-    // Whoever stays damped stays so for the reason that there was.
+    // A robot that stays damped keeps its reason.
     if (mode != Mode::DAMP) state.reason = reason;
     state.active = active;
     state.asked_ns.reset();
@@ -180,7 +180,7 @@ inline State step(State state, const Occurrence& event, const Rules& rules) {
         }
         return state;
     }
-    // Also while the stop is latched: whoever releases it has to know of every one.
+    // Also while the stop is latched: the operator who releases it has to know of every one.
     if (const auto* halt = std::get_if<Halt>(&event)) {
         return detail::latched(std::move(state), halt->reason);
     }
@@ -217,7 +217,7 @@ inline State step(State state, const Occurrence& event, const Rules& rules) {
     if (reset) {
         return detail::still(std::move(state), Mode::HOLD, "the driver moves to the start", false);
     }
-    // Whoever was damped may be in contact; to stiffen now would press.
+    // A damped robot may be in contact; stiffening now would press.
     const Mode kept = std::max(state.mode, Mode::HOLD);
     if (start) return detail::still(std::move(state), kept, "no answer yet", true);
     if (finish) return detail::still(std::move(state), kept, "no episode", false);
