@@ -3,7 +3,7 @@
 Two questions, each cheap enough for every control period. The belief: its mean's squared
 Mahalanobis distance from the prior. Tasks drawn as in training have posterior means that scatter
 less than the prior does, so that the distance stays below a chi-square bound with n_z degrees of
-freedom; MAESN's beliefs stay within what the bundle bounds its step to. The observation: each
+freedom; a belief that moves by steps stays within the bundle's own bound. The observation: each
 number against the range that training saw, where the manifest carries it. Outside of either, what
 the policy does was never tried.
 """

@@ -71,8 +71,8 @@ class Adapter(ABC):
     """A policy with a belief about the task it has met.
 
     bundle: a loaded bundle of this adapter's algorithm. seed: of the latents and of stochastic
-    actions; the same seed and the same calls give the same answers. A subclass names in `variant`
-    the struct of its manifest block, and in `learns_from` after what the belief changes.
+    actions; the same seed and the same calls give the same answers. A subclass says in `variant`
+    which struct its manifest block is, and in `learns_from` after which of them its belief changes.
     """
 
     variant: ClassVar[type[Algorithm]]

@@ -255,7 +255,7 @@ class SteppedAdapter(Adapter):
         try:
             saved = msgspec.msgpack.decode(memory, type=_Memory)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"not a MAESN memory: {error}") from error
+            raise SnapshotError(f"not a memory of episodes: {error}") from error
         n_z = self._mean.size
         mean, log_std = (floats(data, "<f8", n_z) for data in (saved.mean, saved.log_std))
         if not mean.size == log_std.size == n_z:

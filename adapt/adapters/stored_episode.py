@@ -1,4 +1,4 @@
-"""An episode as it is met: what MAESN's step is taken on, in memory and in a snapshot."""
+"""A whole episode, as SteppedAdapter learns from it: in memory and in a snapshot."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def test_a_damaged_memory_restores_nothing(bundle, adapter):
     with pytest.raises(SnapshotError):
         adapter.restore(bytes(data))
     assert adapter.belief is before and adapter.waiting == 1
-    with pytest.raises(SnapshotError, match="not a MAESN memory"):
+    with pytest.raises(SnapshotError, match="not a memory of episodes"):
         adapter._recall(b"\xc1", 7)
 
 

@@ -1,4 +1,4 @@
-"""PearlAgent adapts B worlds as adapt's PearlAdapter does one robot."""
+"""PearlAgent adapts B worlds as adapt's GaussianAdapter does one robot."""
 
 from dataclasses import replace
 from typing import Any
