@@ -1,1 +1,3 @@
-"""What measures; it may import sim, and nothing lives here yet."""
+"""Calibration: from recordings of a robot to a distribution of what it is like."""
+
+import sim  # noqa: F401  before mujoco: it keeps mujoco from opening a window

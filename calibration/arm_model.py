@@ -34,7 +34,7 @@ MAX_DELAY = 0.03
 PAYLOAD_RADIUS = 0.03
 """The payload's inertia is a solid ball's of this radius [m]."""
 AXES = ("x", "y", "z")
-PAYLOAD = ("payload_mass", *(f"payload_{axis}" for axis in AXES))
+PAYLOAD = ("payload_mass", *(f"payload_centre_{axis}" for axis in AXES))
 
 
 def arm_priors(payload: bool) -> Priors:
@@ -58,7 +58,7 @@ def arm_priors(payload: bool) -> Priors:
     if payload:
         items.append(Prior("payload_mass", "kg", 0.5, 0.8, "log"))
         for axis, mean in zip(AXES, (0.0, 0.0, 0.05), strict=True):
-            items.append(Prior(f"payload_{axis}", "m", mean, 0.03))
+            items.append(Prior(f"payload_centre_{axis}", "m", mean, 0.03))
     for joint in JOINTS:
         items.append(Prior(f"link_mass.{joint}", "1", 1.0, 0.03, "log", nuisance=True))
     return Priors(tuple(items))

@@ -26,7 +26,7 @@ class CalibrationFigures(Drawing):
         """Every reported quantity: its 90 % interval before and after, in standard deviations of
         its prior."""
         bars = [
-            (p.name.replace("_", " "), found.mean[i], np.sqrt(found.reported[i, i]),
+            (p.name.replace("_", " ").replace(".", ", "), found.mean[i], np.sqrt(found.reported[i, i]),
              bool(found.identified[i]))
             for found in posteriors
             for i, p in enumerate(found.priors.items)

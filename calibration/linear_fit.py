@@ -67,7 +67,7 @@ def linear_fit(recording: JointRecording) -> LinearFit:
             columns[6 * k + joint][:, joint] = signal[:, joint]
     columns.append(with_mass - links)
     for axis in AXES:
-        moved = _inverse(arm, q, dq, ddq, {"payload_mass": 1.0, f"payload_{axis}": 0.1})
+        moved = _inverse(arm, q, dq, ddq, {"payload_mass": 1.0, f"payload_centre_{axis}": 0.1})
         columns.append((moved - with_mass) / 0.1)
     weight = 1 / NOISE[6:]
     rows = np.stack([(column * weight).ravel() for column in columns], axis=1)
@@ -79,7 +79,7 @@ def linear_fit(recording: JointRecording) -> LinearFit:
     mass = float(solution[18])
     values["payload_mass"] = mass
     for axis, moment in zip(AXES, solution[19:].tolist(), strict=True):
-        values[f"payload_{axis}"] = moment / max(mass, 0.05)
+        values[f"payload_centre_{axis}"] = moment / max(mass, 0.05)
     values |= _gains(recording)
     nominal = {name: arm.scalar(arm.priors.nominal, name) for name in keys}
     coefficients = np.array(list(nominal.values())).reshape(3, 6)

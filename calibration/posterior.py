@@ -18,7 +18,7 @@ from calibration.parameters import Priors
 
 KEPT = 0.7
 """A quantity whose standard deviation stays above this share of its prior's keeps the prior."""
-INFLATION = {"friction": 2.0, "encoder_bias": 2.4, "payload_x": 2.4, "payload_y": 2.4}
+INFLATION = {"friction": 2.0, "encoder_bias": 2.4, "payload_centre_x": 2.4, "payload_centre_y": 2.4}
 """What the standard deviations of a kind of quantity are multiplied by: errors of the model look
 like these kinds. Chosen on twins 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
 others."""
@@ -79,7 +79,7 @@ class Posterior:
 
     def unseen_directions(self) -> list[str]:
         """Combinations of reported quantities of which the data tell less than the prior, such as
-        "0.8 encoder_bias.wrist_3 − 0.6 payload_x", the least known first, in prior units."""
+        "0.8 encoder_bias.wrist_3 − 0.6 payload_centre_x", the least known first, in prior units."""
         shown = [i for i, p in enumerate(self.priors.items) if not p.nuisance]
         # Of the reported ones with the nuisances integrated out.
         information = np.linalg.inv(self.covariance[np.ix_(shown, shown)]) - np.eye(len(shown))

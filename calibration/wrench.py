@@ -35,7 +35,7 @@ def wrench_priors(known_mass: float | None = None) -> Priors:
     mass = Prior("tool_mass", "kg", known_mass or 1.0, 0.002 if known_mass else 0.7, "log")
     items = [mass]
     for axis, mean in zip(AXES, (0.0, 0.0, 0.05), strict=True):
-        items.append(Prior(f"tool_{axis}", "m", mean, 0.05))
+        items.append(Prior(f"tool_centre_{axis}", "m", mean, 0.05))
     for kind, unit, bias in (("force", "N", 3.0), ("torque", "N·m", 0.1)):
         items += [Prior(f"{kind}_bias_{axis}", unit, 0.0, bias) for axis in AXES]
         items += [Prior(f"{kind}_gain_{axis}", "1", 1.0, 0.02, "log") for axis in AXES]
@@ -118,7 +118,7 @@ def check_poses(poses: Poses) -> list[Finding]:
 
 def _static(priors: Priors, values: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     mass = values[priors.names.index("tool_mass")]
-    centre = values[priors.indices([f"tool_{axis}" for axis in AXES])]
+    centre = values[priors.indices([f"tool_centre_{axis}" for axis in AXES])]
     weight = -GRAVITY * mass * rotation[:, 2]
     pure = np.concatenate([weight, np.cross(centre, weight)], axis=1)
     return _by_kind(priors, values, "gain") * pure + _by_kind(priors, values, "bias")
