@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("MUJOCO_GL", "disable")
 
 import argparse
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def outcomes(found: Posterior, true: np.ndarray) -> list[Outcome]:
     rows = []
     for i in np.flatnonzero(found.identified):
         name = found.priors.names[i]
-        kind = name.partition(".")[0]
+        kind = re.sub("_[xyz]$", "", name.partition(".")[0])
         error = abs(float(found.mean[i] - x[i]))
         held = error < Z90 * float(np.sqrt(found.reported[i, i]))
         rows.append(Outcome(block(name), kind, abs(float(x[i])), error, held))

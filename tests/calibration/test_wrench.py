@@ -64,6 +64,10 @@ def test_compensated_for_gravity_only_contact_is_left():
     still = WrenchModel(PRIORS, PRIORS.nominal)
     upright = still.static(np.eye(3)[None])[0]
     np.testing.assert_allclose(upright, [0, 0, -9.81, 0, 0, 0], atol=1e-12)
+    # The sensor's x axis points down; 1 kg hangs 50 mm along its z axis.
+    level = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+    turned_down = still.static(level[None])[0]
+    np.testing.assert_allclose(turned_down, [9.81, 0, 0, 0, 0.4905, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize(
