@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,18 @@ from calibration.recording import CalibrationError, PoseRecording, read_joints, 
 from calibration.report import Report, render
 from calibration.twin import ArmTwin, WrenchTwin
 from calibration.wrench import POSES, Poses, calibrate_wrench, check_poses
+from sim.robots.ur5e import JOINTS
 
 HELP = """acclimate calibrate recordings=[FILE,...] heldout=[FILE,...] out=FOLDER [key=value ...]
-acclimate calibrate robot=twin out=FOLDER [key=value ...]
+acclimate calibrate robot=plan|twin out=FOLDER [key=value ...]
 
 Finds a UR5e-class arm's armature, friction, gains, encoder bias and delay, its payload, and its
 wrist sensor's bias and gain from recordings of its own motion. Writes space.yaml (a task space to
-train in), prior.json and report.html. With robot=twin a simulated arm with hidden quantities is
-moved and recorded first.
+train in), prior.json and report.html. With robot=plan it writes the motions to record; with
+robot=twin a simulated arm with hidden quantities is moved and recorded first.
 
 Examples:
+  acclimate calibrate robot=plan blocks=[air,wrench] out=runs/motion
   acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] out=runs/calibration
   acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] blocks=[air,payload] out=runs/arm
   acclimate calibrate blocks=[wrench] poses=poses.mcap out=runs/wrist
@@ -57,8 +60,9 @@ class CalibrateSettings:
     heldout: motions that only check what was found.
     poses: static poses, for block wrench.
     tool_mass: weighed mass of the tool [kg], for the wrench sensor's gain; 0 if it is unknown.
-    robot: recordings takes the files; twin moves and records a simulated arm.
-    seed: of the twin and of its motion.
+    robot: recordings takes the files; plan only writes the motions and poses to follow, as CSV;
+        twin moves and records a simulated arm.
+    seed: of the motions, the poses and the twin.
     threads: that simulate.
     name: of the robot, in what is written.
     """
@@ -69,7 +73,7 @@ class CalibrateSettings:
     heldout: tuple[Path, ...] = ()
     poses: Path | None = None
     tool_mass: NonNegative = 0.0
-    robot: Literal["recordings", "twin"] = "recordings"
+    robot: Literal["recordings", "plan", "twin"] = "recordings"
     seed: WholeNumber = 0
     threads: Count = 2
     name: str = "arm"
@@ -87,11 +91,20 @@ class Files:
 def main(argv: list[str]) -> int:
     """`acclimate calibrate`; returns 0, or 1 where the model does not describe the robot."""
     settings = compose("calibrate", CalibrateSettings, argv, HELP)
+    check(settings)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
     ) as bar:
         task = bar.add_task("reading")
-        findings = calibrate(settings, lambda text: bar.update(task, description=text))
+
+        def tell(text: str) -> None:
+            bar.update(task, description=text)
+
+        planned = plan(settings, tell) if settings.robot == "plan" else []
+        findings = [] if planned else calibrate(settings, tell)
+    if planned:
+        print(f"written: {', '.join(map(str, planned))}")
+        return 0
     for text in findings:
         print(f"the model is not this robot's: {text}")
     made = "report.html" if findings else "space.yaml, prior.json and report.html"
@@ -99,9 +112,8 @@ def main(argv: list[str]) -> int:
     return 1 if findings else 0
 
 
-def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
-    """Run the blocks and write the files. Returns what tells that the model is not this robot's;
-    then the report alone is written. Raises CalibrationError for input that is no good."""
+def check(settings: CalibrateSettings) -> None:
+    """Raises CalibrationError for settings that contradict each other, or a folder in use."""
     blocks = set(settings.blocks)
     if not blocks & {"air", "wrench"} or ("payload" in blocks and "air" not in blocks):
         raise CalibrationError(
@@ -109,10 +121,23 @@ def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
         )
     if any((settings.out / name).exists() for name in ("space.yaml", "report.html")):
         raise CalibrationError(f"{settings.out} holds a calibration already; expected a new folder")
+    files = settings.recordings, settings.heldout, settings.poses
+    if settings.robot != "recordings" and any(files):
+        raise CalibrationError(
+            f"robot={settings.robot} needs no recordings; leave the files out, or robot="
+        )
+    if settings.robot == "recordings" and "wrench" in blocks and settings.poses is None:
+        raise CalibrationError("block wrench needs static poses; expected poses=FILE")
+
+
+def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
+    """Run the blocks and write the files. Returns what tells that the model is not this robot's;
+    then the report alone is written. Raises CalibrationError for input that is no good."""
+    check(settings)
+    blocks = set(settings.blocks)
     given = Files(settings.recordings, settings.heldout, settings.poses)
-    if settings.robot == "twin" and any((given.recordings, given.heldout, given.poses)):
-        raise CalibrationError("robot=twin makes recordings of its own; leave the files out")
     files = record_twin(settings, progress) if settings.robot == "twin" else given
+    poses = read_poses(files.poses) if "wrench" in blocks and files.poses else None
     joints: JointsResult | None = None
     wrench: Posterior | None = None
     provenance = {
@@ -127,11 +152,8 @@ def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
         provenance["model"] = joints.arm.digest
         provenance |= {f"recording {r.name}": r.digest for r in fitted}
         provenance |= {f"held out {r.name}": r.digest for r in held_out}
-    if "wrench" in blocks:
+    if poses is not None:
         progress("wrench sensor")
-        if files.poses is None:
-            raise CalibrationError("block wrench needs static poses; expected poses=FILE")
-        poses = read_poses(files.poses)
         wrench = wrench_block(poses, joints, settings.tool_mass or None)
         provenance[f"poses {poses.name}"] = poses.digest
     posteriors = [p for p in (joints.posterior if joints else None, wrench) if p is not None]
@@ -165,28 +187,50 @@ def wrench_block(
     return calibrate_wrench(still, known_mass)
 
 
+def plan(settings: CalibrateSettings, progress: Told = quiet) -> list[Path]:
+    """Write the motions and poses that a robot's own driver follows and records."""
+    files = []
+    for key, targets in _targets(settings, progress).items():
+        buffer = io.StringIO()
+        np.savetxt(buffer, targets, "%.6f", ",", header=",".join(JOINTS), comments="")
+        _make(settings.out)
+        files.append(settings.out / f"{key}.csv")
+        write(files[-1], buffer.getvalue())
+    return files
+
+
 def record_twin(settings: CalibrateSettings, progress: Told = quiet) -> Files:
     """Move and record a simulated arm with hidden quantities; the files are in `out`."""
-    _make(settings.out)
     arm = ArmModel(arm_priors("payload" in settings.blocks))
-    fit, check, poses = (settings.out / f"{key}.mcap" for key in ("fit", "heldout", "poses"))
-    made = Files((), (), None)
+    twin, wrist = ArmTwin(arm, settings.seed), WrenchTwin(arm, settings.seed)
+    made: dict[str, Path] = {}
+    for key, targets in _targets(settings, progress).items():
+        _make(settings.out)
+        made[key] = settings.out / f"{key}.mcap"
+        (wrist if key == "poses" else twin).run(targets).save(made[key], settings.name)
+    motions = [(made[key],) if key in made else () for key in ("fit", "heldout")]
+    return Files(motions[0], motions[1], made.get("poses"))
+
+
+def _targets(settings: CalibrateSettings, progress: Told) -> dict[str, np.ndarray]:
+    """Joint positions [rad]: "fit" and "heldout" (T, 6), one every `TIMESTEP`, and "poses"
+    (P, 6); those that the blocks need."""
+    arm = ArmModel(arm_priors("payload" in settings.blocks))
+    made: dict[str, np.ndarray] = {}
     if "air" in settings.blocks:
-        predictor, twin = Predictor(arm, settings.threads), ArmTwin(arm, settings.seed)
+        predictor = Predictor(arm, settings.threads)
         try:
-            for k, path in enumerate((fit, check)):
-                seed = 2 * settings.seed + k
-                command = design(
-                    arm, predictor, seed, progress=lambda text: progress(f"motion, {text}")
+            for k, key in enumerate(("fit", "heldout")):
+                made[key] = design(
+                    arm,
+                    predictor,
+                    2 * settings.seed + k,
+                    progress=lambda text: progress(f"motion, {text}"),
                 )
-                twin.run(command).save(path, settings.name)
         finally:
             predictor.close()
-        made = Files((fit,), (check,), None)
     if "wrench" in settings.blocks:
-        where = static_poses(arm, settings.seed, POSES)
-        WrenchTwin(arm, settings.seed).run(where).save(poses, settings.name)
-        made = Files(made.recordings, made.heldout, poses)
+        made["poses"] = static_poses(arm, settings.seed, POSES)
     return made
 
 

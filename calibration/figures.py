@@ -19,6 +19,11 @@ LAGS = 1.0
 """How far the autocorrelation is drawn [s]."""
 
 
+def label(name: str) -> str:
+    """A quantity's name as people read it: "friction, wrist 1"."""
+    return name.replace("_", " ").replace(".", ", ")
+
+
 class CalibrationFigures(Drawing):
     """Draws with matplotlib. A context: within it the house style holds."""
 
@@ -26,8 +31,7 @@ class CalibrationFigures(Drawing):
         """Every reported quantity: its 90 % interval before and after, in standard deviations of
         its prior."""
         bars = [
-            (p.name.replace("_", " ").replace(".", ", "), found.mean[i], np.sqrt(found.reported[i, i]),
-             bool(found.identified[i]))
+            (label(p.name), found.mean[i], np.sqrt(found.reported[i, i]), bool(found.identified[i]))
             for found in posteriors
             for i, p in enumerate(found.priors.items)
             if not p.nuisance
@@ -53,7 +57,7 @@ class CalibrationFigures(Drawing):
             figure, axes = self.new(SMALL)
             axes.plot(time, 1e3 * held_out.nominal[::every, j], color=TRUTH, linewidth=0.8)
             axes.plot(time, 1e3 * held_out.calibrated[::every, j], color=SERIES[0], linewidth=0.8)
-            axes.set_title(f"{joint.replace('_', ' ')} [mrad]")
+            axes.set_title(f"{label(joint)} [mrad]")
             axes.set_xlabel("s", color=SOFT)
             charts.append(self.svg(figure, f"Errors of {joint} on a held-out recording"))
         return charts
@@ -70,7 +74,7 @@ class CalibrationFigures(Drawing):
             values = autocorrelation(errors[:, j])[:lags:every]
             axes.axhspan(-band, band, color=FAINT)
             axes.plot(np.arange(len(values)) * every * TIMESTEP, values, color=SERIES[0])
-            axes.set(title=joint.replace("_", " "), ylim=(-1, 1))
+            axes.set(title=label(joint), ylim=(-1, 1))
             axes.set_xlabel("s", color=SOFT)
             charts.append(self.svg(figure, f"Autocorrelation of the errors of {joint}"))
         return charts

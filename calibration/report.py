@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from calibration.arm_model import TIMESTEP
-from calibration.figures import CalibrationFigures
+from calibration.figures import CalibrationFigures, label
 from calibration.identify import NOISE
 from calibration.joints import HeldOut, JointsResult
 from calibration.output import PriorFile
@@ -79,8 +79,7 @@ def table(posteriors: Sequence[Posterior]) -> list[Row]:
                 low, high = found.interval(i)
                 share = float(np.sqrt(found.reported[i, i])) if found.identified[i] else None
                 nominal, value, first, last = (f"{v:.4g}" for v in (p.mean, values[i], low, high))
-                name = p.name.replace("_", " ").replace(".", ", ")
-                rows.append(Row(name, p.unit, nominal, value, first, last, share))
+                rows.append(Row(label(p.name), p.unit, nominal, value, first, last, share))
     return rows
 
 
@@ -94,7 +93,7 @@ def held_out_table(result: JointsResult) -> list[Joint]:
     inside = np.mean(np.abs(missed[:, :6]) < Z90 * single[:6], axis=0)
     return [
         Joint(
-            name.replace("_", " "),
+            label(name),
             (1e3 * nominal[j], 1e3 * calibrated[j]),
             (nominal[6 + j], calibrated[6 + j]),
             float(inside[j]),

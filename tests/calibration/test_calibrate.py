@@ -155,6 +155,17 @@ def test_a_calibration_is_not_overwritten(calibrated: Path, recorded: Path):
         calibrate(CalibrateSettings(calibrated))
 
 
+def test_a_plan_is_what_a_driver_follows(tmp_path: Path, capsys: pytest.CaptureFixture):
+    words = ["calibrate", "robot=plan", "blocks=[wrench]", f"out={tmp_path}/plan"]
+    assert acclimate.main(words) == 0
+    assert "poses.csv" in capsys.readouterr().out
+    lines = (tmp_path / "plan" / "poses.csv").read_text().splitlines()
+    assert lines[0] == "shoulder_pan,shoulder_lift,elbow,wrist_1,wrist_2,wrist_3"
+    assert np.loadtxt(lines[1:], delimiter=",").shape == (12, 6)
+    with pytest.raises(CalibrationError, match="leave the files out"):
+        calibrate(CalibrateSettings(tmp_path, robot="plan", poses=tmp_path / "some.mcap"))
+
+
 def test_an_unknown_block_is_refused():
     with pytest.raises(SettingsError, match="air, payload or wrench"):
         acclimate.load("calibrate")(["blocks=[legs]", "out=x"])
