@@ -46,7 +46,8 @@ class EvaluateSettings:
     run: a run folder, or a list of them; a name with * or ? means every run folder that matches.
     out: folder for tables and pictures that compare the runs; required for several runs.
     tasks: tasks of each group, at most; a family's fixed set may be smaller.
-    episodes: consecutive episodes of each task; of MAESN as many as make whole adaptation steps.
+    episodes: consecutive episodes of each task; where a belief steps after several, as
+        many as make whole steps.
     seed: of tasks and noise.
     threads: of the physics.
     frozen_prior: also run with the belief kept at the prior, for comparison.

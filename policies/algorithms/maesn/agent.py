@@ -96,6 +96,7 @@ class MaesnAgent(Agent):
         self._latent = torch.where(fresh, drawn, self._latent)
         self._period[which] = 0
 
+    @torch.no_grad()
     def act(
         self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: Tensor | None = None
     ) -> Action:

@@ -96,6 +96,7 @@ class PearlAgent(Agent):
         variance = 1.0 / (1.0 + precision)
         return Belief(weighted * variance, variance)
 
+    @torch.no_grad()
     def act(
         self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: Tensor | None = None
     ) -> Action:
@@ -119,6 +120,7 @@ class PearlAgent(Agent):
         drawn = torch.from_numpy(np.broadcast_to(stochastic, self.worlds).astype(np.float32))
         return Action(torch.tanh(mean + drawn[:, None] * log_std.exp() * noise).numpy())
 
+    @torch.no_grad()
     def observe(self, transition: Transition, valid: np.ndarray) -> None:
         """Fold one transition per world into its belief where valid (B,)."""
         if self.policy.encoder is None:

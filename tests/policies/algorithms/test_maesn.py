@@ -12,6 +12,7 @@ import torch
 from adapt.adapters.registry import make_adapter
 from adapt.adapters.stepped import SteppedAdapter
 from adapt.errors import AcclimateError
+from policies.algorithms.maesn.agent import MaesnPolicy
 from policies.algorithms.maesn.config import MaesnConfig, MaesnSettings
 from policies.algorithms.maesn.latent_step import gaussian_kl
 from policies.algorithms.maesn.learner import MaesnLearner
@@ -25,6 +26,8 @@ from policies.training.cli import train
 from policies.training.runs import load_best, read_log
 from policies.training.trainer import Trainer
 from policies.updates.trpo import trust_region_step
+from sim.core.family import Family
+from tests.support.toy_worlds import SPACE, SPEC, ToyWorlds
 
 LEARNER = MaesnConfig(hidden=(16,), episodes=4, tasks_per_batch=3)
 
@@ -195,6 +198,21 @@ def pearl(tmp_path_factory) -> Path:
         )
     )  # fmt: skip
     return out
+
+
+TOY = Family(SPACE, SPEC, ToyWorlds, lambda task: np.zeros(1))
+
+
+def test_parity_holds_where_beliefs_step_and_finds_a_step_of_another_size(tmp_path):
+    trainer = Trainer(settings(tmp_path / "run", family=f"{__name__}:TOY"))
+    trainer.iterate()
+    state = {"iteration": 1, "metrics": {}}
+    bundle = export(trainer, state, tmp_path / "bundle", "toy", tmp_path / "run")
+    policy = trainer.learner.policy()
+    assert isinstance(policy, MaesnPolicy)
+    assert closed_loop(policy, TOY, bundle, 2, 8, 0).worst <= 1e-5
+    other = replace(policy, step_sizes=1.01 * policy.step_sizes)
+    assert closed_loop(other, TOY, bundle, 2, 8, 0).belief_mean > 1e-3
 
 
 def test_a_run_with_few_validation_tasks_exports_too(tmp_path):

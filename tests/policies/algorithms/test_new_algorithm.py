@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import policies
 from adapt.bundle.cli import main as bundle
 from adapt.errors import AcclimateError
 from policies.algorithms.registry import algorithm, algorithms
@@ -69,3 +71,14 @@ def test_a_stranger_replaces_none_of_ours_and_its_mistakes_are_named() -> None:
     }.items():
         with pytest.raises(AcclimateError, match=why):
             algorithm(name)
+
+
+def test_no_algorithm_is_named_where_all_are_served() -> None:
+    rooms = ("training", "rollout", "evaluation", "export")
+    served = [p for room in rooms for p in Path(policies.__file__).parent.glob(f"{room}/*.py")]
+    assert len(served) > 15
+    for path in served:
+        named = re.findall(
+            r"algorithms\.(?!contract|registry)\w+|== .(?:pearl|maesn)", path.read_text()
+        )
+        assert not named, f"{path} names {named}"
