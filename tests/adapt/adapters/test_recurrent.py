@@ -10,6 +10,7 @@ from adapt.adapters.recurrent import RecurrentAdapter
 from adapt.adapters.registry import make_adapter
 from adapt.adapters.snapshot import seal, unseal
 from adapt.belief.mixture import MixtureBelief
+from adapt.bundle import policy_bundle
 from adapt.bundle.manifest import Condition, decode_manifest, encode_manifest
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import BeliefError, BundleError, ContextError, SnapshotError
@@ -233,3 +234,10 @@ def test_a_block_that_contradicts_itself_is_refused(changes, why):
     manifest = msgspec.structs.replace(manifest, algorithm=block)
     with pytest.raises(BundleError, match=why):
         decode_manifest(encode_manifest(manifest), "here")
+
+
+def test_a_synchronous_belief_that_is_slow_is_refused(tmp_path, monkeypatch):
+    path = tiny_recurrent.write(tmp_path / "b", synchronous=True)
+    monkeypatch.setattr(policy_bundle, "PROMPT", 1e-9)
+    with pytest.raises(BundleError, match=r"synchronous, and one row of belief_step\.onnx takes"):
+        PolicyBundle.load(path)
