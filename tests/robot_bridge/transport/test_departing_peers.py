@@ -105,7 +105,7 @@ def test_guests_that_are_gone_are_forgotten_though_one_process_made_them_all(few
         for _ in range(5 * GUESTS):
             visit().close(0)
             # More than one may be on its way out: libzmq's thread closes when it gets to it.
-            assert len(router._peers) <= 2 * GUESTS
+            assert len(router._peers) <= 3 * GUESTS
         assert first in router._peers
         # Where many stay, all of them are remembered.
         stay = [visit() for _ in range(3 * GUESTS)]
