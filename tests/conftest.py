@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.support.cpp_client import MISSING
+from tests.support.client.cpp_client import MISSING
 
 # OpenMP's idle threads spin: beside any other busy process a test that trains then takes minutes.
 # It must be said before torch is imported.

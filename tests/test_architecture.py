@@ -9,7 +9,7 @@ import pytest
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import Flag
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 import acclimate
 from adapt.bundle.policy_bundle import PolicyBundle
 from sim.gym import FamilyEnv
-from tests.support.twin_trial import trial_on_a_twin
+from tests.support.bridge.twin_trial import trial_on_a_twin
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/families.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

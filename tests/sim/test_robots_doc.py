@@ -17,7 +17,7 @@ from robot_bridge.trial.folder import EpisodeLine, read_arrays, read_lines
 from robot_bridge.trial.runner import TrialSettings, run
 from sim.insertion import spec
 from sim.insertion.worlds import SEATED_FRACTION, SEATED_PERIODS, SEATED_WITHIN
-from tests.support.bridge_process import Bridge
+from tests.support.bridge.bridge_process import Bridge
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/robots.md").read_text()

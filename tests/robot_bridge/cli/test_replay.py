@@ -14,8 +14,9 @@ from robot_bridge.cli.replay import replay
 from robot_bridge.trial import runner as trial
 from robot_bridge.trial.folder import read_lines
 from robot_bridge.trial.runner import TrialSettings
-from tests.support import tiny_bundle, toy_robot
-from tests.support.recorded import record, rewrite, salvage, wait_for
+from tests.support import tiny_bundle
+from tests.support.bridge.recorded import record, rewrite, salvage, wait_for
+from tests.support.client import toy_robot
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,7 +54,7 @@ def start_bridge(bundle, endpoint, recordings, **options):
 
 def start_toy(endpoint, bundle, *words):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return start("tests/support/toy_robot.py", endpoint, bundle, *words, **quiet)
+    return start("tests/support/client/toy_robot.py", endpoint, bundle, *words, **quiet)
 
 
 def end(*processes):

@@ -28,8 +28,8 @@ from robot_bridge.protocol.messages import (
     Stop,
 )
 from tests.support import tiny_bundle
-from tests.support.fake_link import FakeLink
-from tests.support.unpaced import LOOSE
+from tests.support.bridge.unpaced import LOOSE
+from tests.support.client.fake_socket import FakeSocket
 
 GOOD = np.zeros(6, np.float32)
 RESET = ResetRequest(0, 0, 0, True)
@@ -46,7 +46,7 @@ class Wire:
         if limits is not None:
             manifest = msgspec.structs.replace(manifest, limits=limits)
             bundle = PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0)
-        self.link = FakeLink(self.post)
+        self.link = FakeSocket(self.post)
         monkeypatch.setattr(module, "ClientSocket", lambda *arguments: self.link)
         self.replies = []
         self.now_ns = 10**15 - PERIOD_NS + 3000

@@ -29,7 +29,8 @@ from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
 from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
 from robot_bridge.system.clock import OffsetEstimator
-from tests.support import cpp_client, safety_model, tiny_bundle
+from tests.support import tiny_bundle
+from tests.support.client import cpp_client, safety_model
 
 PERIOD = safety_model.PERIOD
 RULES = safety_model.RULES

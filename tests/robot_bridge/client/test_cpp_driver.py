@@ -28,7 +28,9 @@ from robot_bridge.protocol.messages import (
     ResetRequest,
     Stop,
 )
-from tests.support import bridge_keys, bridge_process, cpp_client, tiny_bundle
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys, bridge_process
+from tests.support.client import cpp_client
 
 PATIENCE = cpp_client.PATIENCE
 # A simulated clock that gives a busy machine all the time it wants.

@@ -16,7 +16,7 @@ from robot_bridge.protocol.messages import (
 )
 
 
-class FakeLink:
+class FakeSocket:
     """Answers with these events, then with silence, or with an exception."""
 
     def __init__(self, *events, error=None):
@@ -49,7 +49,7 @@ class FakeLink:
 def test_an_episode_that_will_not_end_is_not_waited_for(tmp_path, monkeypatch, asked, name):
     with OperatorClient(f"ipc://{tmp_path}/b") as operator:
         operator._link.close()
-        monkeypatch.setattr(operator, "_link", FakeLink(Event(name, "arm", "why")))
+        monkeypatch.setattr(operator, "_link", FakeSocket(Event(name, "arm", "why")))
         with pytest.raises(RobotLost, match=f"robot 'arm': {name}: why"):
             operator.run(Begin(asked, 0, 0, 0, True), 0.05)
 
@@ -61,7 +61,7 @@ def linked(tmp_path, monkeypatch):
     operator._link.close()
 
     def link(*events, error=None):
-        fake = FakeLink(*events, error=error)
+        fake = FakeSocket(*events, error=error)
         monkeypatch.setattr(operator, "_link", fake)
         return operator, fake
 

@@ -31,7 +31,7 @@ from robot_bridge.protocol.messages import (
 )
 from robot_bridge.server.dispatcher import Dispatcher
 from tests.support import tiny_bundle
-from tests.support.fake_link import FakeLink
+from tests.support.client.fake_socket import FakeSocket
 
 ROBOT, OPERATOR = b"robot", b"operator"
 # What becomes of a frame; what is held back comes with the next one that is not.
@@ -80,7 +80,7 @@ class Pair(RuleBasedStateMachine):
         self.heard = 0  # highest stop of the bridge that a frame has brought to the client
         self.releases = []  # numbers that operators have given, with what had latched by then
         self.up = Line(self.to_bridge)
-        self.link = FakeLink(self.up.carry)
+        self.link = FakeSocket(self.up.carry)
         self.down = Line(self.to_robot)
 
     @initialize()

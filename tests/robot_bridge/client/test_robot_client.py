@@ -15,7 +15,7 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import welcome
 from robot_bridge.protocol.messages import Command, Event, Flag, Kind, Mode, Outcome, Stop
 from tests.support import tiny_bundle
-from tests.support.unpaced import LOOSE
+from tests.support.bridge.unpaced import LOOSE
 
 GOOD = np.zeros(6, np.float32)
 SESSION = 5

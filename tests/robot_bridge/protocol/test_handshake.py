@@ -11,7 +11,7 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import check_served, welcome
 from robot_bridge.protocol.messages import Command, Kind, Mode, Observation, Refused
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 
 def wordy(bundle, size):

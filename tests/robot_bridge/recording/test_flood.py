@@ -7,8 +7,8 @@ from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.session.event_throttle import BURST
 from robot_bridge.telemetry.observers import Taps
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
-from tests.support.recorded import rows
+from tests.support.bridge.bridge_without_sockets import Post
+from tests.support.bridge.recorded import rows
 
 
 def test_recorded_events_of_one_peer_are_bounded_counted_and_leave_room_for_its_neighbour(tmp_path):

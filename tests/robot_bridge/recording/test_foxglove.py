@@ -12,7 +12,7 @@ from robot_bridge.recording.foxglove import layout, outline
 from robot_bridge.recording.json_schema import schemas
 from robot_bridge.recording.writer import McapRecorder
 from tests.support import tiny_bundle
-from tests.support.recorded import Motion
+from tests.support.bridge.recorded import Motion
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data"

@@ -11,7 +11,7 @@ from robot_bridge.recording.reader import parts
 from robot_bridge.recording.rotation import Rotation
 from robot_bridge.recording.writer import McapRecorder
 from tests.support import tiny_bundle
-from tests.support.recorded import Motion, record, rewrite, wait_for
+from tests.support.bridge.recorded import Motion, record, rewrite, wait_for
 
 
 @pytest.fixture(scope="module")

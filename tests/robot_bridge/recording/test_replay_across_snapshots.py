@@ -18,7 +18,7 @@ from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.telemetry.observers import Taps
 from tests.support import tiny_bundle, tiny_recurrent
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 OUTCOME = Outcome(True, 3, 0.15, "done")
 ARM = b"arm"

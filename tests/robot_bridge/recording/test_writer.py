@@ -22,7 +22,7 @@ from robot_bridge.recording.rotation import FLUSH, Rotation
 from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.telemetry.records import AdaptationRecord, Recorder
 from tests.support import tiny_bundle
-from tests.support.recorded import Motion, rows, salvage, wait_for
+from tests.support.bridge.recorded import Motion, rows, salvage, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -322,7 +322,7 @@ CHILD = """
 import sys, time
 sys.path.insert(0, ".")
 from pathlib import Path
-from tests.support.recorded import Motion
+from tests.support.bridge.recorded import Motion
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.recording.writer import McapRecorder
 

@@ -26,7 +26,7 @@ from robot_bridge.safety.state_machine import (
     Violation,
     step,
 )
-from tests.support import safety_model
+from tests.support.client import safety_model
 
 PERIOD = 50_000_000
 RULES = Rules(PERIOD)

@@ -28,7 +28,7 @@ from robot_bridge.protocol.messages import (
 )
 from robot_bridge.session import episode_lifecycle as course
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from robot_bridge.protocol.messages import (
     Welcome,
 )
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 
 from robot_bridge.errors import BridgeError, BridgeLost, HandshakeError
 from robot_bridge.protocol.messages import Mode, Outcome
-from tests.support import bridge_keys, tiny_bundle
-from tests.support.bridge_process import PATIENCE
-from tests.support.faults import (
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys
+from tests.support.bridge.bridge_process import PATIENCE
+from tests.support.bridge.faults import (
     HOLDS,
     STOPS,
     Moving,
@@ -29,7 +30,7 @@ from tests.support.faults import (
     served,
     told,
 )
-from tests.support.faulty_wires import Cable
+from tests.support.bridge.faulty_wires import Cable
 
 
 @pytest.fixture(scope="module")

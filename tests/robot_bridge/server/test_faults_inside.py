@@ -22,10 +22,10 @@ from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import Kind, Mode
 from robot_bridge.recording.rows import LossRow
 from tests.support import tiny_bundle
-from tests.support.bridge_process import PATIENCE
-from tests.support.faults import belief, entries, lossless, moving, row, served, steps, told
-from tests.support.faulty_wires import Wire, only, resealed, whole
-from tests.support.recorded import wait_for
+from tests.support.bridge.bridge_process import PATIENCE
+from tests.support.bridge.faults import belief, entries, lossless, moving, row, served, steps, told
+from tests.support.bridge.faulty_wires import Wire, only, resealed, whole
+from tests.support.bridge.recorded import wait_for
 
 HOUR_NS = 3_600_000_000_000
 

@@ -6,7 +6,7 @@ import pytest
 
 from robot_bridge.protocol.messages import Kind, Mode
 from tests.support import tiny_bundle
-from tests.support.faults import (
+from tests.support.bridge.faults import (
     HOLDS,
     WAIT,
     belief,
@@ -18,7 +18,7 @@ from tests.support.faults import (
     steps,
     told,
 )
-from tests.support.faulty_wires import Wire, only, resealed, whole
+from tests.support.bridge.faulty_wires import Wire, only, resealed, whole
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import NO_FLAGS, Begin, Command, Flag, Kind, Mode, Stop
 from robot_bridge.server.server import BridgeSettings, Daemon, shares_runs
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 NAMES = [f"arm{number}".encode() for number in range(ROWS + 2)]
 RTOL, ATOL = 1e-5, 1e-8

@@ -15,7 +15,7 @@ from robot_bridge.protocol.codec import decode_message
 from robot_bridge.protocol.messages import Event, Heartbeat, Kind
 from robot_bridge.transport.access_policy import OpenAccess
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 ROOT = Path(__file__).resolve().parents[3]
 CPP = ROOT / "robot_bridge/client/cpp/include/acclimate"

@@ -19,7 +19,7 @@ from robot_bridge.protocol.operator_messages import (
     Status,
 )
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 ARM, LEG, BOSS = b"arm", b"leg", b"boss"
 OUTCOME = Outcome(True, 3, 0.15, "done")

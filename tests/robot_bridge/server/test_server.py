@@ -32,8 +32,9 @@ from robot_bridge.protocol.handshake import specs
 from robot_bridge.protocol.messages import Begin, FieldSpec, Hello, Mode, Outcome, Refused
 from robot_bridge.server.server import BridgeSettings, Daemon
 from robot_bridge.transport.endpoint import resolve
-from tests.support import bridge_keys, tiny_bundle
-from tests.support.unpaced import CALM, LOOSE
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys
+from tests.support.bridge.unpaced import CALM, LOOSE
 
 ROOT = Path(__file__).resolve().parents[3]
 PERIOD = 0.05

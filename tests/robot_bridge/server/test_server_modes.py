@@ -12,7 +12,7 @@ import pytest
 from robot_bridge.protocol.messages import Mode
 from tests.robot_bridge.server.test_server import GOOD, client, finish, first_line, start
 from tests.support import tiny_bundle
-from tests.support.unpaced import CALM
+from tests.support.bridge.unpaced import CALM
 
 DEADLINE = 30.0
 

@@ -7,7 +7,7 @@ from robot_bridge.protocol.codec import decode_message
 from robot_bridge.protocol.messages import STOPPED, Event, Heartbeat, Hello, Kind
 from robot_bridge.session.event_throttle import BURST, KINDS, RATE, PeerThrottle
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 
 class Clock:

@@ -14,7 +14,7 @@ from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.session import episode_lifecycle as course
 from robot_bridge.session.belief_store import BeliefStore, file_name
 from tests.support import tiny_bundle
-from tests.support.bridge_post import Post
+from tests.support.bridge.bridge_without_sockets import Post
 
 ARM, LEG, NECK, BOSS = b"arm", b"leg", b"neck", b"boss"
 OUTCOME = Outcome(True, 3, 0.15, "done")

@@ -11,7 +11,7 @@ from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Mode, Observat
 from robot_bridge.session.episode_recorder import Thinned
 from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_bundle
-from tests.support.recorded import wait_for
+from tests.support.bridge.recorded import wait_for
 
 OUTCOME = Outcome(True, 3, 0.15, "done", {"depth": 0.01})
 

@@ -11,7 +11,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Observation, Outcome
 from robot_bridge.session.robot_session import RobotSession
 from tests.support import tiny_maesn
-from tests.support.unpaced import LOOSE
+from tests.support.bridge.unpaced import LOOSE
 
 EPISODES = 4
 

@@ -14,7 +14,7 @@ from robot_bridge.system.idle_signal import IdleSignal
 from robot_bridge.telemetry.metrics import STRIDE, Metrics
 from tests.robot_bridge.telemetry.test_observers import Connected
 from tests.support import tiny_bundle
-from tests.support.recorded import Motion, rows, wait_for
+from tests.support.bridge.recorded import Motion, rows, wait_for
 
 
 @pytest.fixture(scope="module")

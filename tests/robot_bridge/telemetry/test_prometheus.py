@@ -17,7 +17,7 @@ from robot_bridge.telemetry.metrics import Metrics
 from robot_bridge.telemetry.prometheus import EDGES_NS, PREFIX, Exporter
 from robot_bridge.telemetry.records import AdaptationRecord, ClockRecord, EventRecord
 from tests.robot_bridge.telemetry.test_metrics import PERIOD, PERIOD_NS, step
-from tests.support.recorded import wait_for
+from tests.support.bridge.recorded import wait_for
 
 
 def scrape(port):

@@ -18,8 +18,9 @@ from robot_bridge.system import host_info
 from robot_bridge.transport import connection_limiter as limiter
 from robot_bridge.transport.curve_keys import read_certificate
 from robot_bridge.transport.server_socket import ServerSocket
-from tests.support import bridge_keys, tiny_bundle
-from tests.support.bridge_process import PATIENCE, Bridge, robot
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys
+from tests.support.bridge.bridge_process import PATIENCE, Bridge, robot
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = 400  # of the bridge, soft and hard; the bursts are several times as many

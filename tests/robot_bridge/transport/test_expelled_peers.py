@@ -17,8 +17,9 @@ from robot_bridge.protocol.messages import Event, Hello, Kind, Mode
 from robot_bridge.server import server as daemon
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.key_store import KeyFolder
-from tests.support import bridge_keys, tiny_bundle
-from tests.support.bridge_process import PATIENCE, Bridge, bridge, robot
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys
+from tests.support.bridge.bridge_process import PATIENCE, Bridge, bridge, robot
 
 GOOD = np.zeros(6, np.float32)
 

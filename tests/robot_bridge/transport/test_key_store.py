@@ -18,7 +18,7 @@ from robot_bridge.transport.curve_keys import (
     read_server,
 )
 from robot_bridge.transport.key_store import KeyFolder
-from tests.support import bridge_keys
+from tests.support.bridge import bridge_keys
 
 
 @pytest.fixture

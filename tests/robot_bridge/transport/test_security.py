@@ -16,8 +16,10 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import Mode
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.trial import runner as trial
-from tests.support import bridge_keys, tiny_bundle, toy_robot
-from tests.support.bridge_process import PATIENCE, ROOT, Bridge, bridge, robot
+from tests.support import tiny_bundle
+from tests.support.bridge import bridge_keys
+from tests.support.bridge.bridge_process import PATIENCE, ROOT, Bridge, bridge, robot
+from tests.support.client import toy_robot
 
 GOOD = np.zeros(6, np.float32)
 
@@ -129,7 +131,7 @@ def test_a_trial_runs_over_tcp(tmp_path):
     keys = bridge_keys.make(tmp_path / "keys", robots=("point",))
     with bridge(point, keys) as served:
         toy = subprocess.Popen(
-            [sys.executable, ROOT / "tests/support/toy_robot.py", served.endpoint, point],
+            [sys.executable, ROOT / "tests/support/client/toy_robot.py", served.endpoint, point],
             cwd=ROOT,
             env={
                 "PYTHONPATH": str(ROOT),

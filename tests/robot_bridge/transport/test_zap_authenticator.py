@@ -18,7 +18,7 @@ from robot_bridge.transport.connection import Connection
 from robot_bridge.transport.curve_keys import fingerprint, read_certificate
 from robot_bridge.transport.key_store import KeyFolder
 from robot_bridge.transport.server_socket import GARBAGE, ServerSocket
-from tests.support import bridge_keys
+from tests.support.bridge import bridge_keys
 
 # Long enough for any machine; nothing here waits so long unless something is wrong [s].
 PATIENCE = 30.0

@@ -17,12 +17,12 @@ from robot_bridge.trial import runner as trial
 from robot_bridge.trial.folder import TrialWriter, clear, read_arrays, read_header, read_lines
 from robot_bridge.trial.runner import TrialSettings
 from tests.robot_bridge.server.test_server import ROOT, bridge
-from tests.support import toy_robot
+from tests.support.client import toy_robot
 
 
 def start_toy(endpoint, bundle, *words):
     process = subprocess.Popen(
-        [sys.executable, ROOT / "tests/support/toy_robot.py", endpoint, bundle, *words],
+        [sys.executable, ROOT / "tests/support/client/toy_robot.py", endpoint, bundle, *words],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         stdout=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from adapt.bundle import read_manifest
 from sim.core.registry import family
 from sim.render.film import frames
 from sim.render.takes import Take
-from tests.support.twin_trial import trial_on_a_twin
+from tests.support.bridge.twin_trial import trial_on_a_twin
 
 TINY = (
     *("experiment=cheetah_vel", "iterations=2", "script_iterations=1", "worlds=2"),

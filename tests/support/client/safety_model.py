@@ -105,7 +105,7 @@ def _after(world: World, event: Occurrence) -> World:
 
 
 def _tidy(world: World) -> World:
-    """The same world with what makes no difference left out."""
+    """The same world without the values that make no difference."""
     state, answered = world.state, world.answered
     asked = None if state.asked_ns is None else max(state.asked_ns, -OLDEST * PERIOD)
     state = replace(

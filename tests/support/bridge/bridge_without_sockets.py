@@ -1,4 +1,4 @@
-"""A bridge's peers without sockets: who is told what, frame by frame."""
+"""A bridge without sockets: a test hands it frames, and reads the frames that it sends."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from robot_bridge.protocol.messages import (
     Welcome,
 )
 from robot_bridge.server.dispatcher import Dispatcher
-from tests.support.unpaced import LOOSE
+from tests.support.bridge.unpaced import LOOSE
 
 
 class Post:
-    """Keeps what was sent to whom, as frames, in order. settings: of Peers."""
+    """Keeps every frame sent, with its address, in order. settings: of the Dispatcher."""
 
     def __init__(self, bundle: PolicyBundle, **settings: Any) -> None:
         self.sent: list[tuple[bytes, codec.Frame]] = []
-        self.told: list[str] = []  # events of the journal
+        self.told: list[str] = []  # names of logged events
         settings.setdefault("spacing", LOOSE)
         self.peers = Dispatcher(bundle, self.send, 0, 1, self._note, **settings)
         self._bundle = bundle
@@ -82,7 +82,7 @@ class Post:
     def observe(
         self, address: bytes, value: float = 0.1, flags: Flag = NO_FLAGS, **changes: Any
     ) -> Command | None:
-        """One observation of numbers that are all alike; the command that answers it."""
+        """Send an observation whose numbers all equal `value`; returns the command that answers it."""
         self._sequences[address] = self._sequences.get(address, 0) + 1
         size = self._bundle.manifest.observation_size
         fields = {
@@ -99,12 +99,12 @@ class Post:
         return None
 
     def events(self, address: bytes, name: str = "") -> list[Event]:
-        """Events that a peer was told, all or those of one name."""
+        """Events that a peer received: all of them, or those of one name."""
         found = [codec.decode_message(frame, Event) for frame in self.frames(address, Kind.EVENT)]
         return [event for event in found if name in ("", event.name)]
 
     def settle(self, done: Callable[[], bool]) -> None:
-        """Tend until something is so; half a minute at the most."""
+        """Run the dispatcher until done() is true, for 30 s at most."""
         deadline = time.monotonic() + 30
         while not done():
             assert time.monotonic() < deadline

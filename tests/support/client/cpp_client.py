@@ -19,7 +19,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import codec, handshake
 from robot_bridge.protocol.messages import Command, Heartbeat, Kind, Mode
 
-CPP = Path(__file__).resolve().parents[2] / "robot_bridge/client/cpp"
+CPP = Path(__file__).resolve().parents[3] / "robot_bridge/client/cpp"
 PATIENCE = 60.0  # long enough for any machine [s]
 MISSING = "no g++ or no zmq.h; `apt-get install g++ libzmq3-dev` installs them"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{CPP / 'include'}"]
@@ -56,7 +56,7 @@ def build(source: str, folder: Path, *, sanitized: bool = False) -> Path:
 
 
 def ask(program: Path, lines: list[str]) -> list[str]:
-    """What the probe answers, line by line."""
+    """Send these lines to the probe; returns its answers, one a line."""
     # Nothing here frees what it shares with libzmq's threads, and tracing may be forbidden.
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
     text = "".join(f"{line}\n" for line in lines)
@@ -68,7 +68,7 @@ def ask(program: Path, lines: list[str]) -> list[str]:
 
 
 class Driver:
-    """The toy robot as a process, and what it says."""
+    """The toy robot as a process, and its output."""
 
     def __init__(self, program: Path, endpoint: str, *words: object) -> None:
         self.process = subprocess.Popen(
@@ -96,7 +96,7 @@ class Driver:
         self.process.stdin.flush()
 
     def wait_line(self, words: str) -> str:
-        """The next line with these words, of those not looked at yet."""
+        """Wait for the next line of its output that contains these words."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
@@ -133,7 +133,7 @@ def driver(program, endpoint, *words):
 
 
 class HandBridge:
-    """A ROUTER that says what a test tells it to, and a heartbeat now and then."""
+    """A ROUTER that sends the frames a test gives it, and heartbeats."""
 
     SESSION = 77
 
@@ -169,8 +169,7 @@ class HandBridge:
         context.term()
 
     def say(self, *frames: bytes) -> None:
-        """One message; frames after the first arrive together with it, so that what is behind is
-        there when the first is read."""
+        """Send frames as one message, so that all have arrived when the first one is read."""
         self._out.put(list(frames))
 
     def expect(self, kind: Kind) -> codec.Frame:

@@ -1,9 +1,9 @@
-"""What the fault matrix shares: a bridge that records, robots, and what a recording must hold.
+"""What the fault tests share: a bridge that records, robots, and checks of a recording.
 
-    python -m tests.support.faults ENDPOINT BUNDLE NAME    # a robot's driver, its own process
+    python -m tests.support.bridge.faults ENDPOINT BUNDLE NAME    # runs a robot's driver
 
-Periods are the client's own: one exchange each. A busy machine stretches them and changes none of
-their counts.
+Times are counted in the client's control periods, one exchange each. On a busy machine a period
+takes longer, and the counts stay the same.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from robot_bridge.protocol.messages import Kind, Mode
 from robot_bridge.recording.reader import Entry, RecordingReader
 from robot_bridge.recording.rows import EventRow, StepRow
 from robot_bridge.safety.state_machine import Staleness
-from tests.support.bridge_process import PATIENCE, ROOT, Bridge
-from tests.support.recorded import wait_for
-from tests.support.unpaced import CALM, LOOSE
+from tests.support.bridge.bridge_process import PATIENCE, ROOT, Bridge
+from tests.support.bridge.recorded import wait_for
+from tests.support.bridge.unpaced import CALM, LOOSE
 
 WAIT = 0.1  # that a client gives each answer: its period [s]
 STALE = Staleness()
@@ -62,7 +62,7 @@ def served(folder: Path, bundle: Path, *settings: str, endpoint: str = "") -> It
 
 
 def robot(bundle: Path, endpoint: str, name: str, **changes: Any) -> RobotClient:
-    """A robot whose clock waits for nobody."""
+    """A robot that keeps real time."""
     manifest, _ = read_manifest(bundle)
     settings: dict[str, Any] = {"patience": WAIT, "spacing": LOOSE}
     return RobotClient(

@@ -1,4 +1,4 @@
-"""For tests that send frames as fast as they can, or as slowly as a busy machine lets them."""
+"""Settings for tests that do not keep the control period."""
 
 import math
 
@@ -6,5 +6,5 @@ from robot_bridge.safety.spacing import SpacingSettings
 
 # For a client, and for a bridge without a process of its own.
 LOOSE = SpacingSettings(math.inf, math.inf)
-# A bridge's words: however late the answers, and whatever the rate.
+# Settings of a bridge that accepts any rate and any delay.
 CALM = ("pace.slipping=1", "pace.lost=1", "spacing.gap=1e9", "spacing.drift=1e9")

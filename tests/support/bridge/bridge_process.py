@@ -12,15 +12,15 @@ from pathlib import Path
 
 from adapt.bundle.policy_bundle import read_manifest
 from robot_bridge.client.robot_client import RobotClient
-from tests.support import bridge_keys
+from tests.support.bridge import bridge_keys
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Long enough for any machine; nothing here waits so long unless something is wrong [s].
 PATIENCE = 30.0
 
 
 class Bridge:
-    """The process, where it listens, what it says. files: that it may open; 0 for any number."""
+    """A bridge's process, its endpoint and its output. files: how many it may open; 0: no limit."""
 
     def __init__(self, bundle, endpoint, *settings, files=0):
         self.endpoint = endpoint
@@ -46,7 +46,7 @@ class Bridge:
         self._lines.put("")
 
     def wait_line(self, words):
-        """The first line with these words, of all that is ever said."""
+        """Wait for the first line of its output that contains these words."""
         for line in self.said:
             if words in line:
                 return line
@@ -63,7 +63,7 @@ class Bridge:
         raise AssertionError(f"{words!r} not in {self.said}")
 
     def exit_code(self):
-        """Of a bridge that ends by itself."""
+        """Wait until the bridge ends by itself; returns its exit code."""
         return self.process.wait(PATIENCE)
 
     def end(self):

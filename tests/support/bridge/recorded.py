@@ -1,4 +1,4 @@
-"""A robot's motion told to a tap, and recordings read and written anew, without a bridge."""
+"""Recordings for tests, made, read and rewritten without a bridge."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PATIENCE = 30.0  # [s]
 
 
 class Motion:
-    """Plays episodes with an adapter as a bridge does, and tells `tap`. lag: so many steps may pass
-    between a lesson and the row that tells of it."""
+    """Plays episodes with an adapter, as a bridge does, and passes the rows to `tap`. lag: how many
+    steps may pass between a belief's update and its row."""
 
     def __init__(self, bundle: PolicyBundle, tap: Any, robot: str = "arm", lag: int = 0) -> None:
         manifest = bundle.manifest
@@ -130,7 +130,7 @@ class Motion:
 
 
 def record(bundle: PolicyBundle, folder: Path, lag: int = 0) -> Path:
-    """Three episodes of 20 commands and one observation that is none; returns the file."""
+    """Three episodes of 20 commands, and one invalid observation; returns the file."""
     recorder = McapRecorder(folder, bundle)
     motion = Motion(bundle, recorder, lag=lag)
     for _ in range(3):
@@ -150,7 +150,7 @@ def rows(path: Path, topic: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def salvage(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows by topic, by the official stream reader, up to where it finds no more."""
+    """Rows by topic, read by the official stream reader until it finds no more."""
     found: dict[str, list[dict[str, Any]]] = {}
     channels: dict[int, str] = {}
     with path.open("rb") as file:
@@ -169,7 +169,7 @@ def salvage(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def rewrite(source: Path, target: Path, change: Callable[[str, dict], list[dict]]) -> None:
-    """The same recording with rows changed or left out, as a forger would: all sums are right."""
+    """The same recording with rows changed or left out, and checksums that fit, like a forgery."""
     with source.open("rb") as file:
         records = list(StreamReader(file).records)
     with target.open("wb") as file:

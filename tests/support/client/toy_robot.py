@@ -1,10 +1,11 @@
 """A point on a table that looks for a hidden goal: an ordinary client, and its bundle.
 
-Every period it gets a noisy hint of where the goal is. The bundle's encoder takes each hint as one
-Gaussian factor, so that its belief is the exact posterior over the goal; its policy walks to the
-goal that it believes in. Adaptation therefore shows, and by how much is known.
+Every period it measures a noisy hint of the goal's position. The bundle's encoder takes each hint
+as one Gaussian factor, so its belief is the exact posterior over the goal. Its policy walks to the
+belief's mean. The effect of adaptation is therefore known exactly.
 
-    python tests/support/toy_robot.py ENDPOINT BUNDLE [--name N] [--realtime] [--mute-after STEPS]
+    python tests/support/client/toy_robot.py ENDPOINT BUNDLE
+        [--name N] [--realtime] [--mute-after STEPS]
 """
 
 from __future__ import annotations

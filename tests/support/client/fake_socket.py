@@ -1,4 +1,4 @@
-"""A link without a socket: what a client sends goes to a function, what it hears is put there."""
+"""A socket that sends nothing: frames go to a function, and the client reads frames put there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import Hello, Kind, Message, Refused, Welcome
 
 
-class FakeLink:
-    """As `ClientSocket`. post: called with every frame sent. pump: called before the client looks
-    for frames, to put some into `inbox`. No call waits."""
+class FakeSocket:
+    """The interface of `ClientSocket`; no call waits. post: called with every frame sent. pump:
+    called before the client reads, to put frames into `inbox`."""
 
     def __init__(
         self,
