@@ -82,7 +82,7 @@ class Post:
     def observe(
         self, address: bytes, value: float = 0.1, flags: Flag = NO_FLAGS, **changes: Any
     ) -> Command | None:
-        """Send an observation whose numbers all equal `value`; returns the command that answers it."""
+        """Send an observation whose numbers all equal `value`; returns the answer."""
         self._sequences[address] = self._sequences.get(address, 0) + 1
         size = self._bundle.manifest.observation_size
         fields = {

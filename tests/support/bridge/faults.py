@@ -84,8 +84,8 @@ def moving(
     spread: tuple[float, float] = (-1.0, 1.0),
     **changes: Any,
 ) -> Iterator[Moving]:
-    """A robot within an episode, following commands. bridge: where its operators connect, when
-    that is elsewhere. spread: of what it measures."""
+    """A robot that follows commands within an episode. bridge: the operators' endpoint, where that
+    is another one. spread: range of its measurements."""
     client = robot(bundle, endpoint, name, **changes)
     with closing(client):
         client.connect(PATIENCE)
@@ -127,8 +127,8 @@ class Moving:
         return mode
 
     def steady(self, count: int = 5) -> None:
-        """Follow so many commands in a row. What stopped the robot meanwhile, on a machine that
-        was busy with something else, an operator releases."""
+        """Follow so many commands in a row. If the robot stops because the machine is busy, an
+        operator releases it."""
         deadline = time.monotonic() + PATIENCE
         self.modes = []
         while len(self.modes) < count or any(self.modes[-count:]):
@@ -138,7 +138,7 @@ class Moving:
         self.modes = []
 
     def until(self, mode: Mode, bound: int) -> int:
-        """Periods until the robot is told this mode, or a stricter one; at most `bound`."""
+        """Step until the mode is this or a stricter one; returns the periods, at most `bound`."""
         for _ in range(bound):
             if self.step() >= mode:
                 break
@@ -146,7 +146,8 @@ class Moving:
         return next(number for number, told in enumerate(self.modes, 1) if told >= mode)
 
     def goes_silent(self) -> int:
-        """The bridge's answers stay out: holds, damps and stops in time; periods until the hold."""
+        """Step without answers: the robot must hold, damp and stop in time; returns the periods
+        until the hold."""
         self.modes = []
         self.until(Mode.STOP, STOPS)
         assert self.modes == sorted(self.modes), "nothing but an answer is ever milder"
@@ -154,7 +155,7 @@ class Moving:
         return next(number for number, told in enumerate(self.modes, 1) if told)
 
     def release(self) -> None:
-        """As an operator who has looked. Asked again until the robot has heard of it."""
+        """Release the robot, as an operator does; repeated until the robot receives it."""
         deadline = time.monotonic() + PATIENCE
         with closing(self._operator()) as operator:
             operator.connect(PATIENCE)
@@ -247,9 +248,9 @@ def steps(folder: Path, robot: str) -> list[StepRow]:
 
 
 def lossless(folder: Path, bundle: Path, robot: str, last: int = 0) -> None:
-    """Everything about a robot is in the recording, without a gap, up to observation `last`; and
-    what it holds gives the same commands and beliefs again, to the last bit. The robot must be at
-    rest: what it does meanwhile is not on the disk yet."""
+    """Check that the recording holds all of a robot's steps up to observation `last`, without a
+    gap, and that its replay gives the same commands and beliefs, bit for bit. The robot must be at
+    rest, because its newest steps are not on the disk yet."""
     pristine = PolicyBundle.load(bundle)
 
     def whole() -> bool:
@@ -266,15 +267,15 @@ def lossless(folder: Path, bundle: Path, robot: str, last: int = 0) -> None:
 
 
 def belief(endpoint, name):
-    """What the bridge says of a robot: transitions behind its belief."""
+    """How many transitions the bridge has used for a robot's belief."""
     with closing(OperatorClient(endpoint)) as operator:
         operator.connect(PATIENCE)
         return next(one.count for one in operator.status(PATIENCE).robots if one.name == name)
 
 
 def row(note: Callable[[str, object], None]) -> Callable[..., None]:
-    """How a test tells what it measured: after `periods` of at most `bound` the robot was in its
-    safe state. note: pytest's record_property; benchmarks/bench_faults.py reads it."""
+    """A function by which a test reports its result: the robot reached its safe state after
+    `periods`, of at most `bound`. note: pytest's record_property; bench_faults.py reads it."""
 
     def tell(fault: str, safe: str, periods: int, bound: int, event: str) -> None:
         assert 0 <= periods <= bound
@@ -286,7 +287,7 @@ def row(note: Callable[[str, object], None]) -> Callable[..., None]:
 
 
 def main(endpoint: str, bundle: Path, name: str) -> int:
-    """Drives a robot for ever, one line a period."""
+    """Drive a robot without end; print one line per period."""
     with moving(bundle, endpoint, name) as made:
         for period in itertools.count():
             mode = made.step()
