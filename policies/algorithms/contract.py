@@ -1,8 +1,8 @@
 """The contract of every algorithm on the learning side.
 
-A `Learner` trains networks. Its `Policy` is what acts: networks without what trains them, sent to
-whoever collects. A policy makes an `Agent`, which acts and adapts in B worlds with the verbs of
-`adapt.adapters.base.Adapter`:
+A `Learner` trains networks. Its `Policy` is what acts: networks without what trains them, which
+other processes may receive. A policy makes an `Agent`, which acts and adapts in B worlds with the
+verbs of `adapt.adapters.base.Adapter`:
 
     reset -> begin_episode -> act, observe, act, observe, ... -> end_episode -> begin_episode ...
 

@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
         ensure_folder(folder)  # now, and not after minutes of evaluation
     runs = [evaluate_run(folder, settings) for folder in folders]
     if settings.out is not None:
-        # Here and not above: pictures need matplotlib, and whoever looks at one run does not.
+        # Here and not above: only pictures need matplotlib.
         from policies.evaluation.comparison_files import write_comparison
 
         write_comparison(runs, settings.out, settings.seed)

@@ -106,7 +106,7 @@ def _compare(family: str, group: str, runs: Sequence[EvaluatedRun]) -> Compariso
         for members in by_variant.values()
         if members[0].is_oracle
     ]
-    # Of several oracles the best one: a ceiling is as high as anybody has come.
+    # Of several oracles the best one: the ceiling is the highest that was reached.
     oracle = max(told, key=np.mean) if told else None
     lines = [_line(name, members, group, oracle) for name, members in by_variant.items()]
     return Comparison(family, group, judged_by, tasks, oracle, lines)

@@ -112,7 +112,10 @@ def _check_finite(spec: WorldSpec, period: int, which: np.ndarray, **fields: np.
     """Raises AcclimateError naming world, control period and field of a number that is not finite
     in worlds (B,): one such number would poison replay, networks and checkpoint."""
     for name, values in fields.items():
-        bad = ~np.isfinite(values) & (which if values.ndim == 1 else which[:, None])
+        finite = np.isfinite(values)
+        if finite.all():
+            continue
+        bad = ~finite & (which if values.ndim == 1 else which[:, None])
         if not bad.any():
             continue
         world, *column = (int(i) for i in np.argwhere(bad)[0])

@@ -1,8 +1,8 @@
 """Jobs on Ray's workers: other processes and other machines collect for this one.
 
-What runs on a worker is `policies.rollout.jobs.JobRunner`, as it is here. A worker that dies, for
-want of memory or because somebody stopped its machine, is replaced, and its job is run again: the
-job is a function of what is sent with it, so the run that comes back is the same to the bit.
+A worker runs a `policies.rollout.jobs.JobRunner`, as this process does. A worker that dies, because
+memory ran out or its machine stopped, is replaced, and its job is run again: the job is a function
+of what is sent with it, so the run that comes back is the same to the bit.
 """
 
 from __future__ import annotations
@@ -141,13 +141,13 @@ def _ray() -> Any:
 
 
 def _start(ray: Any, address: str | None, cpus: int) -> None:
-    """Connect to a cluster, or start one of this machine alone that serves nobody else."""
+    """Connect to a cluster, or start one of this machine alone, for this run alone."""
     # Ray otherwise reports every start to its makers.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet = {"logging_level": "error", "log_to_driver": False}
     if address is None:
-        # "local", lest RAY_ADDRESS or a cluster of somebody else's be taken instead.
-        # Ray listens beyond this machine whatever it is told, and answers whoever has its token:
+        # "local": otherwise RAY_ADDRESS or another user's cluster would be taken.
+        # Ray always listens beyond this machine, and answers every client that has its token:
         # one for this run alone, rather than the one that it would leave in the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         here = {"num_cpus": cpus, "num_gpus": 0, "include_dashboard": False}

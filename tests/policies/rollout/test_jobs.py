@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,12 @@ def test_torchs_threads_change_nothing_and_are_left_as_they_were() -> None:
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert same(*found)
+
+
+def test_a_policy_that_was_sent_to_another_process_collects_the_same() -> None:
+    runner, acting = JobRunner(plan("point-sparse"), 1), networks("point-sparse")
+    sent = pickle.loads(pickle.dumps(acting))
+    assert same(*(runner.run(job("point-sparse"), each) for each in (acting, sent)))
 
 
 def test_everything_in_a_job_matters() -> None:
