@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.support.results import FOLDER, Scalar, record
-from calibration.arm_model import ArmModel, arm_priors
-from calibration.excitation import design, static_poses
-from calibration.identify import NOISE
-from calibration.joints import HeldOut, calibrate_joints
+from calibration.arm.excitation import design, static_poses
+from calibration.arm.identification import NOISE
+from calibration.arm.joints import HeldOut, calibrate_joints
+from calibration.arm.model import ArmModel, arm_priors
+from calibration.arm.prediction import Predictor
+from calibration.arm.twin import ArmTwin, Mismatch, WrenchTwin
 from calibration.posterior import Z90, Posterior
-from calibration.prediction import Predictor
-from calibration.twin import ArmTwin, Mismatch, WrenchTwin
 from calibration.wrench import POSES, Poses, calibrate_wrench
 
 NAME = "calibration"

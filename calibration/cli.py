@@ -14,15 +14,15 @@ import yaml
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from adapt.settings import Count, NonNegative, WholeNumber, compose
-from calibration.arm_model import TIMESTEP, ArmModel, arm_priors
-from calibration.excitation import design, static_poses
-from calibration.joints import JointsResult, calibrate_joints
+from calibration.arm.excitation import design, static_poses
+from calibration.arm.joints import JointsResult, calibrate_joints
+from calibration.arm.model import TIMESTEP, ArmModel, arm_priors
+from calibration.arm.prediction import Predictor
+from calibration.arm.twin import ArmTwin, WrenchTwin
 from calibration.output import measured_space, prior_file, write
 from calibration.posterior import Posterior
-from calibration.prediction import Predictor
 from calibration.recording import CalibrationError, PoseRecording, read_joints, read_poses
 from calibration.report import Report, render
-from calibration.twin import ArmTwin, WrenchTwin
 from calibration.wrench import POSES, Poses, calibrate_wrench, check_poses
 from sim.robots.ur5e import JOINTS
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibration.arm_model import TIMESTEP
-from calibration.joints import HeldOut
+from calibration.arm.joints import HeldOut
+from calibration.arm.model import TIMESTEP
 from calibration.posterior import Z90, Posterior, autocorrelation
 from robot_bridge.trial.figures import SMALL
 from robot_bridge.trial.svg import FAINT, SERIES, SOFT, TRUTH, Drawing

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.arm_model import TIMESTEP
-from calibration.linear_fit import LinearFit
+from calibration.arm.linear_fit import LinearFit
+from calibration.arm.model import TIMESTEP
 from calibration.recording import JointRecording
 from sim.robots.ur5e import JOINTS, TORQUE_LIMITS
 

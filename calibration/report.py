@@ -12,10 +12,10 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from calibration.arm_model import TIMESTEP
+from calibration.arm.identification import NOISE
+from calibration.arm.joints import HeldOut, JointsResult
+from calibration.arm.model import TIMESTEP
 from calibration.figures import CalibrationFigures, label
-from calibration.identify import NOISE
-from calibration.joints import HeldOut, JointsResult
 from calibration.output import PriorFile
 from calibration.posterior import Z90, Posterior, rms
 from sim.robots.ur5e import JOINTS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from mujoco import minimize
 
-from calibration.arm_model import AXES, GRAVITY
+from calibration.arm.model import AXES, GRAVITY
 from calibration.input_checks import Finding
 from calibration.parameters import WIDTH, Prior, Priors
 from calibration.posterior import Posterior

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from calibration.arm_model import ArmModel, arm_priors
-from calibration.excitation import design
-from calibration.prediction import Predictor
+from calibration.arm.excitation import design
+from calibration.arm.model import ArmModel, arm_priors
+from calibration.arm.prediction import Predictor
+from calibration.arm.twin import EXACT, ArmTwin, Mismatch
 from calibration.recording import JointRecording
-from calibration.twin import EXACT, ArmTwin, Mismatch
 
 
 @pytest.fixture(scope="session")

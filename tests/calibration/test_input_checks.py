@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from calibration.arm.linear_fit import linear_fit
+from calibration.arm.twin import ArmTwin, Mismatch
 from calibration.input_checks import check_dynamics, check_recording
-from calibration.linear_fit import linear_fit
 from calibration.recording import JointRecording
-from calibration.twin import ArmTwin, Mismatch
 
 
 def kinds(recording: JointRecording, payload: bool = False) -> set[str]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from calibration.arm_model import TIMESTEP, ArmModel
-from calibration.identify import NOISE
-from calibration.prediction import delayed
+from calibration.arm.identification import NOISE
+from calibration.arm.model import TIMESTEP, ArmModel
+from calibration.arm.prediction import delayed
 from calibration.recording import JointRecording, PoseRecording
 from calibration.wrench import NOISE as WRENCH_NOISE
 from calibration.wrench import WrenchModel, wrench_priors

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from calibration.identify import NOISE, fit
-from calibration.linear_fit import linear_fit, start
+from calibration.arm.identification import NOISE, fit
+from calibration.arm.linear_fit import linear_fit, start
+from calibration.arm.prediction import Predictor
+from calibration.arm.twin import ArmTwin
 from calibration.posterior import effective_noise, posterior
-from calibration.prediction import Predictor
 from calibration.recording import JointRecording
-from calibration.twin import ArmTwin
 
 
 def test_an_exact_arm_is_recovered(predictor: Predictor, twin: ArmTwin, recording: JointRecording):

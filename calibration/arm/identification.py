@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from mujoco import minimize
 
+from calibration.arm.prediction import Predictor
 from calibration.parameters import WIDTH
-from calibration.prediction import Predictor
 from calibration.recording import JointRecording
 
 NOISE = np.concatenate([np.full(6, 1e-4), np.full(3, 0.5), np.full(3, 0.1)])

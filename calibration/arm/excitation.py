@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from calibration.arm_model import TIMESTEP, ArmModel
-from calibration.identify import NOISE, jacobian
-from calibration.prediction import Predictor
+from calibration.arm.identification import NOISE, jacobian
+from calibration.arm.model import TIMESTEP, ArmModel
+from calibration.arm.prediction import Predictor
 from calibration.recording import CalibrationError, JointRecording
 from sim.robots.ur5e import HOME, JOINTS, TORQUE_LIMITS
 

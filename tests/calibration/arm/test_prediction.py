@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calibration.arm_model import TIMESTEP, ArmModel
-from calibration.identify import NOISE, errors
+from calibration.arm.identification import NOISE, errors
+from calibration.arm.model import TIMESTEP, ArmModel
+from calibration.arm.prediction import Predictor, delayed
+from calibration.arm.twin import ArmTwin
 from calibration.posterior import rms
-from calibration.prediction import Predictor, delayed
 from calibration.recording import JointRecording
-from calibration.twin import ArmTwin
 
 
 def test_with_the_true_quantities_only_the_sensors_noise_is_left(

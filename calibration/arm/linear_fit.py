@@ -14,7 +14,8 @@ import mujoco
 import numpy as np
 from scipy.signal import savgol_filter
 
-from calibration.arm_model import (
+from calibration.arm.identification import NOISE
+from calibration.arm.model import (
     AXES,
     MAX_DELAY,
     PAYLOAD,
@@ -22,8 +23,7 @@ from calibration.arm_model import (
     ArmModel,
     arm_priors,
 )
-from calibration.identify import NOISE
-from calibration.prediction import delayed
+from calibration.arm.prediction import delayed
 from calibration.recording import JointRecording
 from sim.robots.ur5e import JOINTS
 
@@ -39,7 +39,7 @@ CLIP = 3.0
 
 @dataclass(frozen=True)
 class LinearFit:
-    """values: by the names of `arm_model.arm_priors`. payload_error: standard error of the
+    """values: by the names of `arm.model.arm_priors`. payload_error: standard error of the
     payload's mass [kg]. rigid (T', 6): torque that the nominal arm's links, rotors and friction
     need for the recorded motion [N·m], and logged (T', 6): the drives'."""
 

@@ -8,7 +8,7 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
-from calibration.arm_model import TIMESTEP, ArmModel
+from calibration.arm.model import TIMESTEP, ArmModel
 from calibration.recording import JointRecording
 
 START = 0.1

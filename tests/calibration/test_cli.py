@@ -9,13 +9,13 @@ import pytest
 
 import acclimate
 from adapt.settings import SettingsError
-from calibration.arm_model import ArmModel
+from calibration.arm.excitation import design
+from calibration.arm.model import ArmModel
+from calibration.arm.prediction import Predictor
+from calibration.arm.twin import ArmTwin, Mismatch
 from calibration.cli import CalibrateSettings, calibrate
-from calibration.excitation import design
 from calibration.posterior import Z90
-from calibration.prediction import Predictor
 from calibration.recording import CalibrationError, read_joints
-from calibration.twin import ArmTwin, Mismatch
 from sim.core.task_space import TaskSpace
 
 FILES = ("space.yaml", "prior.json", "report.html")

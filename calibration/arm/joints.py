@@ -8,17 +8,17 @@ from functools import cached_property
 
 import numpy as np
 
-from calibration.arm_model import ArmModel, arm_priors
-from calibration.identify import NOISE, Fit, errors, fit
+from calibration.arm.identification import NOISE, Fit, errors, fit
+from calibration.arm.linear_fit import linear_fit, start
+from calibration.arm.model import ArmModel, arm_priors
+from calibration.arm.prediction import Predictor
 from calibration.input_checks import Finding, check_dynamics, check_recording
-from calibration.linear_fit import linear_fit, start
 from calibration.posterior import (
     Posterior,
     effective_noise,
     posterior,
     rms,
 )
-from calibration.prediction import Predictor
 from calibration.recording import CalibrationError, JointRecording
 
 EDGE = 3.5

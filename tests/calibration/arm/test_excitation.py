@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from calibration import excitation
-from calibration.arm_model import TIMESTEP, ArmModel
-from calibration.excitation import READY, Limits, Segment, design, motion, violation
-from calibration.prediction import Predictor
+from calibration.arm import excitation
+from calibration.arm.excitation import READY, Limits, Segment, design, motion, violation
+from calibration.arm.model import TIMESTEP, ArmModel
+from calibration.arm.prediction import Predictor
 from calibration.recording import CalibrationError
 
 LIMITS = Limits()
