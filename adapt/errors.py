@@ -25,6 +25,11 @@ class BeliefError(AcclimateError):
     """A factor is no Gaussian: not finite, or variance not positive; the belief is as before."""
 
 
+class PriorError(AcclimateError):
+    """A measured prior is damaged, or cannot be expressed in a bundle's latent; the belief is as
+    before."""
+
+
 class LessonError(AcclimateError):
     """An episode, or a step on several, teaches nothing that can be trusted; the belief is as
     before."""

@@ -5,40 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from adapt.atomic_file import write_atomically
+from adapt.prior import PRIOR_FORMAT, MeasuredPrior, MeasuredQuantity
 from calibration.parameters import WIDTH
 from calibration.posterior import Posterior
 from calibration.recording import CalibrationError
 from sim.core.measured import Measured
 from sim.core.parameter import Parameter
 from sim.core.task_space import TaskSpace
-
-PRIOR_FORMAT = "acclimate-prior-1"
-
-
-class PriorEntry(msgspec.Struct, frozen=True):
-    """One quantity. mean: of its logarithm where scale is "log". low, high: ends of the 90 %
-    interval [unit]. measured: false where the data told too little, and it is as before."""
-
-    name: str
-    unit: str
-    scale: str
-    mean: float
-    low: float
-    high: float
-    measured: bool
-
-
-class PriorFile(msgspec.Struct, frozen=True):
-    """prior.json: jointly normal quantities. covariance (n, n): of the means' coordinates."""
-
-    format: str
-    parameters: list[PriorEntry]
-    covariance: list[list[float]]
-    provenance: dict[str, str]
 
 
 def measured_space(
@@ -63,7 +39,7 @@ def measured_space(
     )
 
 
-def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> PriorFile:
+def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> MeasuredPrior:
     """The same distribution with intervals, and what was measured of it."""
     measured = space.measured
     if measured is None:
@@ -75,10 +51,10 @@ def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> PriorFile:
             p = found.priors.items[i]
             told = bool(found.identified[i])
             entries.append(
-                PriorEntry(p.name, p.unit, p.scale, next(means), *found.interval(i), told)
+                MeasuredQuantity(p.name, p.unit, p.scale, next(means), *found.interval(i), told)
             )
     covariance = [list(row) for row in measured.covariance]
-    return PriorFile(PRIOR_FORMAT, entries, covariance, dict(space.provenance))
+    return MeasuredPrior(PRIOR_FORMAT, entries, covariance, dict(space.provenance))
 
 
 def write(path: Path, text: str) -> None:

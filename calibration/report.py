@@ -12,11 +12,11 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from adapt.prior import MeasuredPrior
 from calibration.arm.identification import NOISE
 from calibration.arm.joints import HeldOut, JointsResult
 from calibration.arm.model import TIMESTEP
 from calibration.figures import CalibrationFigures, label
-from calibration.output import PriorFile
 from calibration.posterior import Z90, Posterior, rms
 from sim.robots.ur5e import JOINTS
 
@@ -29,7 +29,7 @@ class Report:
     name: str
     joints: JointsResult | None
     posteriors: Sequence[Posterior]
-    prior: PriorFile
+    prior: MeasuredPrior
     findings: Sequence[str]
 
 

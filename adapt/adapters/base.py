@@ -18,53 +18,22 @@ from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
-from msgspec import Struct, structs
+from msgspec import structs
 
 from adapt.adapters.snapshot import AdapterState, load_generator, save_generator, seal, unseal
-from adapt.belief.gaussian import Belief
+from adapt.adapters.transition import Action, Float32, Transition
+from adapt.belief.gaussian import Belief, GaussianPrior
 from adapt.bundle.algorithms import Algorithm
 from adapt.bundle.layout import ActionMap, Layout
 from adapt.bundle.manifest import Phase
 from adapt.bundle.policy_bundle import PolicyBundle
-from adapt.errors import ContextError, EpisodeError, InferenceError, SnapshotError
-
-Float32 = npt.NDArray[np.float32]
+from adapt.errors import ContextError, EpisodeError, InferenceError, PriorError, SnapshotError
 
 # A performed action comes back through a division by its float32 scale; more is a wrong unit.
 ACTION_SLACK = 1e-4
 MAX_REWARD = float(np.finfo(np.float32).max)
 # An observe takes far less. One that holds the memory for longer hangs, and is not waited for [s].
 BUSY = 0.05
-
-
-# Structs, for one of each is made in every control period: a frozen dataclass takes ten times as
-# long.
-class Action(Struct, frozen=True, eq=False):
-    """An answer. normalised: (n_a,) in [-1, 1]; physical: (n_a,) in the action fields' units.
-
-    latent: the policy's input `latent` it was computed with, read-only; (n_z,), or what the phase's
-    condition says. belief_version: of the belief that `latent` came from.
-    """
-
-    normalised: Float32
-    physical: Float32
-    latent: Float32
-    belief_version: int
-
-
-class Transition(Struct, frozen=True, eq=False):
-    """What one control period taught.
-
-    observation, next_observation: (n_o,) float32. action: (n_a,) float32, normalised, as performed.
-    reward: as the robot measured it. terminal: whether the state after it ends the task.
-    """
-
-    observation: Float32
-    action: Float32
-    reward: float
-    next_observation: Float32
-    terminal: bool = False
 
 
 class Adapter(ABC):
@@ -90,6 +59,10 @@ class Adapter(ABC):
         self._rows = {p.policy: bundle.graphs[p.policy].bind() for p in manifest.phases}
         # Held while the belief's memory changes; `act` never takes it.
         self._memory_lock = threading.Lock()
+        latent = manifest.latent
+        self._own = GaussianPrior.of(latent.prior_mean, latent.prior_variance)
+        self._start = self._own
+        self._start_bytes = b""  # of a prior that is not the bundle's
         self._belief = self._prior = self._forget(0)
         self._trusted = True
         self._in_episode = False
@@ -125,6 +98,27 @@ class Adapter(ABC):
             self._belief = self._prior = self._forget(self._belief.version + 1)
         self._in_episode = False
         self._episodes = 0
+
+    @property
+    def start(self) -> GaussianPrior:
+        """The prior that beliefs start from."""
+        return self._start
+
+    def start_from(self, prior: GaussianPrior) -> None:
+        """Meet a new task, and from now on every task, with a prior that is not the bundle's; see
+        `adapt.prior.latent_prior`. Raises PriorError, unchanged, where the algorithm cannot."""
+        manifest = self.bundle.manifest
+        if reason := manifest.algorithm.refuses_prior(manifest):
+            raise PriorError(f"bundle {manifest.name!r} takes no other prior: {reason}")
+        # Through the bytes, so that a snapshot restores the same numbers.
+        self._set_start(prior.encode())
+        self.reset()
+
+    def _set_start(self, data: bytes) -> None:
+        """data: as `GaussianPrior.encode` makes it; empty for the bundle's own prior."""
+        size = self.bundle.manifest.latent.size
+        self._start = GaussianPrior.decode(data, size) if data else self._own
+        self._start_bytes = data
 
     @property
     def trusted(self) -> bool:
@@ -250,6 +244,7 @@ class Adapter(ABC):
                 trusted=self._trusted,
                 prior_version=self._prior.version,
                 episodes=self._episodes,
+                prior=self._start_bytes,
             )
         )
 
@@ -273,9 +268,7 @@ class Adapter(ABC):
             raise SnapshotError("the stored latent is not finite")
         latent.setflags(write=False)
         rng = load_generator(state.generator)
-        with self._memory():
-            version = max(self._belief.version + 1, state.belief_version)
-            self._belief = self._recall(state.memory, version)
+        self._return_to(state)
         self._prior = structs.replace(self._prior, version=state.prior_version)
         self._rng, self._trusted = rng, state.trusted
         self._latent, self._latent_version = latent, state.latent_version
@@ -284,19 +277,37 @@ class Adapter(ABC):
         self._enter_phase()
 
     def restore_belief(self, data: bytes) -> Belief:
-        """Return to the belief of a snapshot, and to how many episodes were behind it; returns it.
+        """Return to the belief of a snapshot, to the prior that it started from, and to how many
+        episodes were behind it; returns it.
 
         An episode under way goes on, with a latent drawn from it at once. The belief gets a version
         that this adapter has not used. Raises SnapshotError, with nothing changed.
         """
         state = unseal(data, self.bundle.digest)
-        with self._memory():
-            version = max(self._belief.version + 1, state.belief_version)
-            self._belief = self._recall(state.memory, version)
+        self._return_to(state)
         self._episodes = state.episodes
         if self._in_episode:
             self._draw()
         return self._belief
+
+    def _return_to(self, state: AdapterState) -> None:
+        """Take over a snapshot's prior and belief. Raises SnapshotError, unchanged."""
+        before = self._start_bytes
+        with self._memory():
+            version = max(self._belief.version + 1, state.belief_version)
+            if state.prior == before:
+                self._belief = self._recall(state.memory, version)
+                return
+            manifest = self.bundle.manifest
+            if reason := manifest.algorithm.refuses_prior(manifest):
+                raise SnapshotError(f"the snapshot has a prior of its own: {reason}")
+            self._set_start(state.prior)
+            try:
+                belief = self._recall(state.memory, version + 1)
+            except SnapshotError:
+                self._set_start(before)
+                raise
+            self._belief, self._prior = belief, self._first(version)
 
     @contextmanager
     def _memory(self) -> Iterator[None]:
@@ -339,6 +350,10 @@ class Adapter(ABC):
         each transition has nothing left to do.
         """
         return self._belief
+
+    def _first(self, version: int) -> Belief:
+        """The belief before anything was observed, with the memory left as it is."""
+        return self._start.belief(version)
 
     @abstractmethod
     def _forget(self, version: int) -> Belief:

@@ -15,7 +15,6 @@ from adapt.adapters.features import write_features
 from adapt.belief.context import Context, RingState
 from adapt.belief.gaussian import Accumulator, AccumulatorState, Belief
 from adapt.bundle.algorithms import Gaussian, Mixture
-from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
 
@@ -32,7 +31,6 @@ class GaussianAdapter(Adapter):
 
     def __init__(self, bundle: PolicyBundle, seed: int) -> None:
         self._spec = cast("Gaussian | Mixture", bundle.manifest.algorithm)
-        self._context, self._product = self._blank(bundle.manifest)
         super().__init__(bundle, seed)
         # Buffers apart from the policy's: observe may run while act does.
         self._encoder = bundle.graphs["encoder"].bind()
@@ -61,9 +59,11 @@ class GaussianAdapter(Adapter):
         """The belief that a product of factors makes."""
         return product.belief(version)
 
+    def _first(self, version: int) -> Belief:
+        return self._shown(self._blank()[1], version)
+
     def _forget(self, version: int) -> Belief:
-        self._context.clear()
-        self._product.clear()
+        self._context, self._product = self._blank()
         return self._shown(self._product, version)
 
     def _remember(self) -> bytes:
@@ -71,7 +71,7 @@ class GaussianAdapter(Adapter):
 
     def _recall(self, memory: bytes, version: int) -> Belief:
         # Into fresh objects: a memory that fails half-way leaves the old ones in place.
-        context, product = self._blank(self.bundle.manifest)
+        context, product = self._blank()
         try:
             saved = msgspec.msgpack.decode(memory, type=_Memory)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -81,9 +81,10 @@ class GaussianAdapter(Adapter):
         self._context, self._product = context, product
         return self._shown(product, version)
 
-    def _blank(self, manifest: Manifest) -> tuple[Context, Accumulator]:
-        capacity, latent = self._spec.capacity, manifest.latent
+    def _blank(self) -> tuple[Context, Accumulator]:
+        spec = self._spec
+        width = spec.transition.size(self.bundle.manifest)
         return (
-            Context(capacity, self._spec.transition.size(manifest)),
-            Accumulator(latent.prior_mean, latent.prior_variance, capacity),
+            Context(spec.capacity, width),
+            Accumulator(self._start.mean, self._start.variance, spec.capacity),
         )

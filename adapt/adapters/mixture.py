@@ -12,7 +12,11 @@ from adapt.bundle.policy_bundle import PolicyBundle
 
 
 class MixtureAdapter(GaussianAdapter):
-    """See Adapter. `observe` costs one row of the encoder and O(K n_z) for any context."""
+    """See Adapter. `observe` costs one row of the encoder and O(K n_z) for any context.
+
+    A measured prior multiplies the mixture by its ratio to the mixture's moments, as one more
+    factor: components that the measurement speaks against lose their weight.
+    """
 
     variant = Mixture
 
@@ -26,4 +30,8 @@ class MixtureAdapter(GaussianAdapter):
         super().__init__(bundle, seed)
 
     def _shown(self, product: Accumulator, version: int) -> Belief:
-        return self._components.times(*product.factors(), product.count, version)
+        precision, information = product.factors()
+        if self._start_bytes:
+            more = self._start.ratio(self._own)
+            precision, information = precision + more[0], information + more[1]
+        return self._components.times(precision, information, product.count, version)

@@ -81,18 +81,23 @@ class RecurrentAdapter(Adapter):
                 f"belief_step answers mean {mean} and variance {variance}; expected finite numbers "
                 "and a positive variance"
             )
+        if self._start_bytes:
+            # The network's belief started from training's prior.
+            precision, shift = self._start.ratio(self._own)
+            total = 1.0 / variance + precision
+            mean, variance = (mean / variance + shift) / total, 1.0 / total
         mean.setflags(write=False)
         variance.setflags(write=False)
         return Belief(mean, variance, count, version, state)
 
-    def _forget(self, version: int) -> Belief:
-        latent = self.bundle.manifest.latent
-        mean, variance = np.array(latent.prior_mean), np.array(latent.prior_variance)
+    def _first(self, version: int) -> Belief:
         state = np.array(self._spec.initial_state, np.float32)
-        for array in (mean, variance, state):
-            array.setflags(write=False)
+        state.setflags(write=False)
+        return Belief(self._start.mean, self._start.variance, 0, version, state)
+
+    def _forget(self, version: int) -> Belief:
         self._head = self._head[:0]
-        return Belief(mean, variance, 0, version, state)
+        return self._first(version)
 
     def _remember(self) -> bytes:
         belief = self._belief

@@ -31,7 +31,8 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bundle: digest of the bundle it ran. period: control periods since the episode began.
     latent: the policy's input, float32, little-endian. memory: what the algorithm keeps, in its own
     struct. trusted: whether latents come from the belief, or from the prior, whose version is
-    beside it. episodes: complete ones of this task.
+    beside it. episodes: complete ones of this task. prior: what beliefs start from, as
+    `GaussianPrior.encode` makes it; empty for the bundle's own.
     """
 
     bundle: str
@@ -45,6 +46,7 @@ class AdapterState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted: bool = True
     prior_version: Count = 0
     episodes: Count = 0
+    prior: bytes = b""
 
 
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -51,9 +51,6 @@ class Ring:
         self.next = (self.next + 1) % self.capacity
         self.count = min(self.count + 1, self.capacity)
 
-    def clear(self) -> None:
-        self.count = self.next = 0
-
     def array(self) -> npt.NDArray[Any]:
         """Copy of the rows (count, width), oldest first."""
         start = self.next if self.count == self.capacity else 0

@@ -10,8 +10,6 @@ the context is subtracted again (Rakelly et al. 2019, eq. 5, with an explicit pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +56,49 @@ class Belief(msgspec.Struct, frozen=True, eq=False):
         return found
 
 
+class GaussianPrior(msgspec.Struct, frozen=True, eq=False):
+    """What beliefs start from. mean, variance: (n_z,), float64, read-only."""
+
+    mean: Float64
+    variance: Float64
+
+    def __post_init__(self) -> None:
+        self.mean.setflags(write=False)
+        self.variance.setflags(write=False)
+
+    @staticmethod
+    def of(mean: npt.ArrayLike, variance: npt.ArrayLike) -> GaussianPrior:
+        """From any numbers (n_z,), in arrays of its own."""
+        return GaussianPrior(np.array(mean, np.float64), np.array(variance, np.float64))
+
+    def belief(self, version: int) -> Belief:
+        """Before anything was observed."""
+        return Belief(self.mean, self.variance, 0, version)
+
+    def ratio(self, other: GaussianPrior) -> tuple[Float64, Float64]:
+        """Precision and precision x mean (n_z,) by which a belief that started from `other` is
+        multiplied to have started from this one. It is at least as sure in every dimension."""
+        mine, theirs = (_natural(each.mean, each.variance) for each in (self, other))
+        precision, information = (mine - theirs).reshape(2, -1)
+        return np.maximum(precision, 0.0), information
+
+    def encode(self) -> bytes:
+        """(2 n_z,) little-endian float64: mean, then variance."""
+        return np.concatenate((self.mean, self.variance)).astype("<f8").tobytes()
+
+    @staticmethod
+    def decode(data: bytes, size: int) -> GaussianPrior:
+        """Inverse of `encode`; size: n_z. Raises SnapshotError."""
+        if len(data) != 16 * size:
+            raise SnapshotError(
+                f"a prior of {size} dimensions takes {16 * size} bytes; found {len(data)}"
+            )
+        mean, variance = np.frombuffer(data, "<f8").astype(np.float64).reshape(2, size).copy()
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all() and (variance > 0).all()):
+            raise SnapshotError("the stored prior is not a Gaussian")
+        return GaussianPrior(mean, variance)
+
+
 class AccumulatorState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An accumulator at rest: its factors, and both sums (2 n_z,), float64, little-endian."""
 
@@ -72,7 +113,7 @@ class Accumulator:
     """
 
     def __init__(
-        self, prior_mean: Sequence[float], prior_variance: Sequence[float], capacity: int
+        self, prior_mean: npt.ArrayLike, prior_variance: npt.ArrayLike, capacity: int
     ) -> None:
         mean = np.asarray(prior_mean, np.float64)
         self._prior = _natural(mean, np.asarray(prior_variance, np.float64))
@@ -113,11 +154,6 @@ class Accumulator:
         precision, information = (self._sums - self._prior).reshape(2, self._size)
         # A difference of sums may end a rounding below 0.
         return np.maximum(precision, 0.0), information
-
-    def clear(self) -> None:
-        """Back to the prior."""
-        self._factors.clear()
-        self._sums = self._prior.copy()
 
     def belief(self, version: int) -> Belief:
         """The belief as it stands, in memory of its own."""

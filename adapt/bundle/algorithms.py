@@ -49,6 +49,11 @@ class Algorithm:
         """Largest variance of a belief, in prior variances."""
         return 1.0
 
+    def refuses_prior(self, manifest: Manifest) -> str:
+        """Why its beliefs cannot start from another prior than the manifest's; "" where they can,
+        by precisions that are added to theirs."""
+        return f"beliefs of the algorithm {self.kind!r} start from the bundle's own prior alone"
+
     def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
         """The graphs beside the policies, by name."""
         return {}
@@ -94,6 +99,9 @@ class Gaussian(Variant, frozen=True, tag="gaussian"):
     transition: TransitionRow
     capacity: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
+    def refuses_prior(self, manifest: Manifest) -> str:
+        return ""
+
     def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
         n_z = manifest.latent.size
         taken = {"transition": self.transition.size(manifest)}
@@ -124,6 +132,9 @@ class Mixture(Variant, frozen=True, tag="mixture"):
     def widest(self) -> float:
         # Factors may move the weight to the widest component.
         return math.inf
+
+    def refuses_prior(self, manifest: Manifest) -> str:
+        return ""
 
     def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
         return Gaussian(self.transition, self.capacity).graphs(manifest)
@@ -164,6 +175,15 @@ class Recurrent(Variant, frozen=True, tag="recurrent"):
     @property
     def widest(self) -> float:
         return self.max_widening
+
+    def refuses_prior(self, manifest: Manifest) -> str:
+        # The network's belief holds training's prior. A Gaussian one can be multiplied by the ratio
+        # of the two priors; the state cannot.
+        if self.head != "gaussian":
+            return f"a recurrent belief with head {self.head!r} cannot be combined with a prior"
+        if any(phase.condition == "state" for phase in manifest.phases):
+            return "a policy is fed the state of a recurrent belief, which holds training's prior"
+        return ""
 
     def graphs(self, manifest: Manifest) -> dict[str, GraphSignature]:
         n_z, k = manifest.latent.size, self.components

@@ -75,6 +75,16 @@ class Factor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: Count
 
 
+class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One quantity of a factor that is a sum: factor = constant + sum of weight x quantity, all in
+    the factor's unit. mean, std: of the quantity over training's tasks."""
+
+    name: Name
+    std: Positive
+    weight: Finite = 1.0
+    mean: Finite = 0.0
+
+
 class Latent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The latent of size n_z and its Gaussian prior.
 

@@ -18,6 +18,7 @@ from adapt.bundle.fields import (
     Latent,
     Limit,
     Name,
+    Term,
     Text,
     action_problems,
     field_problems,
@@ -61,8 +62,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     synchronous: the policy was trained with beliefs that hold every earlier transition, so a robot
         learns from one before it acts on the next observation. reward: how a robot computes the
         reward that it reports, in words. seen: what the guard holds a robot's observations against;
-        None where it was not recorded. task_space, training: provenance, as the trainer wrote it;
-        nothing here reads them.
+        None where it was not recorded. factor_terms: the independent quantities of factors that are
+        sums, by factor. task_space, training: provenance, as the trainer wrote it; nothing here
+        reads them.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -78,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     latent: Latent
     limits: Annotated[list[Limit], msgspec.Meta(max_length=256)]
     seen: Seen | None = None
+    factor_terms: dict[Name, list[Term]] = {}
     task_space: dict[str, Any]
     training: dict[str, Any]
     tools: dict[str, str]
@@ -169,6 +172,12 @@ def _problems(manifest: Manifest) -> list[str]:
     ]
     if manifest.seen is not None:
         problems += manifest.seen.problems(manifest.observation_size)
+    factors = [factor.name for factor in manifest.latent.factors]
+    problems += [
+        f"factor_terms has {name!r}; the factors are {', '.join(factors) or 'none'}"
+        for name in manifest.factor_terms
+        if name not in factors
+    ]
     expected = {f"{graph}.onnx" for graph in manifest.signatures()} | {"golden.npz"}
     if set(manifest.files) != expected:
         problems.append(

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 ALGORITHMS = ("pearl", "maesn", "none")
 # Keys of schema 2 that schema 1 would have refused.
-NEWER = ("phases", "synchronous", "reward")
+NEWER = ("phases", "synchronous", "reward", "factor_terms")
 NEWER_IN_FIELDS = ("description", "frame", "convention", "elements", "offset")
+
+# What insertion's factors are sums of, with weights. Schema 1 did not say so, and no other family
+# had bundles in it.
+SUMS = {
+    "seat_x": {"socket_x": 1.0, "grasp_x": -1.0},
+    "seat_y": {"socket_y": 1.0, "grasp_y": -1.0},
+    "seat_yaw": {"socket_yaw": 1.0, "grasp_yaw": -1.0},
+    "face_z": {"socket_z": 1.0},
+}
+
+
+class _Range(msgspec.Struct):
+    """A uniform parameter of a task space."""
+
+    name: str
+    low: float
+    high: float
+
+
+class _Space(msgspec.Struct):
+    name: str
+    parameters: list[_Range]
 
 
 def upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,4 +70,24 @@ def upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
         new["algorithm"] = {**step, "kind": "stepped"}
     else:
         new["algorithm"] = {"kind": "none"}
+    if terms := _factor_terms(old):
+        new["factor_terms"] = terms
     return new
+
+
+def _factor_terms(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms of insertion's factors, with their spread over the manifest's own task space."""
+    try:
+        factors = {factor["name"] for factor in old["latent"]["factors"]}
+        space = msgspec.convert(old["task_space"], _Space)
+    except (KeyError, TypeError, msgspec.ValidationError):
+        # The latent is checked later, with a better message; a task space may be of any form.
+        return {}
+    if space.name != "insertion":
+        return {}
+    std = {each.name: (each.high - each.low) / math.sqrt(12) for each in space.parameters}
+    return {
+        factor: [{"name": n, "weight": w, "std": std[n]} for n, w in weights.items()]
+        for factor, weights in SUMS.items()
+        if factor in factors and weights.keys() <= std.keys()
+    }

@@ -41,6 +41,11 @@ def export(
         control_period=spec.control_period,
         limits=_limits(trainer),
         seen=found.seen,
+        factor_terms={
+            factor.name: list(spec.factor_terms[factor.name])
+            for factor in found.manifest["latent"].factors
+            if factor.name in spec.factor_terms
+        },
         task_space=trainer.family.space.to_dict(),
         training=_provenance(trainer, state, run),
         tools=versions(),

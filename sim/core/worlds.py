@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from adapt.bundle.fields import ActionField, Factor, Field, Limit
+from adapt.bundle.fields import ActionField, Factor, Field, Limit, Term
 from sim.core.task_space import Task
 
 
@@ -45,6 +45,8 @@ class WorldSpec:
 
     factors: the privileged quantities that a grounded latent represents. Factor i is offset + scale
         × latent dimension i, in `unit`; the latent's prior is standard normal.
+    factor_terms: the parameters of factors that are sums, by factor; a prior measured of one of
+        them is then understood.
     reward: the measured reward in words, as a robot computes it; goes into the bundle, as the
         fields' meanings do.
     limits: what a robot that runs a policy of this family must never exceed.
@@ -58,6 +60,7 @@ class WorldSpec:
     horizon: int
     limits: tuple[Limit, ...] = ()
     reward: str = ""
+    factor_terms: Mapping[str, tuple[Term, ...]] = field(default_factory=dict)
 
     @property
     def observation_size(self) -> int:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from adapt.bundle.fields import Factor
+from adapt.bundle.fields import Factor, Term
 from sim.core.parameter import Parameter
 from sim.core.task_space import Task, TaskSpace
 from sim.insertion.plugs import FAMILIES, MM
@@ -59,6 +59,14 @@ def _uniform_std(*names: str) -> float:
     return math.sqrt(sum((SPACE[n].high - SPACE[n].low) ** 2 / 12 for n in names))
 
 
+def _terms(**weights: float) -> tuple[Term, ...]:
+    """Uniform parameters of a factor that is a sum, with their weights."""
+    return tuple(
+        Term(n, _uniform_std(n), weight, (SPACE[n].low + SPACE[n].high) / 2)
+        for n, weight in weights.items()
+    )
+
+
 FACTORS = (
     Factor("seat_x", "m", 0.0, _uniform_std("socket_x", "grasp_x"), 0),
     Factor("seat_y", "m", 0.0, _uniform_std("socket_y", "grasp_y"), 1),
@@ -71,6 +79,14 @@ FACTORS = (
 )
 """What a grounded latent represents: the tool pose at which the plug meets its socket, and the
 contact's properties. Over the space each has mean 0 and variance 1 after standardisation."""
+
+FACTOR_TERMS = {
+    "seat_x": _terms(socket_x=1.0, grasp_x=-1.0),
+    "seat_y": _terms(socket_y=1.0, grasp_y=-1.0),
+    "seat_yaw": _terms(socket_yaw=1.0, grasp_yaw=-1.0),
+    "face_z": _terms(socket_z=1.0),
+}
+"""What factors are sums of, to first order in the yaw; see `seat_pose`."""
 
 
 def task_factors(task: Task) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from adapt.bundle.fields import ActionField, Field, Limit, Quantity
 from sim.core.worlds import WorldSpec
 from sim.insertion.plugs import MM
-from sim.insertion.space import FACTORS
+from sim.insertion.space import FACTOR_TERMS, FACTORS
 from sim.insertion.wrist import TIMESTEP
 
 CONTROL_PERIOD = 0.05
@@ -173,6 +173,7 @@ SPEC = WorldSpec(
     ),
     action=ACTION,
     factors=FACTORS,
+    factor_terms=FACTOR_TERMS,
     control_period=CONTROL_PERIOD,
     horizon=HORIZON,
     limits=_limits(),
