@@ -21,6 +21,8 @@ from robot_bridge.protocol.messages import Command, Heartbeat, Kind, Mode
 
 CPP = Path(__file__).resolve().parents[3] / "robot_bridge/client/cpp"
 PATIENCE = 60.0  # long enough for any machine [s]
+# Arguments for a driver with a simulated clock: a busy machine cannot make it stop.
+SIMULATED = ("--simulated", "--patience", PATIENCE)
 MISSING = "no g++ or no zmq.h; `apt-get install g++ libzmq3-dev` installs them"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{CPP / 'include'}"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -65,6 +67,12 @@ def ask(program: Path, lines: list[str]) -> list[str]:
     answers = made.stdout.split("\n")[:-1]
     assert len(answers) == len(lines)
     return answers
+
+
+def agree(program: Path, lines: list[str], expected: list[str]) -> None:
+    """Check the probe's answer to each line; a failure shows the three lines before it."""
+    for k, (found, answer) in enumerate(zip(ask(program, lines), expected, strict=True)):
+        assert found == answer, lines[max(0, k - 3) : k + 1]
 
 
 class Driver:
