@@ -26,8 +26,8 @@ from sim.insertion.space import SPACE
 from sim.insertion.spec import SPEC
 from sim.render.takes import Take
 from sim.twin.child_processes import Children, Signals
-from tests.robot_bridge.server.test_server import ROOT
 from tests.support import tiny_bundle
+from tests.support.bridge.local_bridge import ROOT
 
 WORDS = ("body=wrist", "groups.held_out=1", "groups.unseen_choice=1")
 

@@ -10,13 +10,12 @@ from acclimate import main
 from robot_bridge.cli.status import main as status
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeLost
-from tests.robot_bridge.server.test_server import GOOD, bridge, client
-from tests.support import tiny_bundle
+from tests.support.bridge.local_bridge import GOOD, bridge, client
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

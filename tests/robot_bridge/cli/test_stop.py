@@ -7,15 +7,14 @@ import pytest
 
 import acclimate
 from robot_bridge.protocol.messages import Mode
-from tests.robot_bridge.server.test_server import bridge, client
-from tests.support import tiny_bundle
+from tests.support.bridge.local_bridge import bridge, client
 
 GOOD = np.zeros(6, np.float32)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

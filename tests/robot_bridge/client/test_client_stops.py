@@ -1,112 +1,25 @@
 """Stops, releases and shadows as a client takes them, frame by frame, without a socket."""
 
-import msgspec
 import numpy as np
 import pytest
 
-from adapt.bundle.fields import Limit
-from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.client import receiver as hearing
-from robot_bridge.client import robot_client as module
-from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.errors import BridgeError, BridgeLost, CodecError
 from robot_bridge.protocol import codec
-from robot_bridge.protocol.handshake import welcome
 from robot_bridge.protocol.messages import (
     RELEASE_REFUSED,
     RELEASED,
     STOPPED,
     Command,
     Event,
-    Flag,
     Heartbeat,
     Kind,
     Mode,
     Outcome,
     Release,
-    ResetRequest,
     Stop,
 )
-from tests.support import tiny_bundle
-from tests.support.bridge.unpaced import LOOSE
-from tests.support.client.fake_socket import FakeSocket
-
-GOOD = np.zeros(6, np.float32)
-RESET = ResetRequest(0, 0, 0, True)
-CALM = 10**12  # [ns]
-PERIOD_NS = 50_000_000
-
-
-class Wire:
-    """A client and the frames around it. replies: what follows each observation, as functions of
-    its sequence; nothing is silence."""
-
-    def __init__(self, bundle, monkeypatch, limits=None, spacing=None, **welcomed):
-        manifest = bundle.manifest
-        if limits is not None:
-            manifest = msgspec.structs.replace(manifest, limits=limits)
-            bundle = PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0)
-        self.link = FakeSocket(self.post)
-        monkeypatch.setattr(module, "ClientSocket", lambda *arguments: self.link)
-        self.replies = []
-        self.now_ns = 10**15 - PERIOD_NS + 3000
-        fields = manifest.observation, manifest.action, manifest.control_period
-        self.client = RobotClient(
-            "ipc:///nowhere",
-            "arm",
-            *fields,
-            patience=CALM / 1e9,
-            now_ns=lambda: self.now_ns,
-            spacing=spacing,
-        )
-        self.bridge(welcome(bundle, 5, ["arm"], **welcomed))
-        self.client.connect()
-
-    def post(self, data):
-        frame = codec.decode(data)
-        if frame.kind is Kind.OBSERVATION and self.replies:
-            self.now_ns += 3000
-            for make in self.replies.pop(0):
-                self.link.inbox.append(make(frame.sequence))
-
-    def bridge(self, *messages):
-        for message in messages:
-            self.link.inbox.append(codec.encode_message(message))
-
-    def exchange(self, *makes, measured=GOOD, **flags):
-        self.now_ns += PERIOD_NS - 3000
-        self.replies.append(makes)
-        return self.client.exchange(measured, **flags)
-
-    def flags(self):
-        """Of the latest observation."""
-        sent = [frame for frame in self.link.sent if frame.kind is Kind.OBSERVATION]
-        return codec.decode_observation(sent[-1]).flags
-
-    def events(self, name):
-        found = [codec.decode_message(f, Event) for f in self.link.sent if f.kind is Kind.EVENT]
-        return [event for event in found if event.name == name]
-
-
-def track(*numbers, mode=Mode.TRACK, shadow=False):
-    payload = np.array(numbers or (0, 0, 0), np.float32)
-    return lambda sequence: codec.encode_command(
-        Command(sequence, CALM, mode, payload, 0, 1000, 2000, shadow), 5
-    )
-
-
-def says(message):
-    return lambda sequence: codec.encode_message(message)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture
-def wire(bundle, monkeypatch):
-    return Wire(bundle, monkeypatch)
+from tests.support.client.client_without_sockets import CALM, GOOD, RESET, Wire, says, track
 
 
 def test_a_stop_behind_a_command_wins_over_it_now(wire):
@@ -280,86 +193,6 @@ def test_what_cannot_be_read_is_dropped_while_a_request_is_waited_for(wire, kind
     assert wire.client.wait_reset(60.0) == RESET
 
 
-def test_whoever_is_damped_by_a_force_stays_so_after_the_episode(bundle, monkeypatch):
-    limit = Limit("force", "wrench", -5.0, 5.0, "N", "the pins bend")
-    wire = Wire(bundle, monkeypatch, [limit])
-    wire.exchange(track(), first=True)
-    pressed = np.array([0, 0, 0, 0, 0, 6], np.float32)
-    last = wire.exchange(track(mode=Mode.HOLD), measured=pressed, last=True)
-    assert last.mode is Mode.DAMP
-    wire.client.end_episode(Outcome(False, 1, 0.1, "done"))
-    assert wire.client.check() is Mode.DAMP
-    wire.bridge(RESET)
-    assert wire.client.wait_reset(0.0) == RESET
-    assert wire.client.check() is Mode.HOLD
-
-
-def test_a_measurement_that_jumps_damps(bundle, monkeypatch):
-    limit = Limit("rate", "wrench", -100.0, 100.0, "N/s", "an impact")
-    wire = Wire(bundle, monkeypatch, [limit])
-    measured = np.zeros(6, np.float32)
-    for force, mode in ((9, Mode.TRACK), (5, Mode.TRACK), (-1, Mode.DAMP), (-1, Mode.TRACK)):
-        # Into the same array each time, as drivers do.
-        measured[5] = force
-        assert wire.exchange(track(), measured=measured, first=force == 9).mode is mode
-
-
-def test_a_measurement_that_makes_no_sense_is_not_moved_by(wire):
-    wire.exchange(track(), first=True)
-    for measured in (np.full(6, np.nan, np.float32), np.full(6, 99, np.float32), np.zeros(7)):
-        assert wire.exchange(track(0.001, 0, 0), measured=measured).mode is Mode.HOLD
-
-
-def test_the_first_command_and_the_first_after_a_hold_change_from_nothing(bundle, monkeypatch):
-    limit = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")
-    wire = Wire(bundle, monkeypatch, [limit])
-    full = track(0.001, 0, 0)
-    moved = [wire.exchange(full, first=True), wire.exchange(full)]
-    moved += [wire.exchange(track(mode=Mode.HOLD)), wire.exchange(full)]
-    steps = [round(float(command.payload[0]), 6) for command in moved]
-    assert steps == [0.0005, 0.001, 0.0, 0.0005]
-
-
-JERK = Limit("rate", "translation", -0.01, 0.01, "m/s", "jerk")  # 0.0005 m a period
-
-
-@pytest.fixture
-def moving(bundle, monkeypatch):
-    """A robot that follows 0.001 m a period."""
-    wire = Wire(bundle, monkeypatch, [JERK], LOOSE)
-    for first in (True, False):
-        assert wire.exchange(track(0.001, 0, 0), first=first).mode is Mode.TRACK
-    return wire
-
-
-def starts_from_nothing(wire):
-    command = wire.exchange(track(0.001, 0, 0))
-    assert wire.flags() == Flag.UNAPPLIED
-    assert round(float(command.payload[0]), 6) == 0.0005
-    # It was clamped, and after that all is well.
-    for flags in (Flag.UNAPPLIED, Flag(0)):
-        command = wire.exchange(track(0.001, 0, 0))
-        assert (wire.flags(), round(float(command.payload[0]), 6)) == (flags, 0.001)
-
-
-def test_after_a_hold_between_two_periods_commands_change_from_nothing(moving):
-    moving.now_ns += 2 * CALM
-    assert moving.client.check() is Mode.HOLD
-    starts_from_nothing(moving)
-
-
-def test_after_a_stop_and_its_release_between_two_periods_too(moving):
-    moving.bridge(Stop("button", number=1), Release("arm", 1, 0))
-    assert moving.client.check() is Mode.HOLD
-    # The mode is the release's; the first answer after it is followed again.
-    starts_from_nothing(moving)
-
-
-def test_a_look_between_two_periods_changes_nothing_by_itself(moving):
-    assert moving.client.check() is Mode.TRACK
-    assert moving.exchange(track(0.001, 0, 0)).payload[0] == np.float32(0.001)
-
-
 def test_a_shadow_moves_nothing_whatever_it_says(bundle, monkeypatch):
     wire = Wire(bundle, monkeypatch, shadow=True)
     assert wire.client.shadow
@@ -392,38 +225,3 @@ def test_a_bridge_at_the_end_of_its_numbers_cannot_keep_a_robot_from_stopping(bu
     # No release can answer it: nothing is left to count with.
     wire.bridge(Release("arm", 2**62, 2**62))
     assert wire.client.check() is Mode.STOP
-
-
-def apart(wire, periods, *makes, **flags):
-    """An exchange so many control periods after the one before."""
-    wire.now_ns += round((periods - 1) * PERIOD_NS)
-    return wire.exchange(*makes, **flags).mode
-
-
-def test_a_driver_that_never_waits_is_held_whatever_the_bridge_says(bundle, monkeypatch):
-    wire = Wire(bundle, monkeypatch)
-    modes = [apart(wire, 0.1, track(0.001, 0, 0), first=step == 0) for step in range(100)]
-    assert modes.count(Mode.TRACK) < 6
-    assert modes[-1] is Mode.HOLD
-    assert "control period is 0.05 s" in wire.client.state.reason
-    modes = [apart(wire, 1, track(0.001, 0, 0)) for _ in range(40)]
-    assert modes[-1] is Mode.TRACK
-
-
-def test_a_driver_that_stalls_holds_and_says_that_it_did_not_follow(bundle, monkeypatch):
-    wire = Wire(bundle, monkeypatch)
-    assert apart(wire, 1, track(0.001, 0, 0), first=True) is Mode.TRACK
-    assert apart(wire, 1, track(0.001, 0, 0)) is Mode.TRACK
-    assert apart(wire, 40, track(0.001, 0, 0)) is Mode.HOLD
-    apart(wire, 1, track(0.001, 0, 0))
-    assert wire.flags() & Flag.UNAPPLIED
-
-
-def test_rates_count_the_time_that_has_passed(bundle, monkeypatch):
-    # Of a full step within a control period.
-    rate = Limit("rate", "translation", -0.02, 0.02, "m/s", "jerk")
-    wire = Wire(bundle, monkeypatch, limits=[rate])
-    apart(wire, 1, track(0, 0, 0), first=True)
-    wire.now_ns += PERIOD_NS // 5 - PERIOD_NS
-    command = wire.exchange(track(0.001, 0, 0))
-    np.testing.assert_allclose(command.payload[0], 0.2 * 0.001, rtol=1e-4)

@@ -14,7 +14,6 @@ from robot_bridge.errors import BridgeError, CodecError, HandshakeError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import welcome
 from robot_bridge.protocol.messages import Command, Event, Flag, Kind, Mode, Outcome, Stop
-from tests.support import tiny_bundle
 from tests.support.bridge.unpaced import LOOSE
 
 GOOD = np.zeros(6, np.float32)
@@ -65,11 +64,6 @@ def track(*numbers, ahead=0, validity_ns=10**12):
 
 def silence(sequence):
     return []
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from robot_bridge.errors import CodecError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import check_served, welcome
 from robot_bridge.protocol.messages import Command, Kind, Mode, Observation, Refused
-from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
 
 
@@ -22,11 +21,6 @@ def wordy(bundle, size):
     limits = [*bundle.manifest.limits, Limit("force", "wrench", -1.0, 1.0, "N", reason)]
     manifest = msgspec.structs.replace(bundle.manifest, limits=limits)
     return PolicyBundle(manifest, bundle.digest, bundle.graphs, 0.0)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 def test_a_bundle_with_more_to_say_than_a_welcome_holds_is_not_served(bundle):

@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 
-from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import (
     PROTOCOL,
@@ -27,13 +26,7 @@ from robot_bridge.protocol.messages import (
     Welcome,
 )
 from robot_bridge.session import episode_lifecycle as course
-from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 @pytest.fixture

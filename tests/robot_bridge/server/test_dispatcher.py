@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import (
@@ -20,13 +19,7 @@ from robot_bridge.protocol.messages import (
     Stop,
     Welcome,
 )
-from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 @pytest.fixture

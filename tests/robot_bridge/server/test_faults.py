@@ -13,7 +13,6 @@ import pytest
 
 from robot_bridge.errors import BridgeError, BridgeLost, HandshakeError
 from robot_bridge.protocol.messages import Mode, Outcome
-from tests.support import tiny_bundle
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE
 from tests.support.bridge.faults import (
@@ -34,8 +33,8 @@ from tests.support.bridge.faulty_wires import Cable
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from contextlib import closing
 import pytest
 
 from robot_bridge.protocol.messages import Kind, Mode
-from tests.support import tiny_bundle
 from tests.support.bridge.faults import (
     HOLDS,
     WAIT,
@@ -22,8 +21,8 @@ from tests.support.bridge.faulty_wires import Wire, only, resealed, whole
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import timing
 from robot_bridge.protocol.codec import decode_message
 from robot_bridge.protocol.messages import Event, Heartbeat, Kind
 from robot_bridge.transport.access_policy import OpenAccess
-from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,11 +27,6 @@ class Access(OpenAccess):
 
     def shut(self, peer: bytes) -> None:
         self.cut.append(peer)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 @pytest.fixture

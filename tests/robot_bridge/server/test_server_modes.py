@@ -10,16 +10,15 @@ import urllib.request
 import pytest
 
 from robot_bridge.protocol.messages import Mode
-from tests.robot_bridge.server.test_server import GOOD, client, finish, first_line, start
-from tests.support import tiny_bundle
+from tests.support.bridge.local_bridge import GOOD, client, finish, first_line, start
 from tests.support.bridge.unpaced import CALM
 
 DEADLINE = 30.0
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture

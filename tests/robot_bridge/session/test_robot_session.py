@@ -5,20 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import NO_FLAGS, Begin, Flag, Mode, Observation, Outcome, Ready
 from robot_bridge.session.episode_recorder import Thinned
 from robot_bridge.session.robot_session import RobotSession
-from tests.support import tiny_bundle
 from tests.support.bridge.recorded import wait_for
 
 OUTCOME = Outcome(True, 3, 0.15, "done", {"depth": 0.01})
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 class Driver:

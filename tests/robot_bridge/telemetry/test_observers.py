@@ -5,14 +5,12 @@ import io
 import numpy as np
 import pytest
 
-from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import specs
 from robot_bridge.protocol.messages import NO_FLAGS, Flag, Hello, Kind, Mode, Observation, Welcome
 from robot_bridge.server.dispatcher import Dispatcher
 from robot_bridge.system.log import Journal
 from robot_bridge.telemetry.observers import Taps
-from tests.support import tiny_bundle
 
 
 class Kept:
@@ -86,11 +84,6 @@ class Connected:
 
     def commands(self):
         return [codec.decode_command(f) for f in self.sent if f.kind is Kind.COMMAND]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return PolicyBundle.load(tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny"))
 
 
 def test_a_step_is_told_with_all_that_explains_it(bundle):

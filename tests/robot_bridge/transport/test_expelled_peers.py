@@ -17,7 +17,6 @@ from robot_bridge.protocol.messages import Event, Hello, Kind, Mode
 from robot_bridge.server import server as daemon
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.key_store import KeyFolder
-from tests.support import tiny_bundle
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE, Bridge, bridge, robot
 
@@ -32,8 +31,8 @@ def link():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 def test_a_revoked_robot_is_stopped_and_stays_out(bundle, tmp_path, link):

@@ -16,7 +16,6 @@ from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import Mode
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.trial import runner as trial
-from tests.support import tiny_bundle
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE, ROOT, Bridge, bridge, robot
 from tests.support.client import toy_robot
@@ -32,8 +31,8 @@ def link():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
+def bundle(tiny_folder):
+    return tiny_folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from robot_bridge.errors import BridgeLost, RobotLost, TrialError
 from robot_bridge.trial import runner as trial
 from robot_bridge.trial.folder import TrialWriter, clear, read_arrays, read_header, read_lines
 from robot_bridge.trial.runner import TrialSettings
-from tests.robot_bridge.server.test_server import ROOT, bridge
+from tests.support.bridge.local_bridge import ROOT, bridge
 from tests.support.client import toy_robot
 
 

@@ -1,9 +1,7 @@
-"""The C++ programs under test, built once, and the bundle that they are given."""
+"""The C++ programs under test, built once."""
 
 import pytest
 
-from adapt.bundle.policy_bundle import PolicyBundle
-from tests.support import tiny_bundle
 from tests.support.client import cpp_client
 
 
@@ -15,13 +13,3 @@ def probe(tmp_path_factory):
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     return cpp_client.build("example/toy_robot.cpp", tmp_path_factory.mktemp("cpp"))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return tiny_bundle.write(tmp_path_factory.mktemp("bundles") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def bundle(folder):
-    return PolicyBundle.load(folder)

@@ -27,8 +27,8 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bridge(folder, keys):
-    with bridge_process.bridge(folder, keys) as made:
+def bridge(tiny_folder, keys):
+    with bridge_process.bridge(tiny_folder, keys) as made:
         yield made
 
 
@@ -188,8 +188,8 @@ def test_a_folder_that_others_may_enter_holds_no_socket(program, tmp_path):
         assert driver.exit_code() == 2
 
 
-def test_a_bridge_that_is_killed_leaves_a_latched_stop(program, folder, tmp_path):
-    made = bridge_process.Bridge(folder, f"ipc://{tmp_path}/b")
+def test_a_bridge_that_is_killed_leaves_a_latched_stop(program, tiny_folder, tmp_path):
+    made = bridge_process.Bridge(tiny_folder, f"ipc://{tmp_path}/b")
 
     def wait_in_vain():
         with pytest.raises(BridgeError), OperatorClient(made.endpoint) as operator:
@@ -214,8 +214,8 @@ def test_a_bridge_that_is_killed_leaves_a_latched_stop(program, folder, tmp_path
         waiting.join(PATIENCE)
 
 
-def test_a_bridge_that_closes_stops_its_robot(program, folder, tmp_path):
-    made = bridge_process.Bridge(folder, f"ipc://{tmp_path}/b")
+def test_a_bridge_that_closes_stops_its_robot(program, tiny_folder, tmp_path):
+    made = bridge_process.Bridge(tiny_folder, f"ipc://{tmp_path}/b")
     try:
         made.wait_line("serving")
         with cpp_client.driver(program, made.endpoint) as driver:
