@@ -10,13 +10,13 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.inference.session import CPU
 from adapt.settings import compose
 from robot_bridge.errors import RecordingError
+from robot_bridge.protocol.messages import FAILURES
 from robot_bridge.recording.reader import RecordingReader, parts
 from robot_bridge.recording.replay import RobotReplay
 from robot_bridge.recording.replay_result import Tally
 from robot_bridge.recording.rows import AdaptationRow, EventRow, LossRow
 
 EVENTS = 20  # events printed in full
-FAILURES = ("policy_failed", "answer_failed")  # after which nobody knows what the adapter has drawn
 
 
 HELP = """acclimate replay FILE bundle=PATH [key=value ...]

@@ -247,6 +247,10 @@ STOPPED = "robot_stopped"
 RELEASED = "robot_released"
 STOP_GIVEN = "stop_given"
 RELEASE_REFUSED = "release_refused"
+# Events about answers that could not be given; a replay of the robot's steps ends there.
+FAILURES = ("policy_failed", "answer_failed")
+# For the bridge alone to say.
+BRIDGE_ONLY = (STOP_GIVEN, *FAILURES)
 
 
 class Event(Message, frozen=True):

@@ -66,6 +66,7 @@ class ControlService:
         if not self._batcher:
             return
         for (peer, robot, observation, received_ns), answer in self._batcher.answers():
+            self._registry.act_for(peer.address)
             try:
                 self._give(peer, robot, observation, answer, received_ns)
             # A failure for one robot must not cost the others their answers.
@@ -136,6 +137,8 @@ class ControlService:
                 times = received_ns, decided_ns, sent_ns
                 simulated = robot.simulated_time
                 self._taps.step(answer.record(robot.name, observation, *times, simulated))
+                if answer.failure is not None:
+                    self._registry.record(answer.failure[0], robot.name, answer.failure[1])
             if not robot.simulated_time and not robot.halted:
                 self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
             self._check_faults(peer, robot, observation)

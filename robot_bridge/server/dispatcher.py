@@ -16,9 +16,9 @@ from robot_bridge.protocol.codec import (
 )
 from robot_bridge.protocol.handshake import check_served
 from robot_bridge.protocol.messages import (
+    BRIDGE_ONLY,
     PROTOCOL,
     RELEASED,
-    STOP_GIVEN,
     STOPPED,
     Event,
     Heartbeat,
@@ -247,9 +247,9 @@ class Dispatcher:
 
     def _robot_event(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         event = decode_message(frame, Event)
-        if event.name == STOP_GIVEN:
+        if event.name in BRIDGE_ONLY:
             # Operators answer the stops that they have heard of; only the bridge may number them.
-            self._registry.refuse(peer.address, [f"{STOP_GIVEN} is for the bridge alone to say"])
+            self._registry.refuse(peer.address, [f"{event.name} is for the bridge alone to say"])
             return
         number = 0
         if event.name in (STOPPED, RELEASED):

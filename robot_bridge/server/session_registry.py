@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from robot_bridge.protocol.codec import encode_message
-from robot_bridge.protocol.messages import PROTOCOL, Event, Heartbeat, Message, Refused
+from robot_bridge.protocol.messages import (
+    FAILURES,
+    PROTOCOL,
+    Event,
+    Heartbeat,
+    Message,
+    Refused,
+)
 from robot_bridge.session.event_throttle import PeerThrottle
 from robot_bridge.session.robot_session import RobotSession
 from robot_bridge.system.log import Log, speakable
@@ -73,6 +80,9 @@ class SessionRegistry:
     def remove(self, peer: Peer) -> bool:
         """Disconnect a peer; False when it was gone already."""
         found = self._peers.pop(peer.address, None) is not None
+        if self.cause == peer.address:
+            self.cause = b""
+        self._throttle.leave(peer.address)
         self.several = len(self.robots()) > 1
         return found
 
@@ -140,8 +150,14 @@ class SessionRegistry:
         for other in self:
             if other.robot is None or other is peer:
                 self.send(other, event)
+        if name not in FAILURES:
+            self.record(name, robot, text)
+
+    def record(self, name: str, robot: str, text: str) -> None:
+        """An event for recorders alone. Each of FAILURES is recorded so, once a step and never
+        late: a replay cannot go on behind it."""
         if self.taps:
-            self.taps.event(EventRecord(time.monotonic_ns(), name, robot, text))
+            self.taps.event(EventRecord(time.monotonic_ns(), name, robot, speakable(text)))
 
     def recent(self) -> tuple[Event, ...]:
         """The latest events, oldest first."""

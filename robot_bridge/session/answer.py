@@ -14,7 +14,7 @@ class Answer(Struct, frozen=True, eq=False):
 
     wanted: (n_a,) what the policy asked for before the limits, None where it was not asked.
     latent: (n_z,) in force, drawn from the belief of latent_version. belief: in force. digest: of
-    the bundle that answered.
+    the bundle that answered. failure: name and text of why there is no other answer; see FAILURES.
     """
 
     command: Command
@@ -23,6 +23,7 @@ class Answer(Struct, frozen=True, eq=False):
     latent_version: int
     belief: Belief
     digest: str
+    failure: tuple[str, str] | None = None
 
     def record(
         self,

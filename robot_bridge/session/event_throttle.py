@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 BURST = 200  # entries that a peer may cause at once, ...
 RATE = 20.0  # ... and from then on [1/s]
+START = 20  # entries that a new peer takes over from the allowance of those without a session
 KINDS = 64  # kinds of entries whose latest is kept, of one peer
 
 
@@ -71,7 +72,9 @@ class PeerThrottle(Generic[E]):
     """Bounds the entries (log lines, events) that each peer causes: BURST at once, RATE a second.
 
     Of every kind that is left out the latest entry is kept, with a count, and comes with `due`: the
-    last word about a stop always arrives. now: the monotonic clock [s].
+    last word about a stop always arrives. A new peer takes its first entries from the allowance of
+    all peers without a session, so that connecting again and again gains nothing. now: the
+    monotonic clock [s].
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -85,24 +88,41 @@ class PeerThrottle(Generic[E]):
         if own.left >= 1 and kind not in own.left_out:
             own.left -= 1
             return True
-        kept = kind if kind in own.left_out or len(own.left_out) < KINDS else None
-        own.left_out[kept] = entry, own.left_out.get(kept, (entry, 0))[1] + 1
+        _leave_out(own, kind, entry, 1)
         return False
 
+    def leave(self, cause: bytes) -> None:
+        """A peer has left: peers without a session take over what was left out of its entries."""
+        own = self._allowances.pop(cause, None)
+        if own is not None and own.left_out:
+            strangers = self._refill(b"")
+            for kind, (entry, count) in own.left_out.items():
+                _leave_out(strangers, kind, entry, count)
+
     def due(self) -> Iterator[tuple[E, int]]:
-        """Entries that were left out and may be written now, and how many of each kind there were.
-        Forgets peers with their whole allowance."""
+        """Entries that were left out and may be written now, and how many of each kind there
+        were."""
         for cause in list(self._allowances):
             own = self._refill(cause)
             while own.left_out and own.left >= 1:
                 own.left -= 1
                 yield own.left_out.pop(next(iter(own.left_out)))
-            if own.left >= BURST:
-                del self._allowances[cause]
 
     def _refill(self, cause: bytes) -> _Allowance[E]:
         now = self._now()
-        own = self._allowances.setdefault(cause, _Allowance(BURST, now))
+        own = self._allowances.get(cause)
+        if own is None:
+            start: float = BURST
+            if cause:
+                strangers = self._refill(b"")
+                start = min(START, strangers.left)
+                strangers.left -= start
+            own = self._allowances[cause] = _Allowance(start, now)
         own.left = min(BURST, own.left + (now - own.at) * RATE)
         own.at = now
         return own
+
+
+def _leave_out(own: _Allowance[E], kind: object, entry: E, count: int) -> None:
+    kept = kind if kind in own.left_out or len(own.left_out) < KINDS else None
+    own.left_out[kept] = entry, own.left_out.get(kept, (entry, 0))[1] + count

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Literal
 
 import numpy as np
+from msgspec import structs
 
 from adapt.adapters.base import Action
 from adapt.bundle.policy_bundle import PolicyBundle
@@ -101,14 +102,14 @@ class RobotSession:
         try:
             return self._judged(observation, received_ns)
         except Exception as error:
-            return self._failed(observation, error)
+            return self._failed(observation, "answer_failed", error)
 
     def decide(self, observation: Observation, outcome: Action | Exception | None = None) -> Answer:
         """The second half. outcome: of the shared run, for this robot; None for one of its own."""
         try:
             return self._act(observation, outcome)
         except Exception as error:
-            return self._failed(observation, error)
+            return self._failed(observation, "answer_failed", error)
 
     def answered(self, observation: Observation, answer: Answer) -> None:
         """The answer has left: do what did not have to be done before it."""
@@ -190,9 +191,10 @@ class RobotSession:
             return "observation_invalid", f"not finite: the reward is {observation.reward}"
         return "", ""
 
-    def _failed(self, observation: Observation, error: Exception) -> Answer:
-        self.episodes.notices.last("answer_failed", described(error))
-        return self._held(observation)
+    def _failed(self, observation: Observation, name: str, error: Exception) -> Answer:
+        failure = name, described(error)
+        self.episodes.notices.last(*failure)
+        return structs.replace(self._held(observation), failure=failure)
 
     def _held(self, observation: Observation, mode: Mode = Mode.HOLD) -> Answer:
         """Stand still, or go limp; within an episode that is a step like any other."""
@@ -209,8 +211,7 @@ class RobotSession:
             payload, _ = policy.limits.clamp(action.physical, self._before)
         # Any exception of the runtime: onnxruntime's share no base class.
         except Exception as error:
-            self.episodes.notices.last("policy_failed", described(error))
-            return self._held(observation)
+            return self._failed(observation, "policy_failed", error)
         self._before = payload
         self.episodes.followed(observation, payload)
         mode = Mode.HOLD if self._shadow else Mode.TRACK

@@ -175,11 +175,16 @@ def test_the_disk_is_full_and_has_room_again(bundle, tmp_path, matrix):
         _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         # No file may grow any further.
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (os.stat(path).st_size, most))
-        deadline = time.monotonic() + PATIENCE
-        while not any(event.name == "recording_failed" for event in status(bridge.endpoint)):
-            assert made.step() is not Mode.STOP
-            assert time.monotonic() < deadline
+
+        def moves_until_told(name):
+            deadline = time.monotonic() + PATIENCE
+            while not any(event.name == name for event in status(bridge.endpoint)):
+                assert made.step() is not Mode.STOP
+                assert time.monotonic() < deadline
+
+        moves_until_told("recording_failed")
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        moves_until_told("recording_resumed")
         event = told(tmp_path, "recording_resumed")
         made.steady()
         matrix("full disk while recording", "TRACK", 0, 0, "recording_failed")

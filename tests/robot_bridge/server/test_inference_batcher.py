@@ -13,7 +13,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.inference.session import CPU, CUDA
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol import codec
-from robot_bridge.protocol.messages import NO_FLAGS, Begin, Command, Flag, Kind, Mode, Stop
+from robot_bridge.protocol.messages import NO_FLAGS, Begin, Command, Event, Flag, Kind, Mode, Stop
 from robot_bridge.server.server import BridgeSettings, Daemon, shares_runs
 from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
@@ -192,6 +192,15 @@ def test_one_whose_answer_fails_holds_and_the_others_go_on(house, monkeypatch):
     modes = [command.mode for command in together.observe([0.1] * 3).values()]
     assert modes == [Mode.TRACK, Mode.HOLD, Mode.TRACK]
     assert [event.robot for event in together.post.events(b"boss", "policy_failed")] == ["arm1"]
+    # Another robot's noise, in the same turn, does not delay what is told of this one.
+    together.observe([0.1] * 3)
+    for _ in range(1000):
+        together.post.say(NAMES[2], Event("noise", "", "x"))
+    monkeypatch.undo()
+    together.observe([0.1] * 3)
+    monkeypatch.setattr(adapter, "settle", lambda outputs: {}["ours"])
+    together.observe([0.1] * 3)
+    assert len(together.post.events(b"boss", "policy_failed")) == 2
     # What cannot be sent to one is sent to the others.
     post = together.post.peers._registry.post
 
