@@ -5,11 +5,13 @@ A stream that systemd connected to its journal gets priorities.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import queue
 import re
+import select
 import sys
 import threading
 from collections.abc import Mapping
@@ -120,8 +122,9 @@ def _is_journal(stream: Stream) -> bool:
 class LogOutput(io.TextIOBase):
     """A text stream over a file descriptor, written by a thread of its own; never blocks.
 
-    A pipe that is not read costs lines, which are counted; a closed one costs all of them. Not
-    logging's QueueListener, whose queue of records would need a formatter and a count of its own.
+    A pipe that is not read and a full disk cost lines, which are counted; a closed pipe costs all
+    of them. Not logging's QueueListener, whose queue of records would need a formatter and a count
+    of its own.
     """
 
     # The descriptor and not sys.stderr: a thread that hangs inside that object holds its lock, and
@@ -161,18 +164,29 @@ class LogOutput(io.TextIOBase):
 
     def _work(self) -> None:
         told = 0
+        unwritten = 0  # lines that the descriptor did not take
         while (text := self._waiting.get()) is not None:
-            lost = self._lost
+            count = text.count("\n")
+            lost = self._lost + unwritten
             if lost > told:
                 text = f"bridge: lines_lost count={lost - told}\n{text}"
-                told = lost
-            left = text.encode("utf-8", "backslashreplace")
             try:
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
-            except OSError:
-                # The descriptor is closed: the queue fills, and lines are dropped from then on.
-                return
+                self._put(text.encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                if error.errno in (errno.EBADF, errno.EPIPE):
+                    # It is closed: the queue fills, and lines are dropped from then on.
+                    return
+                unwritten += count  # a full disk, for example, which may have room again
+            else:
+                told = lost
+
+    def _put(self, left: bytes) -> None:
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:
+                # Another process that has this descriptor too made it non-blocking.
+                select.select([], [self._descriptor], [])
 
 
 def claim(descriptor: int) -> None:

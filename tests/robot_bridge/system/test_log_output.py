@@ -1,7 +1,9 @@
 """Lines that nobody reads hold up nobody."""
 
+import errno
 import os
 import re
+import threading
 
 import pytest
 
@@ -44,6 +46,43 @@ def test_a_full_pipe_costs_lines_and_says_how_many():
     # Each at most once.
     assert lost < 5000 + more
     outlet.finish(0.0)
+    os.close(read)
+
+
+def test_a_full_disk_costs_lines_until_it_has_room(tmp_path, monkeypatch):
+    with (tmp_path / "log").open("wb") as file:
+        outlet, real = LogOutput(file.fileno()), os.write
+        full, refused = [True], threading.Event()
+
+        def write(descriptor, data):
+            if descriptor == file.fileno() and full[0]:
+                refused.set()
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, data)
+
+        monkeypatch.setattr(os, "write", write)
+        for _ in range(3):
+            outlet.write("lost\n")
+        assert refused.wait(30.0)
+        full[0] = False
+        outlet.write("written\n")
+        outlet.finish(30.0)
+    told = re.findall(r"count=(\d+)", (tmp_path / "log").read_text())
+    assert sum(map(int, told)) + (tmp_path / "log").read_text().count("lost\n") == 3
+    assert (tmp_path / "log").read_text().endswith("written\n")
+
+
+def test_a_descriptor_that_another_process_made_non_blocking():
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    outlet = LogOutput(write)
+    lines = [f"{number:0200d}\n" for number in range(900)]
+    for line in lines:
+        outlet.write(line)
+    closing = threading.Thread(target=lambda: (outlet.finish(30.0), os.close(write)))
+    closing.start()
+    assert read_all(read) == "".join(lines)
+    closing.join()
     os.close(read)
 
 
