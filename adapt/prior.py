@@ -25,6 +25,8 @@ from adapt.strict_json import parse
 
 PRIOR_FORMAT = "acclimate-prior-1"
 PRIOR_BYTES = 1024 * 1024
+MOST = 128
+"""Quantities of a prior: a bridge that reads more would keep robots waiting."""
 FINEST = 1e-3
 """Least standard deviation of a prior, in standard deviations of the bundle's."""
 
@@ -49,8 +51,8 @@ class MeasuredPrior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where every quantity has its own std. provenance: for people."""
 
     format: Literal["acclimate-prior-1"]
-    parameters: Annotated[list[MeasuredQuantity], msgspec.Meta(min_length=1, max_length=256)]
-    covariance: Annotated[list[list[Finite]], msgspec.Meta(max_length=256)] = []
+    parameters: Annotated[list[MeasuredQuantity], msgspec.Meta(min_length=1, max_length=MOST)]
+    covariance: Annotated[list[list[Finite]], msgspec.Meta(max_length=MOST)] = []
     provenance: dict[str, str] = {}
 
     def whole_covariance(self) -> np.ndarray:
@@ -76,10 +78,6 @@ class MeasuredPrior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, variance in zip(names, np.diag(matrix), strict=True):
             if not variance > 0:
                 raise PriorError(f"quantity {name!r} has variance {variance:g}; expected above 0")
-        # In units of each quantity's own deviation: metres and newtons stand beside each other.
-        std = np.sqrt(np.diag(matrix))
-        if np.linalg.eigvalsh(matrix / np.outer(std, std)).min() < -1e-9 * n:
-            raise PriorError("the covariance has a negative eigenvalue; it is no covariance")
         return matrix
 
 
@@ -94,7 +92,11 @@ def read_prior(path: Path) -> MeasuredPrior:
         raise PriorError(f"{path} has more than {PRIOR_BYTES} bytes")
     try:
         prior = parse(data, MeasuredPrior)
-        prior.whole_covariance()
+        covariance = prior.whole_covariance()
+        # In units of each quantity's own deviation: metres and newtons stand beside each other.
+        std = np.sqrt(np.diag(covariance))
+        if np.linalg.eigvalsh(covariance / np.outer(std, std)).min() < -1e-9 * len(std):
+            raise PriorError("the covariance has a negative eigenvalue; it is no covariance")
     except (ValueError, PriorError) as error:
         wanted = f"; expected {PRIOR_FORMAT!r}" if "`$.format`" in str(error) else ""
         raise PriorError(f"{path}: {error}{wanted}") from error

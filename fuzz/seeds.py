@@ -6,6 +6,7 @@ import numpy as np
 
 from adapt.bundle.manifest import Manifest
 from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.prior import MeasuredPrior, MeasuredQuantity
 from fuzz.frames import piece, raw
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import specs, welcome
@@ -51,6 +52,8 @@ def singles(bundle: PolicyBundle) -> list[bytes]:
     manifest = bundle.manifest
     point = BeliefPoint(1, 2, (0.5,), (1.0,))
     model = ModelStatus("tiny", "ab")
+    quantity = MeasuredQuantity("socket_x", "m", "linear", 0.5, std=0.002)
+    measured = MeasuredPrior("acclimate-prior-1", [quantity])
     kept = KeptBelief(1, "episode", "ab", 2, 3, 0.5)
     place = ("arm", False, "ab", "", "TRACK", "open", 3)
     mind = (point, 2, (kept,), True, True, True, "")
@@ -80,6 +83,7 @@ def singles(bundle: PolicyBundle) -> list[bytes]:
         Hello("operator", "o"),
         Refused(("why",)),
         Begin("arm", 1, 2, 3, True),
+        Begin("arm", 1, 0, 3, True, prior=measured),
         ResetRequest(1, 2, 3, False),
         Ready({"socket_x": 0.5}),
         Outcome(True, 4, 0.2, "done", {"depth": 0.01}),

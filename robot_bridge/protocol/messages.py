@@ -15,6 +15,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from adapt.bundle.fields import ActionField, Field, Latent, Limit
+from adapt.prior import MeasuredPrior
 
 PROTOCOL = 1  # raised whenever a frame of the old kind would be misread
 
@@ -205,7 +206,8 @@ class Refused(Lasting, frozen=True):
 class Begin(Message, frozen=True):
     """Run one episode. new_task: forget the belief, and draw latents from `seed` and `task`.
 
-    adapting: False freezes the belief. An empty robot means the only one connected.
+    adapting: False freezes the belief. An empty robot means the only one connected. prior: what a
+    new task's beliefs start from; None for the bridge's own setting.
     """
 
     robot: Annotated[str, Meta(max_length=128)]
@@ -214,6 +216,7 @@ class Begin(Message, frozen=True):
     seed: Count
     new_task: bool
     adapting: bool = True
+    prior: MeasuredPrior | None = None
 
 
 class ResetRequest(Message, frozen=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
+from adapt.prior import MeasuredPrior
 from robot_bridge.errors import CodecError, VersionError, described
 from robot_bridge.protocol.codec import (
     Frame,
@@ -45,6 +46,7 @@ from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import ClockRecord
 from robot_bridge.transport.access_policy import AccessPolicy, OpenAccess
 
+EVERY = ""  # the name under which the prior of all other robots stands
 JOINING = 1.0  # that workers get to come to their end, all together [s]
 
 
@@ -54,7 +56,8 @@ class Dispatcher:
     disconnected. guard, pace, spacing: of every robot. store: where beliefs outlive the bridge.
     open_bundle: reads a further model as the first was. stages: how long each stage of the work
     takes. together: answer observations that are there at once by one run of the policy; `flush`
-    has to follow then. stopped: begin with a stop of every robot."""
+    has to follow then. stopped: begin with a stop of every robot. priors: measured, by robot, and
+    under EVERY that of the others."""
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Dispatcher:
         together: bool = False,
         stopped: bool = False,
         spacing: SpacingSettings | None = None,
+        priors: Mapping[str, MeasuredPrior] | None = None,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -81,6 +85,8 @@ class Dispatcher:
         self._stops = StopRegistry()
         self._registry = registry = SessionRegistry(send, log, self._taps)
         self._recovery = BeliefRecovery(store, registry.tell)
+
+        measured = priors or {}
 
         def make(hello: Hello) -> RobotSession:
             return RobotSession(
@@ -94,6 +100,7 @@ class Dispatcher:
                 guard,
                 pace,
                 spacing,
+                measured.get(hello.name, measured.get(EVERY)),
             )
 
         self._admission = Admission(

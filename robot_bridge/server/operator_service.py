@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
-from robot_bridge.errors import BridgeError, ModelError
+from robot_bridge.errors import ModelError
 from robot_bridge.protocol.codec import Frame, decode_message, decode_stop
 from robot_bridge.protocol.messages import RELEASE_REFUSED, STOP_GIVEN, Begin, Event, Release, Stop
 from robot_bridge.protocol.operator_messages import (
@@ -65,8 +65,10 @@ class OperatorService:
             return
         try:
             reset = peer.robot.episodes.begin(begin)
-        except BridgeError as error:
-            self._registry.send(operator, Event("begin_refused", peer.name, speakable(str(error))))
+        except AcclimateError as error:
+            self._registry.send(
+                operator, Event("begin_refused", peer.name, speakable(str(error))[:TEXT])
+            )
             return
         peer.operator = operator
         self._registry.send(peer, reset)

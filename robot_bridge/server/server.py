@@ -14,8 +14,10 @@ from msgspec import Meta
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.bundle.signature import Signers
+from adapt.errors import PriorError
 from adapt.guard import GuardSettings
 from adapt.inference.session import CPU
+from adapt.prior import MeasuredPrior, latent_prior, read_prior
 from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import CodecError, described
 from robot_bridge.protocol.operator_messages import StageStatus
@@ -23,7 +25,7 @@ from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.safety.limits import Limits
 from robot_bridge.safety.spacing import SpacingSettings
-from robot_bridge.server.dispatcher import Dispatcher
+from robot_bridge.server.dispatcher import EVERY, Dispatcher
 from robot_bridge.server.loop_timing import LoopTiming
 from robot_bridge.session.belief_store import BeliefStore
 from robot_bridge.system import realtime
@@ -65,6 +67,9 @@ class BridgeSettings:
         restart by themselves, since a new bridge does not know earlier stops.
     record: folder for a recording of every step (MCAP); null keeps none.
     state: folder where each robot's belief outlives the bridge; null keeps none.
+    prior: file of a measured prior (prior.json of acclimate calibrate) that every robot's beliefs
+        start from; null takes the bundle's own.
+    priors: the same for some robots by name, such as priors.arm=FILE.
     guard: when is a robot outside of what training saw?
     pace: when is the bridge too slow for a robot, by its own clock?
     spacing: when is a driver too fast or too slow for its bundle?
@@ -90,6 +95,8 @@ class BridgeSettings:
     stopped: bool = False
     record: Path | None = None
     state: Path | None = None
+    prior: Path | None = None
+    priors: dict[str, Path] = field(default_factory=dict)
     guard: GuardSettings = field(default_factory=GuardSettings)
     pace: DeadlineSettings = field(default_factory=DeadlineSettings)
     spacing: SpacingSettings = field(default_factory=SpacingSettings)
@@ -108,7 +115,8 @@ class Daemon:
     taps: told of every step, transition and event after the answer has gone, and closed with it.
     stages: how long each stage of the work takes, for operators that ask; must return at once.
     log: where events are written; stderr if none.
-    Raises LimitError for a bundle whose limits nothing can keep, EndpointError, StateError.
+    Raises LimitError for a bundle whose limits nothing can keep, PriorError for a prior that the
+    bundle cannot express, EndpointError, StateError.
     """
 
     def __init__(
@@ -123,6 +131,7 @@ class Daemon:
         # Each robot gets limits of its own. Ones that cannot be kept are refused now.
         Limits(manifest.observation, manifest.action, manifest.limits, manifest.control_period)
         period_ns = round(manifest.control_period * 1e9)
+        priors = read_priors(settings, bundle)
         store = BeliefStore(settings.state) if settings.state is not None else None
         try:
             self._router = ServerSocket(settings.endpoint, settings.keys)
@@ -150,6 +159,7 @@ class Daemon:
             shares_runs(settings),
             settings.stopped,
             settings.spacing,
+            priors,
         )
 
     def run(self, halted: Callable[[], bool], timing: LoopTiming | None = None) -> None:
@@ -190,6 +200,20 @@ class Daemon:
                 self._router.close()
             finally:
                 self._taps.close()
+
+
+def read_priors(settings: BridgeSettings, bundle: PolicyBundle) -> dict[str, MeasuredPrior]:
+    """The measured priors by robot, see `Dispatcher`. Raises PriorError naming the file."""
+    files = dict(settings.priors)
+    if settings.prior is not None:
+        files[EVERY] = settings.prior
+    priors = {robot: read_prior(path) for robot, path in files.items()}
+    for robot, prior in priors.items():
+        try:
+            latent_prior(prior, bundle.manifest)
+        except PriorError as error:
+            raise PriorError(f"{files[robot]}: {error}") from error
+    return priors
 
 
 def shares_runs(settings: BridgeSettings) -> bool:

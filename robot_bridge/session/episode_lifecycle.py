@@ -12,6 +12,7 @@ from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
 from adapt.guard import GuardSettings
+from adapt.prior import MeasuredPrior
 from robot_bridge.errors import BridgeError
 from robot_bridge.protocol.messages import (
     Begin,
@@ -59,12 +60,13 @@ class EpisodeLifecycle:
         taps: Taps | None,
         shadow: bool,
         guard: GuardSettings | None,
+        prior: MeasuredPrior | None = None,
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
         # Whether each transition is learnt from before the next action.
         self._in_step = simulated_time or bundle.manifest.synchronous
-        self.policy = PolicyInstance(bundle, seed, guard or GuardSettings())
+        self.policy = PolicyInstance(bundle, seed, guard or GuardSettings(), prior)
         self._shadow = shadow
         self._coming: tuple[PolicyBundle, bool] | None = None  # a model to swap in; whether at once
         self._retry = 0.0  # when a swap that failed is tried again [s]
@@ -87,7 +89,8 @@ class EpisodeLifecycle:
         self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self.notices)
 
     def begin(self, begin: Begin) -> ResetRequest:
-        """Prepare for an operator's episode. Raises BridgeError while another is under way."""
+        """Prepare for an operator's episode. Raises BridgeError while another is under way, and
+        PriorError, for a prior that the bundle cannot express."""
         idle = time.monotonic() - self._observed
         if self._episode is not None and not self.settling and idle > STALLED:
             text = f"nothing measured for {idle:.0f} s, and another episode is asked for"
@@ -95,7 +98,9 @@ class EpisodeLifecycle:
         if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         if begin.new_task:
-            self.policy.begin_task(begin.seed, begin.task)
+            self.policy.begin_task(begin.seed, begin.task, begin.prior)
+        elif begin.prior is not None:
+            raise BridgeError("a prior comes with a new task; this episode goes on with one")
         self.policy.adapter.adapting = begin.adapting
         if begin.new_task:
             self.keep("task")
@@ -199,7 +204,7 @@ class EpisodeLifecycle:
             return
         (bundle, _), before = self._coming, self.digest
         try:
-            self.policy.adopt(bundle, self._episode is not None)
+            refused = self.policy.adopt(bundle, self._episode is not None)
         except SnapshotError as error:
             # The worker is learning, or hangs.
             self._retry = time.monotonic() + RETRY
@@ -209,6 +214,8 @@ class EpisodeLifecycle:
         if self._episode is not None:
             self._episode.restart(self.policy.belief)
         self.notices.say("model_swapped", f"{bundle.digest[:12]} acts in place of {before[:12]}")
+        if refused:
+            self.notices.say("prior_refused", f"it starts from its own prior: {refused}")
         self.keep("model")
 
     def restore(self, number: int) -> Kept:
@@ -219,7 +226,7 @@ class EpisodeLifecycle:
 
     def recall(self, snapshot: bytes) -> Belief:
         """Go on with a belief from an earlier connection. Raises SnapshotError."""
-        belief = self.policy.recall(snapshot)
+        belief = self.policy.recall_stored(snapshot)
         self._changed("recall")
         return belief
 

@@ -9,9 +9,12 @@ import numpy as np
 
 from adapt.adapters.base import Adapter
 from adapt.adapters.registry import make_adapter
+from adapt.adapters.snapshot import unseal
 from adapt.belief.gaussian import Belief
 from adapt.bundle.policy_bundle import PolicyBundle
+from adapt.errors import PriorError, SnapshotError
 from adapt.guard import Guard, GuardSettings, Verdict
+from adapt.prior import MeasuredPrior, latent_prior
 from robot_bridge.errors import StateError
 from robot_bridge.protocol.messages import Float32
 from robot_bridge.safety.limits import Limits
@@ -36,11 +39,19 @@ class Kept:
 
 
 class PolicyInstance:
-    """Belongs to the thread that acts. seed: of the latents."""
+    """Belongs to the thread that acts. seed: of the latents. prior: measured, that beliefs of every
+    task start from unless the task brings its own; None for the bundle's. Raises PriorError."""
 
-    def __init__(self, bundle: PolicyBundle, seed: int, guard: GuardSettings) -> None:
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        seed: int,
+        guard: GuardSettings,
+        prior: MeasuredPrior | None = None,
+    ) -> None:
         self.bundle = bundle
-        self.adapter: Adapter = make_adapter(bundle, seed)
+        self._default = self._prior = prior
+        self.adapter: Adapter = _adapter(bundle, seed, prior)
         self.kept: list[Kept] = []
         self.verdict = Verdict(True, 0.0)
         self._seed = seed
@@ -54,22 +65,30 @@ class PolicyInstance:
     def belief(self) -> Belief:
         return self.adapter.belief
 
-    def begin_task(self, seed: int, task: int) -> None:
-        """Meet a new task: a prior, and draws that depend on seed and task alone."""
+    def begin_task(self, seed: int, task: int, prior: MeasuredPrior | None = None) -> None:
+        """Meet a new task: a prior, and draws that depend on seed and task alone.
+
+        prior: see the class. Raises PriorError, unchanged, where the bundle cannot express it.
+        """
         # A new adapter, not a reset one: the draws of two tasks then have nothing in common.
         mixed = np.random.SeedSequence([seed, task]).generate_state(1, np.uint64)
-        self._seed = int(mixed[0])
-        self.adapter = make_adapter(self.bundle, self._seed)
+        prior = prior or self._default
+        self.adapter = _adapter(self.bundle, int(mixed[0]), prior)
+        self._seed, self._prior = int(mixed[0]), prior
         # What another model believed concerned another task.
         self._left.clear()
         self._judge_anew()
 
-    def adopt(self, bundle: PolicyBundle, in_episode: bool) -> None:
+    def adopt(self, bundle: PolicyBundle, in_episode: bool) -> str:
         """Let another model act: from its prior, or from what it believed of this task when it
-        was replaced. Raises SnapshotError, unchanged, while the belief cannot be kept."""
-        before = self.adapter
+        was replaced. Returns why it does not start from the measured prior, or "". Raises
+        SnapshotError, unchanged, while the belief cannot be kept."""
+        before, refused = self.adapter, ""
         left = before.snapshot()
-        adapter = make_adapter(bundle, self._seed)
+        try:
+            adapter = _adapter(bundle, self._seed, self._prior)
+        except PriorError as error:
+            adapter, refused = make_adapter(bundle, self._seed), str(error)
         guard = Guard(bundle.manifest, self._settings)
         limits = _limits(bundle, guard)
         if bundle.digest in self._left:
@@ -80,6 +99,7 @@ class PolicyInstance:
         self._left[self.bundle.digest] = left
         self.bundle, self.adapter, self.limits, self._guard = bundle, adapter, limits, guard
         self._judge_anew()
+        return refused
 
     def weigh(self, observation: Float32, sound: bool) -> bool:
         """Judge this robot, and fall back where it is outside of what training saw; True when the
@@ -146,16 +166,32 @@ class PolicyInstance:
         self._judge_anew()
         return belief
 
+    def recall_stored(self, snapshot: bytes) -> Belief:
+        """Take over a belief from an earlier connection, with the prior that it started from.
+        Raises SnapshotError, unchanged, where another prior is given now: it was measured later."""
+        stored = unseal(snapshot, self.bundle.digest).prior
+        if self._prior is not None and stored != self.adapter.start.encode():
+            raise SnapshotError("the belief started from another prior than the one given now")
+        return self.recall(snapshot)
+
     def forget(self) -> None:
         """Back to the prior; what is forgotten is kept first. Raises SnapshotError while the
         adapter learns."""
         self.keep("before forget")
-        self.recall(make_adapter(self.bundle, self._seed).snapshot())
+        self.recall(_adapter(self.bundle, self._seed, self._prior).snapshot())
 
     def _judge_anew(self) -> None:
         self._guard.reset()
         self.verdict = Verdict(True, 0.0)
         self.adapter.trust(True)
+
+
+def _adapter(bundle: PolicyBundle, seed: int, prior: MeasuredPrior | None) -> Adapter:
+    """An adapter that starts from a measured prior, if there is one. Raises PriorError."""
+    adapter = make_adapter(bundle, seed)
+    if prior is not None:
+        adapter.start_from(latent_prior(prior, bundle.manifest))
+    return adapter
 
 
 def _limits(bundle: PolicyBundle, guard: Guard) -> Limits:

@@ -12,6 +12,7 @@ from msgspec import structs
 from adapt.adapters.base import Action
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
+from adapt.prior import MeasuredPrior
 from robot_bridge.errors import described
 from robot_bridge.protocol.messages import Command, Flag, Float32, Mode, Observation, fault_names
 from robot_bridge.safety.deadline_monitor import DeadlineMonitor, DeadlineSettings
@@ -55,10 +56,13 @@ class RobotSession:
         guard: GuardSettings | None = None,
         pace: DeadlineSettings | None = None,
         spacing: SpacingSettings | None = None,
+        prior: MeasuredPrior | None = None,
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
-        self.episodes = EpisodeLifecycle(name, bundle, seed, simulated_time, taps, shadow, guard)
+        self.episodes = EpisodeLifecycle(
+            name, bundle, seed, simulated_time, taps, shadow, guard, prior
+        )
         self.policy = self.episodes.policy
         self.halted = ""  # why the bridge has stopped it
         self.faults = 0  # as last reported

@@ -13,6 +13,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
+from adapt.prior import MeasuredPrior, read_prior
 from adapt.settings import Count, Positive, WholeNumber, compose, resolved
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import RobotLost
@@ -45,6 +46,8 @@ class TrialSettings:
     episodes: of each task, one after another; the belief is kept from one to the next.
     seed: draws the tasks and the latents.
     first_task: number of the first task.
+    prior: file of a measured prior (prior.json of acclimate calibrate) that every task's beliefs
+        start from, or a folder that holds N.json for task N. null takes the bridge's own.
     adapting: false keeps the belief at its prior, for comparison.
     overwrite: true replaces an older trial in the folder.
     release: true releases the robot if it is stopped: you have looked, and it may move.
@@ -60,6 +63,7 @@ class TrialSettings:
     episodes: Count = 4
     seed: WholeNumber = 0
     first_task: WholeNumber = 0
+    prior: Path | None = None
     adapting: bool = True
     overwrite: bool = False
     release: bool = False
@@ -67,11 +71,29 @@ class TrialSettings:
     patience: Positive = 120.0
 
 
-def schedule(settings: TrialSettings, robot: str) -> Iterator[Begin]:
+Priors = dict[int, MeasuredPrior]
+"""Measured priors by task."""
+
+
+def read_priors(settings: TrialSettings) -> Priors:
+    """The prior of every task, before anything moves; none without the setting. Raises
+    PriorError naming the file."""
+    path = settings.prior
+    if path is None:
+        return {}
+    tasks = range(settings.first_task, settings.first_task + settings.tasks)
+    if path.is_dir():
+        return {task: read_prior(path / f"{task}.json") for task in tasks}
+    return dict.fromkeys(tasks, read_prior(path))
+
+
+def schedule(settings: TrialSettings, robot: str, priors: Priors) -> Iterator[Begin]:
     """The episodes in order. The seed of a task does not depend on the tasks before it."""
     for task in range(settings.first_task, settings.first_task + settings.tasks):
         for episode in range(settings.episodes):
-            yield Begin(robot, task, episode, settings.seed, episode == 0, settings.adapting)
+            new = episode == 0
+            prior = priors.get(task) if new else None
+            yield Begin(robot, task, episode, settings.seed, new, settings.adapting, prior)
 
 
 def run(
@@ -79,11 +101,12 @@ def run(
 ) -> list[Row]:
     """Run a trial and write its folder; progress is told of every episode.
 
-    Raises TrialError for the folder, BridgeLost and RobotLost when one of them is gone; the
-    episodes until then are kept.
+    Raises TrialError for the folder, PriorError for a prior, BridgeLost and RobotLost when one of
+    them is gone; the episodes until then are kept.
     """
     # Before anything moves: a trial that cannot be written need not run.
     check_free(settings.out, settings.overwrite)
+    priors = read_priors(settings)
     with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
         welcome = operator.connect(settings.wait)
         robot = operator.wait_robot(settings.robot, settings.wait)
@@ -94,7 +117,7 @@ def run(
         # An older trial goes only now that there is a bridge and a robot to make another.
         with TrialWriter(settings.out, header, settings.overwrite) as writer:
             try:
-                for begin in schedule(settings, robot):
+                for begin in schedule(settings, robot, priors):
                     record = operator.run(begin, settings.patience)
                     lines.append(writer.add(record))
                     progress(record)

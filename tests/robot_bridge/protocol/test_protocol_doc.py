@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from adapt.bundle import fields as bundle_fields
+from adapt.prior import MeasuredPrior, MeasuredQuantity
 from robot_bridge.protocol import codec, messages, operator_messages, timing
 from robot_bridge.protocol.handshake import ACTION_MOST, OBSERVATION_MOST, PERIOD_TOLERANCE
 from robot_bridge.protocol.messages import (
@@ -149,6 +150,8 @@ def test_every_struct_is_listed_with_its_fields():
         bundle_fields.Latent,
         bundle_fields.Factor,
         bundle_fields.Limit,
+        MeasuredPrior,
+        MeasuredQuantity,
     )
     structs |= {kind.__name__: kind for kind in nested}
     assert set(listed) == set(structs)
