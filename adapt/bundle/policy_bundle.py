@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import numpy.typing as npt
 
-from adapt.atomic_file import sync
+from adapt.atomic_file import replacing, sync
 from adapt.bundle.archive import digest, read_files, zipped
 from adapt.bundle.golden import decode_golden, encode_golden, replay
 from adapt.bundle.manifest import Manifest, decode_manifest, encode_manifest
@@ -187,16 +187,12 @@ def pack(folder: Path | str, archive: Path | str) -> str:
         raise BundleError(f"{archive}: exists already; a bundle is never overwritten")
     files = read_files(Path(folder))
     _verify_files(files, str(folder))
-    draft = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
-        _write(draft, zipped(files))
-        draft.rename(archive)
-        sync(archive.parent)
+        with replacing(archive, new=True) as stream:
+            stream.write(zipped(files))
     except OSError as error:
         raise BundleError(f"{archive}: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return digest(files[MANIFEST])
 
 

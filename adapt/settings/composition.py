@@ -50,9 +50,10 @@ def compose(
         print(page(help, settings_of(_chosen(schema, values)), values, _choices(schema)))
         raise SystemExit(0)
     if missing:
-        raise SettingsError(
-            f"needs {', '.join(f'{key}=...' for key in sorted(missing))}; --help says more"
-        )
+        # A misspelt key may be the one that is missing.
+        problems = _unknown(values, known(schema))
+        needed = f"needs {', '.join(f'{key}=...' for key in sorted(missing))}"
+        raise SettingsError(f"{'; '.join([*problems, needed])}; --help says more")
     return checked(values, schema)
 
 
@@ -67,10 +68,7 @@ def checked(values: object, schema: type[T] | Choice) -> T:
         settings = msgspec.convert(values, chosen, dec_hook=_from_text)
     except msgspec.ValidationError as error:
         raise SettingsError(_explained(error, values, known)) from error
-    problems = [
-        f"no setting {key!r}{suggestion(key, known)}"
-        for key in _unknown(values, resolved(settings))
-    ]
+    problems = list(_unknown(values, known))
     for key in known:
         if not _finite(value := find(values, key)):
             problems.append(f"{key}={value}: expected a finite number")
@@ -206,14 +204,14 @@ def _explained(error: Exception, values: object, known: Mapping[str, Setting]) -
     return f"{key}={shown(find(values, key))}: expected {known[key].expected}"
 
 
-def _unknown(given: object, taken: object, prefix: str = "") -> Iterator[str]:
-    """The keys in `given` that did not arrive in `taken`: msgspec drops them for dataclasses."""
-    if isinstance(given, Mapping) and isinstance(taken, Mapping):
-        for key, value in given.items():
-            if key not in taken:
-                yield f"{prefix}{key}"
-            else:
-                yield from _unknown(value, taken[key], f"{prefix}{key}.")
+def _unknown(given: object, known: Mapping[str, Setting], prefix: str = "") -> Iterator[str]:
+    """What is wrong with each key in `given` that is no setting: msgspec drops them."""
+    for key, value in given.items() if isinstance(given, Mapping) else ():
+        name = f"{prefix}{key}"
+        if any(setting.startswith(f"{name}.") for setting in known):
+            yield from _unknown(value, known, f"{name}.")
+        elif name not in known:
+            yield f"no setting {name!r}{suggestion(name, known)}"
 
 
 def _finite(value: object) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from mcap.records import Attachment, Channel
 
+from adapt.atomic_file import write_atomically
 from adapt.bundle.fields import Field
 from adapt.bundle.manifest import Manifest, decode_manifest
 from adapt.settings import compose
@@ -147,7 +148,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(text.decode())
         return 0
     try:
-        Path(settings.out).write_bytes(text)
+        write_atomically(Path(settings.out), text)
     except OSError as error:
         raise RecordingError(f"{settings.out}: {error.strerror or error}") from error
     return 0

@@ -23,6 +23,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
+from adapt.atomic_file import write_atomically
 from adapt.bundle.fields import ActionField, Field, Latent
 from adapt.strict_json import parse
 from robot_bridge.errors import TrialError
@@ -108,7 +109,7 @@ class TrialWriter:
         try:
             clear(folder, overwrite)
             (folder / ARRAYS).mkdir(parents=True)
-            (folder / HEADER).write_bytes(_pretty(header))
+            write_atomically(folder / HEADER, _pretty(header))
             self._lines = (folder / LINES).open("wb")
         except OSError as error:
             raise TrialError(f"{folder}: {error.strerror or error}") from error
@@ -140,7 +141,7 @@ class TrialWriter:
     def summarise(self, rows: list[Row]) -> None:
         """Write the table. Raises TrialError when the disk does not take it."""
         try:
-            (self.folder / SUMMARY).write_bytes(_pretty(rows))
+            write_atomically(self.folder / SUMMARY, _pretty(rows))
         except OSError as error:
             raise TrialError(f"{self.folder}: {error.strerror or error}") from error
 
@@ -169,11 +170,14 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Make an empty folder. Raises TrialError as `check_free` does."""
+    """Make an empty folder. Raises TrialError as `check_free` does, or when it cannot be made."""
     check_free(folder, overwrite)
-    if folder.is_dir() and any(folder.iterdir()):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise TrialError(f"{folder}: {error.strerror or error}") from error
 
 
 def read_header(folder: Path) -> TrialHeader:
@@ -184,7 +188,7 @@ def read_header(folder: Path) -> TrialHeader:
 def write_about(folder: Path, about: About) -> None:
     """Raises TrialError when the disk does not take it."""
     try:
-        (folder / ABOUT).write_bytes(_pretty(about))
+        write_atomically(folder / ABOUT, _pretty(about))
     except OSError as error:
         raise TrialError(f"{folder / ABOUT}: {error.strerror or error}") from error
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from adapt.atomic_file import write_atomically
 from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import TrialError
 from robot_bridge.trial.figures import Figures
@@ -81,7 +82,7 @@ def write_report(settings: ReportSettings) -> Path:
         page = _template().render(**_content(settings, figures, header, lines, about))
     path = Path(settings.out) if settings.out else folder / PAGE
     try:
-        path.write_text(page, encoding="utf-8")
+        write_atomically(path, page.encode())
     except OSError as error:
         raise TrialError(f"{path}: {error.strerror or error}") from error
     return path

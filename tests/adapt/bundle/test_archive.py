@@ -11,6 +11,7 @@ import adapt.bundle.archive
 from adapt.bundle.policy_bundle import PolicyBundle, pack
 from adapt.errors import BundleError
 from tests.support import tiny_bundle
+from tests.support.full_disk import full_disk
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,17 @@ def test_a_damaged_bundle_is_not_packed(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"policy\.onnx was changed"):
         pack(copy, tmp_path / "tiny.zip")
     assert not (tmp_path / "tiny.zip").exists()
+
+
+def test_an_archive_that_cannot_be_written_is_named_and_leaves_nothing(
+    intact: Path, tmp_path: Path
+) -> None:
+    with full_disk(), pytest.raises(BundleError, match=r"b\.zip: File too large"):
+        pack(intact, tmp_path / "b.zip")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match=r"file/b\.zip: "):
+        pack(intact, tmp_path / "file" / "b.zip")
 
 
 def test_a_truncated_or_altered_zip_is_refused(intact: Path, tmp_path: Path) -> None:

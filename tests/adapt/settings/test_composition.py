@@ -170,6 +170,9 @@ def test_an_unknown_key_in_the_yaml_itself_is_named(configs: Path):
 def test_a_mandatory_setting_left_open_is_named():
     with pytest.raises(SettingsError, match=r"needs bundle=\.\.\."):
         compose("probe", Flat, ["seed=1"], "Probes.")
+    named = r"no setting 'bundel' \(did you mean 'bundle'\?\); needs bundle=\.\.\."
+    with pytest.raises(SettingsError, match=named):
+        compose("probe", Flat, ["bundel=x"], "Probes.")
 
 
 def test_a_users_mistake_is_printed_without_a_traceback():

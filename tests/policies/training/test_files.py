@@ -24,6 +24,7 @@ from policies.training.cli import main, train
 from policies.training.files import LOCK, OutputError, held, write_atomically
 from policies.training.runs import RunFolder
 from tests.policies.training.test_train import settings
+from tests.support.full_disk import full_disk
 from tests.support.random_search import SearchSettings
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -128,13 +129,9 @@ def test_ctrl_c_ends_a_sweep_and_leaves_whole_files(tmp_path: Path) -> None:
 def test_a_full_disk_inside_a_checkpoint_says_so_and_keeps_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"iteration": 1})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        with pytest.raises(OutputError, match=r"File too large \(\d+ MB are free there\)") as told:
-            save_checkpoint(path, {"iteration": torch.zeros(10_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    free = r"File too large \(\d+ MB are free there\)"
+    with full_disk(10_000), pytest.raises(OutputError, match=free) as told:
+        save_checkpoint(path, {"iteration": torch.zeros(10_000)})
     assert "checkpoint.pt is still the one before" in str(told.value)
     assert load_checkpoint(path) == {"iteration": 1}
     assert os.listdir(tmp_path) == ["checkpoint.pt"]

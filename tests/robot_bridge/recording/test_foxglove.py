@@ -13,6 +13,7 @@ from robot_bridge.recording.json_schema import schemas
 from robot_bridge.recording.writer import McapRecorder
 from tests.support import tiny_bundle
 from tests.support.bridge.recorded import Motion
+from tests.support.full_disk import full_disk
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data"
@@ -80,3 +81,6 @@ def test_of_several_robots_one_must_be_named(tmp_path, capsys):
     assert acclimate.main(["layout", str(tmp_path / "tiny" / "manifest.json")]) == 2
     assert acclimate.main(["layout", path, "robot=leg", f"out={tmp_path}/no/l.json"]) == 2
     assert "No such file" in capsys.readouterr().err
+    with full_disk():
+        assert acclimate.main(["layout", path, "robot=leg", f"out={tmp_path}/l.json"]) == 2
+    assert not (tmp_path / "l.json").exists()

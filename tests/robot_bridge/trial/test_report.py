@@ -24,6 +24,7 @@ from robot_bridge.trial.folder import (
 )
 from robot_bridge.trial.report import ReportSettings, write_report
 from robot_bridge.trial.tasks import KINDS, by_task, kind, ranked
+from tests.support.full_disk import full_disk
 
 FACTORS = [
     Factor("seat_x", "m", 0.0, 0.002, 0),
@@ -153,6 +154,18 @@ def test_a_damaged_note_is_told_in_one_line(folder):
     (folder / "about.json").write_text('{"title": 3}')
     with pytest.raises(TrialError, match=r"about\.json.*Expected `str`"):
         page(folder)
+
+
+def test_a_full_disk_leaves_the_page_and_the_notes_as_they_were(folder):
+    path = write_report(ReportSettings(folder))
+    before = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    with full_disk():
+        with pytest.raises(TrialError, match=r"report\.html: File too large"):
+            write_report(ReportSettings(folder, title="another"))
+        with pytest.raises(TrialError, match="File too large"):
+            write_about(folder, About(sentence="x" * 2000))
+    assert path.name in before
+    assert {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()} == before
 
 
 def test_a_logarithm_is_drawn_as_the_quantity_itself(folder):

@@ -225,6 +225,9 @@ def test_a_disk_that_takes_nothing_more_and_a_damaged_file_are_told_in_one_line(
     (tmp_path / "t/summary.json").mkdir()
     with writer, pytest.raises(TrialError, match="t: Is a directory"):
         writer.summarise([])
+    (tmp_path / "file").touch()
+    with pytest.raises(TrialError, match="file/demo: Not a directory"):
+        clear(tmp_path / "file" / "demo", overwrite=True)
     line = read_lines(folder)[0]
     whole = (folder / line.arrays).read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:60] + bytes(20) + whole[80:]):
