@@ -24,7 +24,7 @@ from adapt.adapters.snapshot import AdapterState, load_generator, save_generator
 from adapt.adapters.transition import Action, Float32, Transition
 from adapt.belief.gaussian import Belief, GaussianPrior
 from adapt.bundle.algorithms import Algorithm
-from adapt.bundle.layout import ActionMap, Layout
+from adapt.bundle.layout import ActionMap, Layout, all_finite
 from adapt.bundle.manifest import Phase
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import ContextError, EpisodeError, InferenceError, PriorError, SnapshotError
@@ -170,24 +170,29 @@ class Adapter(ABC):
         # Only a drawn latent is held: the other inputs are the belief itself.
         self._hold = manifest.latent.hold if self._phase.condition == "sample" else 1
 
-    def act(self, observation: Float32, stochastic: bool = False) -> Action:
+    def act(self, observation: Float32, stochastic: bool = False, checked: bool = False) -> Action:
         """Answer one observation (n_o,), from the latent's most likely action or a sample.
 
-        A new latent is drawn from the current belief after every `hold` control periods.
-        Raises ContextError naming the field at fault, EpisodeError outside an episode.
+        A new latent is drawn from the current belief after every `hold` control periods. checked:
+        the observation is known to be finite float32 (n_o,). Raises ContextError naming the field
+        at fault, EpisodeError outside an episode.
         """
         row = self._rows[self._phase.policy]
-        self.pose(observation, row.inputs)
+        self.pose(observation, row.inputs, checked)
         row.run()
         return self.settle(row.outputs, stochastic)
 
-    def pose(self, observation: Float32, inputs: Mapping[str, Float32]) -> None:
+    def pose(
+        self, observation: Float32, inputs: Mapping[str, Float32], checked: bool = False
+    ) -> None:
         """The first part of `act`, for a run of the policy that others share: write what it is
         asked, by name, observation (n_o,) and latent. Raises as `act`, inputs half written.
         """
         if not self._in_episode:
             raise EpisodeError("act outside an episode; begin_episode comes first")
-        inputs["observation"][:] = self._observation.check(observation)
+        if not checked:
+            observation = self._observation.check(observation)
+        inputs["observation"][:] = observation
         hold = self._hold
         if hold and self._period and self._period % hold == 0:
             self._draw()
@@ -201,7 +206,7 @@ class Adapter(ABC):
         if stochastic:
             noise = self._rng.standard_normal(mean.size, np.float32)
             mean = mean + np.exp(outputs["log_std"]) * noise
-        if not np.isfinite(mean).all():
+        if not all_finite(mean):
             index = int(np.argmin(np.isfinite(mean)))
             raise InferenceError(f"policy answers {mean[index]} for {self._action.locate(index)}")
         if self.bundle.manifest.squash == "tanh":

@@ -49,11 +49,16 @@ class Layout:
             # A number too large for float32 becomes infinite here and is refused below.
             with np.errstate(over="ignore"):
                 values = values.astype(np.float32)
-        finite = np.isfinite(values)
-        if not finite.all():
-            index = int(np.argmin(finite))
+        if not all_finite(values):
+            index = int(np.argmin(np.isfinite(values)))
             raise ContextError(f"{what} {self.locate(index)} is {values[index]}; expected finite")
         return values
+
+
+def all_finite(values: npt.NDArray[Any]) -> bool:
+    """Whether every number is finite."""
+    # A search through bytes takes a fifth of the time of numpy's all().
+    return 0 not in np.isfinite(values).tobytes()
 
 
 class ActionMap:

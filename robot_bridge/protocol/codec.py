@@ -62,6 +62,7 @@ _MOST = {
     kind: RECORD_BYTES if kind in _LONG else 0 if kind is Kind.BYE else CONTROL_BYTES
     for kind in Kind
 }
+_NUMBERS = np.dtype("<f4")
 _ENCODER = msgspec.msgpack.Encoder()
 _BODIES = BODIES | OPERATOR_BODIES
 _DECODERS = {body: msgspec.msgpack.Decoder(body) for body in _BODIES.values()}
@@ -184,7 +185,7 @@ def encode_observation(observation: Observation, session: int) -> bytes:
 
 def decode_observation(frame: Frame) -> Observation:
     """Accepts any size and any float32, NaN too: the bridge judges them. Raises CodecError."""
-    reward, faults, payload = *_head(frame, Kind.OBSERVATION, OBSERVATION), _floats(frame, 8)
+    (reward, faults), payload = _parts(frame, Kind.OBSERVATION, OBSERVATION)
     if frame.flags & ~_ALL_FLAGS:
         raise CodecError(f"OBSERVATION: flags {frame.flags:#x}; at most {_ALL_FLAGS:#x}")
     flags = FLAGS[frame.flags]
@@ -207,7 +208,8 @@ def encode_command(command: Command, session: int) -> bytes:
 
 def decode_command(frame: Frame) -> Command:
     """Accepts any size and any float32: the client judges them. Raises CodecError."""
-    validity, received, sent, version, number, shadow = _head(frame, Kind.COMMAND, COMMAND)
+    head, payload = _parts(frame, Kind.COMMAND, COMMAND)
+    validity, received, sent, version, number, shadow = head
     mode = _MODES.get(number)
     if mode is None:
         raise CodecError(f"COMMAND: mode {number}; expected 0 to {int(max(Mode))}")
@@ -217,22 +219,17 @@ def decode_command(frame: Frame) -> Command:
         raise CodecError(f"COMMAND: shadow {shadow}; expected 0 or 1")
     if shadow and number == Mode.TRACK:
         raise CodecError("COMMAND: mode TRACK from a shadow; expected HOLD, DAMP or STOP")
-    payload = _floats(frame, COMMAND.size)
     return Command(frame.sequence, validity, mode, payload, version, received, sent, bool(shadow))
 
 
-def _head(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple:
+def _parts(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple[tuple, Float32]:
+    """The head of a frame's payload, and the numbers behind it."""
     if frame.kind is not kind:
         raise CodecError(f"{frame.kind.name}: expected {kind.name}")
-    if len(frame.payload) < layout.size:
-        raise CodecError(
-            f"{kind.name}: payload of {len(frame.payload)} bytes; its head has {layout.size}"
-        )
-    return layout.unpack_from(frame.payload)
-
-
-def _floats(frame: Frame, start: int) -> Float32:
-    rest = len(frame.payload) - start
+    payload, start = frame.payload, layout.size
+    rest = len(payload) - start
+    if rest < 0:
+        raise CodecError(f"{kind.name}: payload of {len(payload)} bytes; its head has {start}")
     if rest % 4:
-        raise CodecError(f"{frame.kind.name}: {rest} bytes of numbers; expected a multiple of 4")
-    return np.frombuffer(frame.payload, "<f4", offset=start)
+        raise CodecError(f"{kind.name}: {rest} bytes of numbers; expected a multiple of 4")
+    return layout.unpack_from(payload), np.frombuffer(payload, _NUMBERS, -1, start)

@@ -66,9 +66,11 @@ class SpacingMonitor:
         spacing = (time_ns - before_ns) * 1e-9
         periods = spacing / self._period
         self.periods = 1.0 if paused else periods
-        ahead = self._ahead = min(drift + 1.0, max(0.0, self._ahead + FASTEST - periods))
-        behind = 0.0 if paused else min(drift + 1.0, max(0.0, self._behind + periods - SLOWEST))
-        self._behind = behind
+        # Conditions instead of max(): as a rule both are below 0, and this runs in every period.
+        ahead = self._ahead + FASTEST - periods
+        ahead = self._ahead = min(drift + 1.0, ahead) if ahead > 0.0 else 0.0
+        behind = 0.0 if paused else self._behind + periods - SLOWEST
+        behind = self._behind = min(drift + 1.0, behind) if behind > 0.0 else 0.0
         name = ""
         if ahead > drift:
             name = TOO_FAST

@@ -161,12 +161,12 @@ class Dispatcher:
             self._admission.weigh(address)
             return
         self._admission.hear(peer, received_ns)
-        if frame.kind is Kind.BYE:
-            self._admission.drop(peer, "robot_left", "the driver said goodbye")
-        elif peer.robot and frame.kind in self._robots_may:
+        if peer.robot and frame.kind in self._robots_may:
             self._robots_may[frame.kind](peer, peer.robot, frame)
         elif not peer.robot and frame.kind in self._operators_may:
             self._operators_may[frame.kind](peer, frame)
+        elif frame.kind is Kind.BYE:
+            self._admission.drop(peer, "robot_left", "the driver said goodbye")
         else:
             role = "robot" if peer.robot else "operator"
             self._registry.refuse(address, [f"{frame.kind.name} is not for a {role} to send"])

@@ -211,7 +211,8 @@ class RobotSession:
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            action = policy.adapter.act(observation.payload) if outcome is None else outcome
+            # What `_judged` lets through is valid, and so finite.
+            action = outcome or policy.adapter.act(observation.payload, checked=True)
             payload, _ = policy.limits.clamp(action.physical, self._before)
         # Any exception of the runtime: onnxruntime's share no base class.
         except Exception as error:
@@ -219,13 +220,15 @@ class RobotSession:
         self._before = payload
         self.episodes.followed(observation, payload)
         mode = Mode.HOLD if self._shadow else Mode.TRACK
-        return self._answer(observation, mode, payload, action.belief_version, action.physical)
+        version, wanted = action.belief_version, action.physical
+        return self._answer(observation, mode, payload, version, wanted, action.latent, version)
 
     def _still(self, observation: Observation, mode: Mode) -> Answer:
         self._before = None
         payload = np.zeros(self.policy.limits.action_size, np.float32)
-        version = self.policy.adapter.belief.version
-        return self._answer(observation, mode, payload, version, None)
+        adapter = self.policy.adapter
+        version, latent, drawn_from = adapter.belief.version, adapter.latent, adapter.latent_version
+        return self._answer(observation, mode, payload, version, None, latent, drawn_from)
 
     def _answer(
         self,
@@ -234,10 +237,11 @@ class RobotSession:
         payload: Float32,
         version: int,
         wanted: Float32 | None,
+        latent: Float32,
+        drawn_from: int,
     ) -> Answer:
-        adapter = self.policy.adapter
+        policy = self.policy
         command = Command(
             observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
         )
-        latent, drawn_from, digest = adapter.latent, adapter.latent_version, adapter.bundle.digest
-        return Answer(command, wanted, latent, drawn_from, adapter.belief, digest)
+        return Answer(command, wanted, latent, drawn_from, policy.belief, policy.bundle.digest)

@@ -150,6 +150,16 @@ OBSERVATION_FAULTS = {
 }
 
 
+def test_an_observation_that_was_checked_before_is_answered_alike(held: PolicyBundle) -> None:
+    one, other = make_adapter(held, 0), make_adapter(held, 0)
+    for adapter in (one, other):
+        adapter.begin_episode()
+    for _ in range(5):
+        before, after = one.act(observation()), other.act(observation(), checked=True)
+        assert before.physical.tobytes() == after.physical.tobytes()
+        assert before.latent.tobytes() == after.latent.tobytes()
+
+
 @pytest.mark.parametrize("fault", OBSERVATION_FAULTS)
 def test_a_faulty_observation_is_named_and_changes_nothing(held: PolicyBundle, fault: str) -> None:
     value, message = OBSERVATION_FAULTS[fault]

@@ -184,7 +184,7 @@ def test_after_a_policy_that_failed_steps_are_left_out_until_the_next_episode(bu
     life.observe()
     act, adapter = life.robot.policy.adapter.act, life.robot.policy.adapter
 
-    def fail(observation, stochastic=False):
+    def fail(observation, stochastic=False, checked=False):
         adapter._draw()
         raise InferenceError("not a number")
 

@@ -85,6 +85,17 @@ def test_what_is_invalid_is_named_with_what_would_be_right():
     )
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_no_bounds_are_so_wide_that_a_reading_need_not_be_finite(value):
+    limits = Limits([Field("wide", (2,), "m", -1e300, 1e300)], ACTED, [], PERIOD)
+    most = np.finfo(np.float32).max
+    ends = np.array([most, -most], np.float32)
+    assert limits.sound(ends) and limits.invalid(ends) == ""
+    seen = np.array([0.0, value], np.float32)
+    assert not limits.sound(seen)
+    assert limits.invalid(seen).startswith(f"not finite: wide[1] is {value} m")
+
+
 def test_the_strictest_broken_margin_wins():
     limits = make(SPACE, FORCE)
     assert limits.broken(np.zeros(5, np.float32)) is None

@@ -124,6 +124,25 @@ def test_a_scale_that_float32_does_not_hold_is_refused_by_both(probe, bundle):
     assert "'translation' without a bound: scale inf, range -inf to inf" in answer
 
 
+def test_no_bounds_are_so_wide_that_a_reading_need_not_be_finite(probe, bundle):
+    manifest, served = bundle.manifest, handshake.welcome(bundle, 1, [])
+    wide = msgspec.structs.replace(manifest.observation[0], low=-1e300, high=1e300)
+    fields = (wide, *manifest.observation[1:])
+    served = msgspec.structs.replace(served, observation=fields)
+    limits = Limits(fields, manifest.action, served.limits, manifest.control_period)
+    lines = [f"welcome {codec.encode_message(served).hex()}"]
+    expected = ["6 3"]
+    for value in (3e38, np.inf, -np.inf):
+        seen = np.array([value, 0, 0, 0, 0, 0], np.float32)
+        lines.append(f"judge {seen.tobytes().hex()} -")
+        invalid = limits.invalid(seen)
+        assert ("not finite" in invalid) is bool(np.isinf(value))
+        broken = limits.broken(seen)
+        plain = f"{broken[0].name} {broken[1]}" if broken else "fine"
+        expected.append(f"invalid {invalid}" if invalid else plain)
+    cpp_client.agree(probe, lines, expected)
+
+
 def test_clock_offsets_agree(probe):
     rng = np.random.default_rng(4)
     estimator, lines, expected = OffsetEstimator(), [], []

@@ -99,7 +99,8 @@ public:
                    "; the bundle's fields have " + std::to_string(observation_.size());
         }
         for (std::size_t k = 0; k < observation.size(); ++k) {
-            if (valid_[k].hold(observation[k])) continue;
+            // Also where a bound is more than float32 holds.
+            if (std::isfinite(observation[k]) && valid_[k].hold(observation[k])) continue;
             const auto& [field, index] = observation_[k];
             const char* cause = std::isfinite(observation[k]) ? "outside its field: " : "not finite: ";
             return cause + field.name + "[" + std::to_string(index) + "] is " + general(observation[k]) +
