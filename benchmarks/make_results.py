@@ -11,19 +11,19 @@ PAGE = ROOT / "docs" / "results.md"
 HEAD = """\
 # Results
 
-Written by `python -m benchmarks.make_results` from the lines in `benchmarks/results/`; every line
-there carries its seed, revision, hardware and command. Of numbers measured more than once with the
-same parameters and seed, the newest counts. A cell is the mean over seeds, with the smallest and
-largest in brackets where there are several.
+`python -m benchmarks.make_results` writes this page from the records in `benchmarks/results/`.
+Every record has its seed, revision, hardware and command. Where a number was measured more than
+once with the same parameters and seed, the page shows the newest. A cell is the mean over seeds;
+with several seeds, brackets show the smallest and the largest value.
 """
-# More values than this across a table make it wider than a page: they go down instead.
+# A table with more columns than this is wider than a page; its values become rows instead.
 WIDEST = 8
 
 Key = tuple[tuple[str, Scalar], ...]
 
 
 def render(folder: Path) -> str:
-    """The page for all records in `folder`, each benchmark under its NAME.md, if there is one."""
+    """The page for all records in `folder`; a benchmark's NAME.md, if any, comes first."""
     sections = [HEAD]
     for path in sorted(folder.glob("*.jsonl")):
         sections.append("\n".join(_section(path)))
@@ -33,7 +33,7 @@ def render(folder: Path) -> str:
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The last record of each (metric, parameters, seed), in the order of their first ones."""
+    """The newest record of each (metric, parameters, seed), in the order of first occurrence."""
     kept: dict[Hashable, Record] = {}
     for record in records:
         kept[record.metric, tuple(sorted(record.parameters.items())), record.seed] = record
@@ -46,7 +46,7 @@ def _section(path: Path) -> Iterator[str]:
     intro = path.with_suffix(".md")
     if intro.exists():
         yield intro.read_text(encoding="utf-8").strip() + "\n"
-    # Metrics that were measured over the same parameters share a table.
+    # Metrics with the same parameters share a table.
     tables: dict[frozenset[str], list[Record]] = {}
     for record in records:
         tables.setdefault(frozenset(record.parameters), []).append(record)
@@ -56,8 +56,8 @@ def _section(path: Path) -> Iterator[str]:
 
 
 def _tables(names: tuple[str, ...], records: list[Record]) -> Iterator[str]:
-    """One table with a column per metric or, where two parameters vary each for itself, one table
-    per metric with the last parameter's values across."""
+    """One table with a column per metric. If two parameters vary independently: one table per
+    metric, with a column for each value of the last parameter."""
     values = {name: _ordered(record.parameters[name] for record in records) for name in names}
     metrics = list(dict.fromkeys(record.metric for record in records))
     records = sorted(
@@ -82,7 +82,7 @@ def _tables(names: tuple[str, ...], records: list[Record]) -> Iterator[str]:
 
 
 def _spread(records: list[Record], varying: Sequence[str]) -> bool:
-    """Whether some line would have more than one cell, with the last parameter's values across."""
+    """Whether a row has more than one cell when the last parameter's values are the columns."""
     *down, across = varying
     lines: dict[tuple[str, Key], set[Scalar]] = {}
     for r in records:
@@ -91,14 +91,14 @@ def _spread(records: list[Record], varying: Sequence[str]) -> bool:
 
 
 def _ordered(values: Iterable[Scalar]) -> list[Scalar]:
-    """The distinct values: numbers by size, anything else in the order it was recorded."""
+    """The distinct values: numbers in ascending order, others in the order of recording."""
     distinct = list(dict.fromkeys(values))
     numbers = [value for value in distinct if isinstance(value, int | float)]
     return sorted(numbers) if len(numbers) == len(distinct) else distinct
 
 
 def _label(records: list[Record]) -> str:
-    """A metric with its unit; ValueError where records of one metric disagree about it."""
+    """A metric with its unit. Raises ValueError if records of one metric have different units."""
     units = sorted({record.unit for record in records})
     if len(units) > 1:
         where = f"{records[0].benchmark}, {records[0].metric}"
@@ -136,7 +136,7 @@ def _cell(values: list[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Four significant digits; whole numbers from a thousand up with their digits grouped."""
+    """Four significant digits; from a thousand on, a whole number with grouped digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
