@@ -24,6 +24,7 @@ answers STOP. To connect again, close the client and make a new one; README.md s
 from __future__ import annotations
 
 import math
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from msgspec import structs
 
 from adapt.bundle.fields import Field
 from robot_bridge.client.command_filter import CommandFilter
@@ -69,6 +69,7 @@ from robot_bridge.transport.client_socket import ClientSocket
 # take this long, a bridge that is gone takes longer [s].
 SIMULATED_PATIENCE = 2.0
 CONNECT = 10.0  # [s]
+LONGEST = 1e6  # control period or patience [s]
 GLANCE = 0.1  # between looks at the bridge's signs of life [s]
 
 
@@ -111,6 +112,9 @@ class RobotClient:
         )
         if patience is None:
             patience = SIMULATED_PATIENCE if simulated_time else control_period
+        for what, seconds in (("control_period", control_period), ("patience", patience)):
+            if not 0.0 < seconds <= LONGEST:
+                raise BridgeError(f"{what} is {seconds}; expected seconds, up to {LONGEST:g}")
         # A clock that waits for answers has no spacing of its own.
         self._spacing = None if simulated_time else SpacingMonitor(control_period, spacing)
         self._now_ns = now_ns
@@ -217,7 +221,8 @@ class RobotClient:
 
         reward: measured for the previous command. first, last: of the episode. terminal: the task
         ended here by itself. faults: `Fault` bits. Never raises for a bridge that is silent, gone
-        or wrong: the returned mode says what is safe, and `state.reason` why.
+        or wrong: the returned mode says what is safe, and `state.reason` why. Raises BridgeError,
+        with the stop latched, for arguments of another kind, such as a reward of None.
         """
         command_filter = self._filter
         if command_filter is None:
@@ -227,22 +232,15 @@ class RobotClient:
             command_filter.restart()
         else:
             command_filter.resume()
+        self._sequence += 1
+        flags = _flags(first, last, terminal, command_filter.unapplied)
+        sent, data = self._encoded(observation, reward, flags, faults)
         # Once for each new fault: the operator who releases the robot has to know of it.
         if faults & ~self._faults or (faults and not self.stopped):
             self._occur(safety.Halt(f"the robot reports {fault_names(faults)}"))
         self._faults = faults
-        self._sequence += 1
-        sent = Observation(
-            self._sequence,
-            self._now_ns(),
-            # A copy: the driver may measure into the same array again.
-            np.array(observation, np.float32).reshape(-1),
-            reward,
-            _flags(first, last, terminal, command_filter.unapplied),
-            faults,
-        )
         # Even while stopped: the bridge and its operators go on seeing the robot.
-        self._link.tell(encode_observation(sent, self._link.session))
+        self._link.tell(data)
         self._occur(safety.Asked(sent.time_ns))
         # While the bridge works: what needs no answer.
         self._beat()
@@ -252,6 +250,25 @@ class RobotClient:
         if last:
             self._occur(safety.Finish())
         return command
+
+    def _encoded(
+        self, observation: Float32, reward: float, flags: Flag, faults: int
+    ) -> tuple[Observation, bytes]:
+        """What is sent, and its frame. Raises BridgeError, stopped."""
+        now_ns = self._now_ns()
+        try:
+            # A copy: the driver may measure into the same array again.
+            payload = np.array(observation, np.float32).reshape(-1)
+            sent = Observation(self._sequence, now_ns, payload, reward, flags, faults)
+            return sent, encode_observation(sent, self._link.session)
+        except (TypeError, ValueError, struct.error, CodecError) as error:
+            text = (
+                f"exchange: {error}; expected numbers as observation, a number as reward (found "
+                f"{reward!r}), bits from 0 to 2**32 - 1 as faults (found {faults!r}) and whole "
+                f"nanoseconds of now_ns (found {now_ns!r})"
+            )
+            self.halt(text)
+            raise BridgeError(text) from None
 
     def check(self) -> Mode:
         """What is safe right now, without asking the bridge: for a driver's faster inner loop, and
@@ -278,10 +295,20 @@ class RobotClient:
     def end_episode(self, outcome: Outcome) -> None:
         """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
         that is too long, BridgeLost without a bridge."""
-        _finite("outcome", outcome.measures | {"duration": outcome.duration})
+        numbers = _finite("outcome", {"steps": outcome.steps, "duration": outcome.duration})
+        measures = _finite("outcome", outcome.measures)
         self._occur(safety.Finish())
-        # It may quote what no frame can carry; the end of an episode is not lost over that.
-        self._link.send(structs.replace(outcome, reason=speakable(outcome.reason)))
+        # numpy's numbers are taken, too. The reason may quote what no frame can carry; the end of
+        # an episode is not lost over that.
+        self._link.send(
+            Outcome(
+                bool(outcome.success),
+                int(numbers["steps"]),
+                numbers["duration"],
+                speakable(str(outcome.reason)),
+                measures,
+            )
+        )
 
     def close(self) -> None:
         """Say goodbye and let go of the socket."""
@@ -330,6 +357,10 @@ def _flags(first: bool, last: bool, terminal: bool, unapplied: bool) -> Flag:
 
 def _finite(where: str, numbers: Mapping[str, float]) -> dict[str, float]:
     for name, value in numbers.items():
-        if not math.isfinite(value):
-            raise BridgeError(f"{where}: {name} is {value}; expected a finite number")
+        try:
+            finite = math.isfinite(value)
+        except TypeError:
+            finite = False
+        if not finite:
+            raise BridgeError(f"{where}: {name} is {value!r}; expected a finite number")
     return {name: float(value) for name, value in numbers.items()}

@@ -132,7 +132,9 @@ class ClientSocket:
             self._fate = None
 
     def tell(self, data: bytes) -> bool:
-        """Send one frame without waiting; False when too many wait already."""
+        """Send one frame without waiting; False when too many wait already, or after `close`."""
+        if self._socket.closed:
+            return False
         try:
             self._socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -152,7 +154,7 @@ class ClientSocket:
 
         Raises BridgeLost when the bridge closes, HandshakeError when it refuses this peer (a bridge
         that was restarted does not know its session), CodecError for a frame that no bridge sends.
-        The first two are final: every later call raises the same.
+        The first two are final: every later call raises the same. After `close` it is BridgeLost.
         """
         self._check_over()
         # Waiting within the receipt is what costs least: poll() alone takes 10 us.
@@ -202,6 +204,7 @@ class ClientSocket:
             self.tell(encode(Kind.BYE, session=self.session))
         else:
             self._socket.set(zmq.LINGER, 0)
+        self._over = self._over or (BridgeLost, f"{self.endpoint}: this end of it was closed")
         self._unwatch()
         self._socket.close()
         self._context.term()

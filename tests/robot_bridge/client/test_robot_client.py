@@ -1,6 +1,7 @@
 """The client against a bridge that is not to be trusted."""
 
 import threading
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ import zmq
 from adapt.bundle.fields import Limit
 from adapt.bundle.policy_bundle import PolicyBundle
 from robot_bridge.client.robot_client import RobotClient
-from robot_bridge.errors import BridgeError, CodecError, HandshakeError
+from robot_bridge.errors import BridgeError, BridgeLost, CodecError, HandshakeError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.handshake import welcome
 from robot_bridge.protocol.messages import Command, Event, Flag, Kind, Mode, Outcome, Stop
@@ -164,6 +165,60 @@ def test_a_reward_beyond_float32_is_for_the_bridge_to_refuse(pair):
     client.exchange(GOOD, first=True)
     client.exchange(GOOD, reward=1e300)
     assert impostor.seen[1].reward == np.inf
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reward": None},
+        {"reward": "x"},
+        {"faults": -1},
+        {"faults": 1.5},
+        {"observation": ["a"] * 6},
+        {"observation": np.zeros(20_000)},
+    ],
+    ids=str,
+)
+def test_what_no_frame_can_carry_is_named_and_stops(pair, wrong):
+    impostor, client = pair
+    impostor.replies += [track(0, 0, 0)]
+    client.exchange(GOOD, first=True)
+    with pytest.raises(BridgeError, match=r"exchange: .*expected numbers as observation"):
+        arguments: dict[str, Any] = {"observation": GOOD} | wrong
+        client.exchange(**arguments)
+    assert client.check() is Mode.STOP
+
+
+@pytest.mark.parametrize("seconds", [0.0, -0.05, np.nan, np.inf])
+@pytest.mark.parametrize("what", ["control_period", "patience"])
+def test_a_period_that_is_none_is_refused_by_name(what, seconds):
+    settings: dict[str, Any] = {"control_period": 0.05} | {what: seconds}
+    with pytest.raises(BridgeError, match=f"{what} is .*; expected seconds"):
+        RobotClient("ipc:///nowhere", "arm", [], [], **settings)
+
+
+def test_the_end_of_an_episode_takes_numbers_of_numpy(pair):
+    _, client = pair
+    numbers: dict[str, Any] = {"success": np.bool_(True), "steps": np.int64(3)}
+    numbers |= {"duration": np.float64(0.15), "measures": {"force": np.float32(2.0)}}
+    client.end_episode(Outcome(reason="done", **numbers))
+    for wrong in ({"steps": None}, {"duration": "x"}, {"measures": {"force": "x"}}):
+        outcome = msgspec.structs.replace(Outcome(True, 3, 0.15, "done"), **wrong)
+        with pytest.raises(BridgeError, match=r"outcome: .* expected a finite number"):
+            client.end_episode(outcome)
+
+
+def test_a_closed_client_stops_and_says_so(pair):
+    impostor, client = pair
+    impostor.replies += [track(0, 0, 0)]
+    client.exchange(GOOD, first=True)
+    client.close()
+    assert client.exchange(GOOD).mode is Mode.STOP
+    assert "closed" in client.state.reason
+    assert client.check() is Mode.STOP
+    for call in (client.ready, lambda: client.wait_reset(0.1), lambda: client.stop_all("x")):
+        with pytest.raises(BridgeLost, match="closed"):
+            call()
 
 
 def test_events_that_nobody_reads_do_not_pile_up(pair):
