@@ -151,9 +151,10 @@ class Admission:
             peer.silent = False
             self._registry.tell("robot_heard", peer.name, "it speaks again")
 
-    def weigh(self, address: bytes) -> None:
-        """Count one more frame that could not be read; after too many, disconnect its sender."""
-        reason = self._gate.garbage(address)
+    def weigh(self, address: bytes, stale: bool = False) -> None:
+        """Count one more frame that could not be read or is stale; after too many, disconnect its
+        sender."""
+        reason = self._gate.garbage(address, stale)
         if reason:
             self._expel(address, reason)
 

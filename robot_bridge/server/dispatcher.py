@@ -158,7 +158,7 @@ class Dispatcher:
         if peer is None or frame.session != peer.session:
             reason = "the bridge does not know this session; connect anew"
             self._registry.refuse(address, [reason])
-            self._admission.weigh(address)
+            self._admission.weigh(address, stale=peer is None)
             return
         self._admission.hear(peer, received_ns)
         if peer.robot and frame.kind in self._robots_may:

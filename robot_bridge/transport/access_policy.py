@@ -18,8 +18,9 @@ class AccessPolicy(Protocol):
         """Why a peer that was admitted must be disconnected."""
         ...
 
-    def garbage(self, peer: bytes) -> str:
-        """Note a frame that could not be read; why its sender must be disconnected."""
+    def garbage(self, peer: bytes, stale: bool = False) -> str:
+        """Note a frame that could not be read, or, stale, one of a session that is not known here:
+        sent to a bridge before this one, perhaps. Why its sender must be disconnected."""
         ...
 
     def shut(self, peer: bytes) -> None:
@@ -36,7 +37,7 @@ class OpenAccess:
     def void(self, peer: bytes) -> str:
         return ""
 
-    def garbage(self, peer: bytes) -> str:
+    def garbage(self, peer: bytes, stale: bool = False) -> str:
         return ""
 
     def shut(self, peer: bytes) -> None:

@@ -147,13 +147,15 @@ class ServerSocket:
         known = held is not None and held.public in self._authenticator.known
         return "" if known else "its key was revoked"
 
-    def garbage(self, peer: bytes) -> str:
-        """Note a frame that could not be read; why its sender must be disconnected, or ""."""
+    def garbage(self, peer: bytes, stale: bool = False) -> str:
+        """Note a frame that could not be read, or, stale, one of a session that is not known here;
+        why its sender must be disconnected, or ""."""
         held = self._peers.get(peer)
         if held is None:
             return ""
         now = time.monotonic()
-        reason = f"{GARBAGE} frames in a row could not be read"
+        fault = "were of a session that is not known here" if stale else "could not be read"
+        reason = f"{GARBAGE} frames in a row {fault}"
         if held.parts:
             reason = "it sent a message of several parts; a frame is one"
             held.patience = 0.0
@@ -162,7 +164,8 @@ class ServerSocket:
         held.at = now
         if held.patience >= 0:
             return ""
-        if self._authenticator is not None:
+        # A robot that outlives its bridge has sent the new one such frames before it can know.
+        if self._authenticator is not None and not stale:
             self._authenticator.ban(held.public)
         return reason
 

@@ -17,6 +17,7 @@ from robot_bridge.protocol.messages import Event, Hello, Kind, Mode
 from robot_bridge.server import server as daemon
 from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.key_store import KeyFolder
+from robot_bridge.transport.server_socket import GARBAGE
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE, Bridge, bridge, robot
 
@@ -74,6 +75,18 @@ def test_a_revoked_operator_hears_nothing_more(bundle, tmp_path, link):
         with pytest.raises(HandshakeError, match="its key was revoked"):
             while True:
                 operator.receive(PATIENCE)
+
+
+def test_frames_for_a_bridge_before_this_one_do_not_shut_a_robot_out(bundle, tmp_path, link):
+    # What a robot goes on sending while its bridge is started anew.
+    keys = bridge_keys.make(tmp_path / "keys")
+    with bridge(bundle, keys) as served:
+        before = link(served.endpoint, "robot", "arm", keys)
+        for _ in range(3 * GARBAGE):
+            before.tell(encode(Kind.OBSERVATION, bytes(8 + 24), session=7))
+        served.wait_line("of a session that is not known here")
+        with robot(bundle, served.endpoint, keys) as arm:
+            assert arm.exchange(GOOD, first=True).mode is Mode.TRACK
 
 
 def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_path, link):
