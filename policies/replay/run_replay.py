@@ -88,10 +88,6 @@ class RunReplay:
         self._valid_count = np.zeros(self.capacity, np.int64)
 
     @property
-    def transition_size(self) -> int:
-        return self.n_o * (1 + self.next_in_context) + self.n_a + self.reward_in_context
-
-    @property
     def filled(self) -> int:
         return min(self.count, self.capacity)
 

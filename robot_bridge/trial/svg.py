@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import re
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from robot_bridge.errors import TrialError
@@ -68,13 +67,8 @@ class Drawing:
         self._style.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._style.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._style.__exit__(None, None, None)
 
     def new(self, size: tuple[float, float]) -> tuple[Figure, Axes]:
         figure = self._figure(figsize=size, layout="constrained")

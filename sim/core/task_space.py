@@ -43,19 +43,6 @@ class Task:
         parameter = self.space[name]
         return parameter.choices[int(self[name])]
 
-    def as_unit(self) -> np.ndarray:
-        """The values (n_p,) in [−1, 1]."""
-        return np.array(
-            [p.to_unit(v) for p, v in zip(self.space.parameters, self.values, strict=True)]
-        )
-
-    def as_dict(self) -> dict[str, float | str]:
-        """Values by name; choices by their names."""
-        return {
-            p.name: self.choice(p.name) if p.scale == "choice" else self[p.name]
-            for p in self.space.parameters
-        }
-
 
 @dataclass(frozen=True)
 class TaskSpace:

@@ -90,16 +90,6 @@ def save_film(path: Path, pictures: Iterator[np.ndarray], period: float) -> None
         raise AcclimateError(f"{path}: {error.strerror or error}") from error
 
 
-def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a .png. Raises AcclimateError for another ending, or when it cannot be written."""
-    if path.suffix != ".png":
-        raise AcclimateError(f"{path}: pictures end in .png")
-    try:
-        Image.fromarray(picture).save(path)
-    except OSError as error:
-        raise AcclimateError(f"{path}: {error.strerror or error}") from error
-
-
 class _Panel:
     """One take: its title, its clock, its gauge, and its pictures."""
 

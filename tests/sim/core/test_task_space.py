@@ -71,7 +71,7 @@ def test_a_choice_comes_back_from_its_unit():
 
 
 def test_a_parameter_of_no_width_is_zero_in_units_and_constant_in_draws():
-    assert SMALL.task().as_unit()[3] == 0
+    assert SMALL["fixed"].to_unit(SMALL.task().values[3]) == 0
     assert {t["fixed"] for t in SMALL.sample(20, np.random.default_rng(0))} == {0.5}
 
 
@@ -137,7 +137,6 @@ def test_an_unknown_split_is_refused_and_no_task_is_an_empty_list():
 def test_a_task_is_read_by_name_and_cannot_be_written():
     task = SMALL.task(kind="d", angle=-1.5)
     assert task.choice("kind") == "d" and task["angle"] == -1.5 and task["mass"] == 1
-    assert task.as_dict() == {"kind": "d", "mass": 1.0, "angle": -1.5, "fixed": 0.5}
     with pytest.raises(ValueError, match="read-only"):
         task.values[0] = 0
 
@@ -151,7 +150,8 @@ def test_a_task_keeps_values_of_its_own():
 
 def test_units_of_a_task_lie_in_their_range_and_give_it_back():
     for task in SPACE.sample(50, np.random.default_rng(2), "all"):
-        unit = task.as_unit()
+        pairs = zip(SPACE.parameters, task.values, strict=True)
+        unit = np.array([p.to_unit(value) for p, value in pairs])
         assert (abs(unit) <= 1 + 1e-12).all()
         back = [p.from_unit(u) for p, u in zip(SPACE.parameters, unit, strict=True)]
         assert np.allclose(back, task.values, rtol=1e-12, atol=1e-15)
