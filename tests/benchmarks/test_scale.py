@@ -65,7 +65,8 @@ held = np.ones(40_000_000 // 8)
 high = peak_memory()
 print(high >= before + 0.5 * held.nbytes)
 del held
-print(peak_memory() >= high)
+# The kernel's counters lag by some pages.
+print(peak_memory() >= high - 1e6)
 """
 
 
