@@ -25,7 +25,6 @@ from tests.support.bridge.faults import (
     lossless,
     moving,
     robot,
-    row,
     served,
     told,
 )
@@ -35,19 +34,6 @@ from tests.support.bridge.faulty_wires import Cable
 @pytest.fixture(scope="module")
 def bundle(tiny_folder):
     return tiny_folder
-
-
-@pytest.fixture(scope="module")
-def house(bundle, tmp_path_factory):
-    """A folder with a bridge at `b`, for the faults that it survives."""
-    folder = tmp_path_factory.mktemp("house")
-    with served(folder, bundle):
-        yield folder
-
-
-@pytest.fixture
-def matrix(record_property):
-    return row(record_property)
 
 
 def test_the_bridge_is_killed(bundle, tmp_path, matrix):

@@ -23,7 +23,7 @@ from robot_bridge.protocol.messages import Kind, Mode
 from robot_bridge.recording.rows import LossRow
 from tests.support import tiny_bundle
 from tests.support.bridge.bridge_process import PATIENCE
-from tests.support.bridge.faults import belief, entries, lossless, moving, row, served, steps, told
+from tests.support.bridge.faults import belief, entries, lossless, moving, served, steps, told
 from tests.support.bridge.faulty_wires import Wire, only, resealed, whole
 from tests.support.bridge.recorded import wait_for
 
@@ -41,18 +41,6 @@ def bundles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(bundles):
     return bundles / "tiny"
-
-
-@pytest.fixture(scope="module")
-def house(bundle, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("house")
-    with served(folder, bundle):
-        yield folder
-
-
-@pytest.fixture
-def matrix(record_property):
-    return row(record_property)
 
 
 @pytest.fixture

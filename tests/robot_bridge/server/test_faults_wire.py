@@ -12,8 +12,6 @@ from tests.support.bridge.faults import (
     entries,
     lossless,
     moving,
-    row,
-    served,
     steps,
     told,
 )
@@ -25,14 +23,6 @@ def bundle(tiny_folder):
     return tiny_folder
 
 
-@pytest.fixture(scope="module")
-def house(bundle, tmp_path_factory):
-    """A folder with a bridge at `b`, for the faults that it survives."""
-    folder = tmp_path_factory.mktemp("house")
-    with served(folder, bundle):
-        yield folder
-
-
 @pytest.fixture
 def wired(house, bundle, request):
     """A robot in motion behind a man in the middle, named after its test."""
@@ -41,11 +31,6 @@ def wired(house, bundle, request):
     wire = Wire(house, name[:20], bridge)
     with closing(wire), moving(bundle, wire.endpoint, name, bridge) as made:
         yield wire, made
-
-
-@pytest.fixture
-def matrix(record_property):
-    return row(record_property)
 
 
 def test_answers_come_too_late(wired, house, bundle, matrix):

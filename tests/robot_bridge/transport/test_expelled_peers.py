@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,12 @@ from robot_bridge.errors import HandshakeError
 from robot_bridge.protocol.codec import decode, decode_message, encode
 from robot_bridge.protocol.messages import Event, Hello, Kind, Mode
 from robot_bridge.server import server as daemon
-from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.transport.key_store import KeyFolder
 from robot_bridge.transport.server_socket import GARBAGE
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE, Bridge, bridge, robot
 
 GOOD = np.zeros(6, np.float32)
-
-
-@pytest.fixture
-def link():
-    """Makes links, and closes them however the test ends."""
-    with ExitStack() as stack:
-        yield lambda *words: stack.enter_context(closing(ClientSocket(*words)))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -14,20 +13,12 @@ from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeError, HandshakeError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import Mode
-from robot_bridge.transport.client_socket import ClientSocket
 from robot_bridge.trial import runner as trial
 from tests.support.bridge import bridge_keys
 from tests.support.bridge.bridge_process import PATIENCE, ROOT, Bridge, bridge, robot
 from tests.support.client import toy_robot
 
 GOOD = np.zeros(6, np.float32)
-
-
-@pytest.fixture
-def link():
-    """Makes links, and closes them however the test ends."""
-    with ExitStack() as stack:
-        yield lambda *words: stack.enter_context(closing(ClientSocket(*words)))
 
 
 @pytest.fixture(scope="module")
