@@ -103,13 +103,14 @@ def read_prior(path: Path) -> MeasuredPrior:
     return prior
 
 
+@np.errstate(all="ignore")  # of numbers whose squares no float holds
 def latent_prior(prior: MeasuredPrior, manifest: Manifest) -> GaussianPrior:
     """The prior that a bundle's beliefs start from, given what was measured.
 
     The latent's dimensions are independent, so correlations within one factor count and those
-    between factors do not. No dimension becomes less sure than the bundle's prior: the policy has
-    never acted on such a belief. Raises PriorError where the bundle cannot express it, where it
-    claims more than FINEST, or lies outside of what training saw.
+    between factors do not. A factor that is known no better than in training keeps the bundle's
+    prior: the policy has never acted on a wider belief. Raises PriorError where the bundle cannot
+    express it, where it claims more than FINEST, or lies outside of what training saw.
     """
     latent, name = manifest.latent, manifest.name
     if not latent.factors:
@@ -130,14 +131,16 @@ def latent_prior(prior: MeasuredPrior, manifest: Manifest) -> GaussianPrior:
             continue
         used.add(factor.name)
         index = factor.index
-        mean[index] = (found[0] - factor.offset) / factor.scale
-        claimed = found[1] / factor.scale**2
-        if claimed < FINEST**2 * start.variance[index]:
+        scale = np.float64(factor.scale)
+        claimed = found[1] / scale**2
+        # Written so that a NaN is refused, here and below.
+        if not claimed >= FINEST**2 * start.variance[index]:
             raise PriorError(
                 f"factor {factor.name!r}: the prior claims a standard deviation of "
-                f"{found[1] ** 0.5:g} {factor.unit}; expected at least {FINEST:g} of training's"
+                f"{np.sqrt(found[1]):g} {factor.unit}; expected at least {FINEST:g} of training's"
             )
-        variance[index] = min(claimed, start.variance[index])
+        if claimed < start.variance[index]:
+            mean[index], variance[index] = (found[0] - factor.offset) / scale, claimed
     if not used:
         known = {f.name: None for f in latent.factors}
         known |= {t.name: None for terms in manifest.factor_terms.values() for t in terms}
@@ -147,7 +150,7 @@ def latent_prior(prior: MeasuredPrior, manifest: Manifest) -> GaussianPrior:
         )
     parts = (mean - start.mean) ** 2 / start.variance
     bound = chi_square_bound(latent.size, GuardSettings().tail)
-    if parts.sum() > bound:
+    if not parts.sum() <= bound:
         worst = next(f for f in latent.factors if f.index == int(np.argmax(parts)))
         raise PriorError(
             f"the prior lies {parts.sum() ** 0.5:.3g} standard deviations from the bundle's; "

@@ -77,9 +77,22 @@ def test_a_logarithmic_quantity_meets_a_logarithmic_factor(bundle):
     np.testing.assert_allclose([found.mean[0], found.variance[0]], [-1.0, 0.2**2])
 
 
-def test_no_dimension_becomes_less_sure_than_the_bundle_and_unmeasured_entries_count_not(bundle):
+@pytest.mark.parametrize("std", [1e200, 1e300])
+def test_numbers_whose_squares_no_float_holds_do_no_harm(bundle, std):
+    own = latent_prior(prior(quantity(std=5.0)), bundle.manifest)
+    none = [structs.replace(FACTORS[0], scale=0.0)]
+    latent = structs.replace(bundle.manifest.latent, factors=none)
+    for found in (
+        latent_prior(prior(quantity("socket_x", 1e300, std)), bundle.manifest),
+        latent_prior(prior(quantity()), structs.replace(bundle.manifest, latent=latent)),
+    ):
+        assert found.encode() == own.encode()
+
+
+def test_what_is_known_no_better_than_in_training_keeps_the_bundles_prior(bundle):
     found = latent_prior(
-        prior(quantity(std=5.0), quantity("clearance", 1e9, 1.0, measured=False)), bundle.manifest
+        prior(quantity(mean=0.503, std=5.0), quantity("clearance", 1e9, 1.0, measured=False)),
+        bundle.manifest,
     )
     np.testing.assert_allclose(found.variance, [1.0, 1.0])
     np.testing.assert_allclose(found.mean, [0.0, 0.0])
@@ -93,6 +106,7 @@ def test_no_dimension_becomes_less_sure_than_the_bundle_and_unmeasured_entries_c
         (prior(quantity(unit="mm")), "unit 'mm' and scale 'linear'; the bundle expects unit 'm'"),
         (prior(quantity("clearance")), "expects unit 'm' and scale 'log'"),
         (prior(quantity(std=1e-9)), "'seat_x': .* claims .* at least 0.001 of training's"),
+        (prior(quantity(mean=1e300)), "inf standard deviations"),
         (prior(quantity(mean=0.6)), "10 standard .* within .* 'seat_x', at 0.6 m"),
         (prior(quantity(), quantity()), "'seat_x' is given twice"),
         (prior(quantity(std=None)), "'seat_x' has no std"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import acclimate
+from adapt.prior import MeasuredPrior, MeasuredQuantity
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeLost, RobotLost, TrialError
 from robot_bridge.trial import runner as trial
@@ -84,6 +85,30 @@ def test_a_seed_gives_the_same_trial_again(done):
         assert first.belief_after.mean == second.belief_after.mean
         a, b = read_arrays(one, first), read_arrays(two, second)
         np.testing.assert_array_equal(a["commands"], b["commands"])
+
+
+def test_a_task_whose_prior_was_measured_succeeds_from_the_first_episode_on(
+    done, bundle, endpoint, tmp_path
+):
+    (folder, _), (wide, _) = done
+    for line in read_lines(folder):
+        measured = [
+            MeasuredQuantity(name, "m", "linear", mean, std=0.02)
+            for name, mean in line.truth.items()
+        ]
+        data = msgspec.json.encode(MeasuredPrior("acclimate-prior-1", measured))
+        (tmp_path / f"{line.task}.json").write_bytes(data)
+    toy = start_toy(endpoint, bundle)
+    try:
+        settings = TrialSettings(
+            endpoint=endpoint, out=tmp_path / "out", tasks=12, episodes=1, prior=tmp_path
+        )
+        (row,) = trial.run(settings)
+    finally:
+        code, said = end(toy)
+    assert code == 130, said
+    assert wide[0].successes <= 8
+    assert row.successes == 12
 
 
 def test_the_belief_is_kept_within_a_task_and_forgotten_after_it(done):
