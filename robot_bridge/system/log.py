@@ -39,7 +39,7 @@ class Level(IntEnum):
 # All other events are information.
 _NAMES = {
     Level.ERROR: """
-        answer_failed bridge_fault door_failed fault policy_failed rate_lost recording_failed
+        answer_failed bridge_fault admission_failed fault policy_failed rate_lost recording_failed
         robot_fault tap_failed
     """,
     Level.WARNING: """

@@ -99,7 +99,9 @@ class ConnectionMonitor:
             return
         except Exception as error:
             # Peers that are connected stay.
-            self._tell("door_failed", f"no more peers can connect: {error!r}")
+            self._tell(
+                "admission_failed", f"no more peers can connect: {type(error).__name__}: {error}"
+            )
             raise
         finally:
             limiter.monitor.close(0)

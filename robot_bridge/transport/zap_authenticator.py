@@ -93,10 +93,10 @@ class ZapAuthenticator:
         # Any exception: without this thread no peer could connect, not even to stop a robot.
         except Exception as error:
             self._retry_at = now + RETRY
-            if self._failure != repr(error):
-                self._failure = repr(error)
+            if self._failure != (found := f"{type(error).__name__}: {error}"):
+                self._failure = found
                 text = "no key is added or revoked until the keys can be read, which is tried"
-                self._tell("door_failed", f"{self._folder}: {text} every {RETRY:g} s: {error!r}")
+                self._tell("admission_failed", f"{self._folder}: {text} every {RETRY:g} s: {found}")
         else:
             self._failure = ""
 

@@ -29,7 +29,7 @@ from robot_bridge.session import episode_lifecycle as course
 from robot_bridge.transport import connection_limiter as limiter
 from robot_bridge.transport import curve_keys as keys
 from robot_bridge.transport import server_socket as router
-from robot_bridge.transport import zap_authenticator as door
+from robot_bridge.transport import zap_authenticator
 
 BODIES = messages.BODIES | operator_messages.OPERATOR_BODIES
 ROOT = Path(__file__).resolve().parents[3]
@@ -233,9 +233,9 @@ def test_the_diagram_is_that_of_the_safety_page():
 
 def test_strangers_and_garbage_are_bounded_as_the_page_says():
     assert f"more than {router.GARBAGE} of these at once, and {router.GARBAGE_RATE:g} a" in PAGE
-    assert f"the key out for {door.BAN:g} s" in PAGE
+    assert f"the key out for {zap_authenticator.BAN:g} s" in PAGE
     assert f"takes at most {limiter.HANDSHAKE_MS / 1000:g} s." in PAGE
-    assert f"domain `{door.DOMAIN.decode()}`" in PAGE
+    assert f"domain `{zap_authenticator.DOMAIN.decode()}`" in PAGE
     assert f"follows within {course.BEGINNING:g} s is off" in PAGE
     assert f"without an observation for\n  {course.STALLED:g} s makes way" in PAGE
     words = [field.name for field in msgspec.structs.fields(keys.Certificate)]

@@ -175,5 +175,5 @@ def test_handshakes_that_are_refused_again_and_again_are_bounded_too(post):
         post.say(b"stranger %d" % number, Hello("robot", f"robot {number}"))
     assert len(events(post, "peer_refused")) <= BURST
     # The bridge's own events are not among them.
-    post.peers.announce("door_failed", "x")
-    assert events(post, "door_failed")
+    post.peers.announce("admission_failed", "x")
+    assert events(post, "admission_failed")

@@ -112,7 +112,7 @@ def test_keys_that_cannot_be_read_change_nothing_until_they_can(router, keys, mo
 
     monkeypatch.setattr(module, "read_clients", fail)
     KeyFolder(keys).make_client("robot", "new")
-    text = wait_news(router, "door_failed")
+    text = wait_news(router, "admission_failed")
     assert str(keys) in text
     assert "no keys today" in text
     with peer(router.endpoint, robot(keys)) as arm:
@@ -136,7 +136,7 @@ def test_a_bridge_starts_beside_keys_that_cannot_be_read(keys, monkeypatch):
     monkeypatch.setattr(module, "read_clients", lambda folder: 1 / 0)
     made = ServerSocket(f"tcp://127.0.0.1:{bridge_keys.free_port()}", keys)
     try:
-        assert "ZeroDivisionError" in wait_news(made, "door_failed")
+        assert "ZeroDivisionError" in wait_news(made, "admission_failed")
         monkeypatch.setattr(module, "read_clients", read)
         wait(made, lambda: made._authenticator and made._authenticator.known)
         with peer(made.endpoint, robot(keys)) as arm:
@@ -156,7 +156,7 @@ def test_when_the_authenticator_fails_no_peer_connects(keys, monkeypatch):
     try:
         with peer(made.endpoint, robot(keys)) as arm, peer(made.endpoint, robot(keys)) as again:
             arm.send(b"hello")
-            assert "no more peers can connect" in wait_news(made, "door_failed")
+            assert "no more peers can connect" in wait_news(made, "admission_failed")
             again.send(b"hello")
             assert list(made.receive(500)) == []
     finally:
