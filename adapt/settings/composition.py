@@ -130,8 +130,9 @@ def composing() -> Iterator[None]:
         if isinstance(error, OverrideParseException):
             # The first line names a class of the parser.
             message = (
-                f"{error.override!r} cannot be read as key=value; where text holds any of "
-                r"(){}[]=,:\ or quotes, write it in quotes of its own: \"key='text'\""
+                f"{error.override.lstrip('+')!r} cannot be read as key=value; where text holds any "
+                r"of (){}[]=,:\ or quotes, write it in quotes of its own: \"key='text'\", "
+                "or in a list \"key=['text','text']\""
             )
         elif isinstance(error, MissingConfigException) and error.options:
             group, _, name = (error.missing_cfg_file or "").rpartition("/")

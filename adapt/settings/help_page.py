@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from adapt.settings.schema import MISSING, Setting
+from adapt.settings.schema import MISSING, Setting, either
 
 INDENT = " " * 6
 
@@ -28,10 +28,12 @@ def page(
     lines = [text.strip(), "", "Settings, each given as key=value; shown with what is used now:"]
     for setting in settings:
         value = find(values, setting.key)
+        accepted = choices.get(setting.key)
+        expected = either(list(accepted)) if accepted else setting.expected.removeprefix("a ")
         given = "..., required" if value == MISSING else shown(value)
         lines += [
             f"  {setting.key}={given}",
-            *_wrapped(f"({setting.expected.removeprefix('a ')}) {setting.text}"),
+            *_wrapped(f"({expected}) {setting.text}"),
         ]
     for key, options in choices.items():
         lines += ["", f"{key}=NAME, one of:"]

@@ -119,7 +119,7 @@ def expected(annotated: Any) -> str:
     if get_origin(inner) in (Union, UnionType):
         return " or ".join(expected(member) for member in get_args(inner))
     if get_origin(inner) is Literal:
-        return _either(list(map(str, get_args(inner))))
+        return either(list(map(str, get_args(inner))))
     if get_origin(inner) is tuple:
         some = "a non-empty list" if any(meta.min_length for meta in bounds) else "a list"
         return f"{some}, each element {expected(get_args(inner)[0])}"
@@ -155,7 +155,8 @@ def _limits(meta: Meta) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _either(words: list[str]) -> str:
+def either(words: list[str]) -> str:
+    """Alternatives in words: "a, b or c"."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

@@ -62,8 +62,10 @@ def quoted(value: str, setting: Setting | None) -> str:
     if setting is None or re.fullmatch(r"(['\"]).*\1", value):
         return value
     kinds = [kind(member) for member in members(setting.type)]
-    if (value == "null" and NoneType in kinds) or (value.startswith("[") and tuple in kinds):
+    if value == "null" and NoneType in kinds:
         return value
+    if value.startswith("[") and tuple in kinds:
+        return _list_quoted(value) if any(map(is_text_list, members(setting.type))) else value
     if {str, Path} & set(kinds):
         return _quotes(value)
     return f"[{_quotes(value)}]" if is_text_list(setting.type) else value
@@ -75,6 +77,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     same = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
     close = same or difflib.get_close_matches(name, known, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _list_quoted(value: str) -> str:
+    """A list of texts with each element in quotes; as it is where it has quotes or brackets."""
+    plain = re.fullmatch(r"\[([^][(){}'\"\\$]+)\]", value)
+    if plain is None:
+        return value
+    return f"[{','.join(_quotes(each.strip()) for each in plain[1].split(','))}]"
 
 
 def _quotes(text: str) -> str:

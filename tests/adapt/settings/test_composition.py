@@ -136,7 +136,7 @@ def test_composing_twice_gives_the_same():
         (["--sed=1"], r"'--sed=1' is no setting.*did you mean 'seed'"),
         (["seed=1,2"], r"seed=1,2: expected one value"),
         (["hydra.verbose=true"], "no setting 'hydra'"),
-        (["seed=[1"], r"'\+\+seed=\[1' cannot be read"),
+        (["seed=[1"], r"^'seed=\[1' cannot be read"),
         (["rate=${nothing}"], "nothing"),
     ],
 )
@@ -207,6 +207,7 @@ def test_help_describes_choices_and_experiments(capsys: pytest.CaptureFixture):
     page = capsys.readouterr().out
     assert "slope=3" in page
     assert "  steep\n      Steep ground.\n" in page
+    assert "  kind=steep\n      (flat or steep)" in page
     assert "  climb\n      A hill. In two lines.\n" in page
 
 
