@@ -13,13 +13,13 @@ from policies.export.parity import closed_loop
 from policies.training.files import ensure_folder
 from policies.training.runs import load_best
 
-HELP = """acclimate export run=FOLDER out=FOLDER [key=value ...]
+HELP = """acclimate export RUN out=FOLDER [key=value ...]
 
 Writes the best networks of a run as a bundle: graphs with their normalisers, manifest, digests and
 golden vectors, checked by loading it as a robot would.
 
 Example:
-  acclimate export run=runs/insertion-pearl-0 out=bundles/mine"""
+  acclimate export runs/insertion-pearl-0 out=bundles/mine"""
 
 TOLERANCE = 1e-5
 """Largest difference allowed between the bundle and torch in closed loop, actions and beliefs."""
@@ -40,7 +40,9 @@ class ExportSettings:
 
 
 def main(argv: list[str]) -> int:
-    settings = compose("export", ExportSettings, argv, HELP)
+    settings = compose("export", ExportSettings, argv, HELP, ["run"])
+    if settings.out.exists():  # now, and not after the export
+        raise AcclimateError(f"{settings.out}: exists already; a bundle is never overwritten")
     ensure_folder(settings.out.parent)
     trainer, state = load_best(settings.run)
     name = settings.name or trainer.settings.name

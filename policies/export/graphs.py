@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import onnx
 import torch
@@ -32,16 +37,17 @@ def onnx_graph(
     batch = torch.export.Dim("batch")
     example = tuple(torch.zeros_like(v[:2]) for v in golden_inputs.values())
     shapes = tuple({0: batch} for _ in example)
-    program = torch.onnx.export(
-        module,
-        example,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=list(golden_inputs),
-        output_names=list(outputs),
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
+    with _without_advice():
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(golden_inputs),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
     if program is None:
         raise AcclimateError(f"{name}: torch exported no graph")
     model = program.model_proto
@@ -51,6 +57,21 @@ def onnx_graph(
     arrays = {**golden_inputs, **dict(zip(outputs, results, strict=True))}
     golden.update({f"{name}/{k}": v.numpy().astype(np.float32) for k, v in arrays.items()})
     return model.SerializeToString()
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Within it torch's exporter prints no warnings: they concern packages that are not needed and
+    torch's own code. The golden vectors check what it exports."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _forget_where(model: onnx.ModelProto) -> None:

@@ -1,6 +1,7 @@
 """Export: the bundle acts as torch does, on inputs it was not traced with and in closed loop."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from adapt.guard import Guard
 from policies.algorithms.pearl.agent import PearlPolicy
 from policies.export.cli import main
 from policies.export.exporter import export
+from policies.export.graphs import onnx_graph
 from policies.export.observed_range import seen_in, summary
 from policies.export.parity import Parity, closed_loop
 from policies.training.checkpoint import load_checkpoint
@@ -62,6 +64,19 @@ def test_graphs_answer_as_torch_does(run: Path, bundle: PolicyBundle) -> None:
         )
     np.testing.assert_allclose(found["mean"], mean.numpy(), atol=1e-5)
     np.testing.assert_allclose(found["log_std"], log_std.numpy(), atol=1e-5)
+
+
+class Line(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (2 * x,)
+
+
+def test_the_exporter_prints_no_advice_of_torch(
+    recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    onnx_graph(Line(), {"x": torch.ones(3, 2)}, ("y",), "line", {})
+    assert not recwarn.list
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_graphs_say_nothing_of_where_they_were_made(run: Path, bundle: PolicyBundle) -> None:
@@ -153,8 +168,11 @@ def test_a_policy_that_is_told_the_truth_is_no_bundle(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_and_nothing_half_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
+    with pytest.raises(AcclimateError, match="exists already"):
+        main([f"run={tmp_path}", f"out={tmp_path / 'taken'}"])  # before the run is looked at
+    trainer, state = load_best(run)
     with pytest.raises(BundleError, match="exists"):
-        main([f"run={run}", f"out={tmp_path / 'taken'}"])
+        export(trainer, state, tmp_path / "taken", "taken", run)
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
     with pytest.raises(AcclimateError, match="not a run folder"):
         main([f"run={tmp_path}", f"out={tmp_path / 'new'}"])
