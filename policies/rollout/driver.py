@@ -48,11 +48,11 @@ def roll_out(
         stochastic: whether, or in which worlds (B,), actions are drawn.
 
     Raises:
-        AcclimateError: a world returned a number that is not finite.
+        AcclimateError: a world returned a number that is not finite, or an array of another shape.
     """
     everyone = np.ones(worlds.worlds, bool)
     observation = worlds.reset(everyone)
-    _check_finite(worlds.spec, 0, everyone, observation=observation)
+    _check(worlds.spec, 0, everyone, observation=observation)
     agent.begin_episode(everyone)
     recorder.began(everyone)
     period = 0
@@ -61,7 +61,7 @@ def roll_out(
         action = agent.act(observation, stochastic)
         step = worlds.step(action.normalised)
         period += 1
-        _check_finite(
+        _check(
             worlds.spec,
             period,
             ~step.diverged,
@@ -85,7 +85,7 @@ def roll_out(
         if recorder.finished or not done.any():
             continue
         observation = worlds.reset(done)
-        _check_finite(worlds.spec, period, done, observation=observation)
+        _check(worlds.spec, period, done, observation=observation)
         begun = done & recorder.going
         if begun.any():
             agent.begin_episode(begun)
@@ -108,10 +108,17 @@ class ScriptedAgent(Agent):
         return Action(self._script.act(observation).astype(np.float32))
 
 
-def _check_finite(spec: WorldSpec, period: int, which: np.ndarray, **fields: np.ndarray) -> None:
-    """Raises AcclimateError naming world, control period and field of a number that is not finite
-    in worlds (B,): one such number would poison replay, networks and checkpoint."""
+def _check(spec: WorldSpec, period: int, which: np.ndarray, **fields: np.ndarray) -> None:
+    """Raises AcclimateError naming a field of another shape than (B,), of the observation (B, n_o),
+    or world, control period and field of a number that is not finite in worlds (B,): one such
+    number would poison replay, networks and checkpoint."""
     for name, values in fields.items():
+        shape = (len(which), *([spec.observation_size] if name == "observation" else []))
+        if values.shape != shape:
+            raise AcclimateError(
+                f"family {spec.name}: {name} has shape {values.shape} after {period} control "
+                f"periods of a roll-out; expected {shape}"
+            )
         finite = np.isfinite(values)
         if finite.all():
             continue

@@ -71,6 +71,7 @@ class Family:
         name = body or next(iter(self.bodies))
         if name not in self.bodies:
             raise AcclimateError(
-                f"family {self.spec.name!r} has no body {name!r}; there are {list(self.bodies)}"
+                f"family {self.spec.name!r} has no body {name!r}; expected one of "
+                f"{', '.join(self.bodies)}"
             )
         return self.bodies[name]()

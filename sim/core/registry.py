@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from adapt.errors import AcclimateError
+from adapt.settings.words import suggestion
 from sim.core.family import Family
 
 GROUP = "acclimate.families"
@@ -46,8 +47,9 @@ def family(name: str) -> Family:
     path = name if ":" in name else family_names().get(name)
     if path is None:
         raise AcclimateError(
-            f"no task family {name!r}; there are {sorted(family_names())}, and "
-            "FOLDER/FILE.py:NAME or package.module:NAME for one of your own"
+            f"no task family {name!r}{suggestion(name, family_names())}; expected one of "
+            f"{', '.join(sorted(family_names()))}, or FOLDER/FILE.py:NAME or package.module:NAME "
+            "for one of your own"
         )
     module, _, attribute = path.rpartition(":")
     try:

@@ -1,4 +1,4 @@
-"""The driver: what is not finite is named, and never reaches a replay."""
+"""The driver: arrays of a wrong shape or with numbers that are not finite never reach a replay."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ class BrokenStart(ToyWorlds):
         return observation
 
 
+class NarrowStart(ToyWorlds):
+    def reset(self, which: np.ndarray) -> np.ndarray:
+        return super().reset(which)[:, :-1]
+
+
+class NarrowStep(ToyWorlds):
+    def step(self, action: np.ndarray) -> Step:
+        step = super().step(action)
+        return replace(step, reward=step.reward[:, None])
+
+
 def made(kind: type[ToyWorlds], worlds: int = 2, seed: int = 0, threads: int = 1) -> ToyWorlds:
     found = kind(worlds, seed, threads)
     found.assign([SPACE.task(goal=1.0)] * worlds)
@@ -83,6 +94,18 @@ def test_a_number_that_is_not_finite_names_world_step_and_field(field: str, name
 def test_a_start_that_is_not_finite_is_named() -> None:
     with pytest.raises(AcclimateError, match=r"position\[0\] of world 0 is inf after 0"):
         collect_run(made(BrokenStart), Still(2), np.arange(2), 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (NarrowStart, r"observation has shape \(2, 0\) after 0 .*; expected \(2, 1\)"),
+        (NarrowStep, r"reward has shape \(2, 1\) after 1 .*; expected \(2,\)"),
+    ],
+)
+def test_an_array_of_another_shape_is_named(kind: type[ToyWorlds], named: str) -> None:
+    with pytest.raises(AcclimateError, match=f"family toy: {named}"):
+        collect_run(made(kind), Still(2), np.arange(2), 5)
 
 
 def test_where_the_physics_failed_nothing_need_be_finite() -> None:

@@ -209,7 +209,11 @@ def test_worlds_factors_are_their_tasks(made, name):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("hovering", r"no task family 'hovering'; there are .* package\.module:NAME"),
+        (
+            "hovering",
+            r"no task family 'hovering'; expected one of ant-dir, .* package\.module:NAME",
+        ),
+        ("point_sparse", r"no task family 'point_sparse' \(did you mean 'point-sparse'\?\)"),
         (
             "no_such_module:FAMILY",
             r"'no_such_module:FAMILY': No module named .* FOLDER/FILE.py:NAME",
@@ -262,7 +266,7 @@ def test_another_packages_family_is_found_by_its_entry_point_and_replaces_none(m
     monkeypatch.setattr(registry, "entry_points", lambda group: strangers if group == GROUP else ())
     assert family("toy").spec.name == "toy"
     assert family("insertion").spec.name == "insertion"
-    with pytest.raises(AcclimateError, match="'toy'"):
+    with pytest.raises(AcclimateError, match="point-sparse, toy, "):
         family("hovering")
 
 
