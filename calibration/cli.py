@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,11 @@ def main(argv: list[str]) -> int:
     settings = compose("calibrate", CalibrateSettings, argv, HELP)
     check(settings)
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        transient=True,
+        disable=not sys.stdout.isatty(),  # in a file it would be an empty line
     ) as bar:
         task = bar.add_task("reading")
 

@@ -151,4 +151,5 @@ def main(argv: list[str]) -> int:
         write_atomically(Path(settings.out), text)
     except OSError as error:
         raise RecordingError(f"{settings.out}: {error.strerror or error}") from error
+    print(f"written to {settings.out}")
     return 0

@@ -176,6 +176,8 @@ def clear(folder: Path, overwrite: bool) -> None:
 
 def read_header(folder: Path) -> TrialHeader:
     """Raises TrialError naming what is missing or wrong."""
+    if not (folder / HEADER).is_file():
+        raise TrialError(f"{folder}: no {HEADER}; expected a folder that `acclimate trial` wrote")
     return _decode(folder / HEADER, _read(folder / HEADER), TrialHeader)
 
 

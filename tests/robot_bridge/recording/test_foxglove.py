@@ -60,6 +60,7 @@ def test_the_command_writes_the_layout_of_the_recordings_robot(tmp_path, capsys)
     printed = json.loads(capsys.readouterr().out)
     assert "/twin/step.observation.wrench[2]" in json.dumps(printed)
     assert acclimate.main([*words, f"out={tmp_path}/l.json"]) == 0
+    assert capsys.readouterr().out == f"written to {tmp_path}/l.json\n"
     assert json.loads((tmp_path / "l.json").read_text()) == printed
     manifest, robots = outline(DATA / "insertion-pearl.mcap")
     assert (manifest.name, robots) == ("insertion-pearl", ["twin"])

@@ -150,6 +150,11 @@ def test_groups_are_counted_apart_and_the_tasks_are_named(folder):
     assert "from each group in turn" in text
 
 
+def test_a_folder_without_a_trial_is_named(tmp_path):
+    with pytest.raises(TrialError, match=r"no trial\.json; expected a folder"):
+        page(tmp_path)
+
+
 def test_a_damaged_note_is_told_in_one_line(folder):
     (folder / "about.json").write_text('{"title": 3}')
     with pytest.raises(TrialError, match=r"about\.json.*Expected `str`"):
