@@ -21,7 +21,7 @@ from policies.training.trainer import Trainer
 from sim.core.family import Family
 from sim.core.task_space import Split, Task
 
-HELP = """acclimate evaluate run=FOLDER [key=value ...]
+HELP = """acclimate evaluate RUN [key=value ...]
 
 Runs the best networks of a run on held-out tasks, in consecutive episodes of each task, and prints
 success or return after 0, 1, 2, … episodes of adaptation. Where a family holds no task out, the
@@ -63,7 +63,7 @@ class EvaluateSettings:
 
 
 def main(argv: list[str]) -> int:
-    settings = compose("evaluate", EvaluateSettings, argv, HELP)
+    settings = compose("evaluate", EvaluateSettings, argv, HELP, ["run"])
     folders = run_folders(settings.run)
     if len(folders) > 1 and settings.out is None:
         raise AcclimateError(f"{len(folders)} runs are compared in a folder of their own: add out=")

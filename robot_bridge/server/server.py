@@ -38,7 +38,7 @@ from robot_bridge.telemetry.prometheus import ADDRESS, EDGES_NS, Exporter
 from robot_bridge.telemetry.records import Tap
 from robot_bridge.transport.server_socket import ServerSocket
 
-HELP = """acclimate bridge bundle=PATH [key=value ...]
+HELP = """acclimate bridge BUNDLE [key=value ...]
 
 Serves one bundle to robots, until Ctrl-C. A robot's driver connects, sends an observation each
 control period and gets a command at once; operators connect to run trials and to stop robots.
@@ -233,7 +233,7 @@ def open_bundle(path: Path, settings: BridgeSettings) -> PolicyBundle:
 
 def main(argv: list[str]) -> int:
     """`acclimate bridge`; returns 130 after Ctrl-C, else 0."""
-    settings = compose("bridge", BridgeSettings, argv, HELP)
+    settings = compose("bridge", BridgeSettings, argv, HELP, ["bundle"])
     claim(STDERR)
     output = LogOutput(STDERR)
     log = Journal(output)

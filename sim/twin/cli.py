@@ -25,6 +25,7 @@ Ctrl-C or until the bridge closes.
 Examples:
   acclimate twin
   acclimate twin body=wrist realtime=true
+  acclimate twin family=point-sparse
   acclimate twin name=arm endpoint=tcp://bridge.lab:5555 keys=arm.key"""
 
 GLANCE = 0.2
@@ -37,7 +38,8 @@ class TwinSettings:
     keys: for tcp: folder of keys, or one certificate; null takes $ACCLIMATE_KEYS or
         ~/.config/acclimate/keys.
     name: of the robot; operators call it by this name.
-    family: of tasks: a name, or package.module:NAME for one of your own.
+    family: of tasks, the one that the bundle was trained on: a name of ours, FOLDER/FILE.py:NAME or
+        package.module:NAME (docs/families.md).
     body: one of the family's; empty takes its first. Of insertion: arm, a whole six-joint arm, or
         wrist, the rig that policies are trained on.
     realtime: true keeps the control rate by the clock; false runs as fast as it can.
