@@ -99,3 +99,6 @@ class DeadlineMonitor:
         """An operator lets the robot try again."""
         self._answers.clear()
         self._late, self._told = 0, False
+        # Its clock may have stood still, as in a machine that was suspended: against the fastest
+        # observation before, every one would be late for ever.
+        self._least_ns = math.inf

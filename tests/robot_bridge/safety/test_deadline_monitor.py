@@ -53,6 +53,21 @@ def test_released_it_is_judged_anew():
     assert words(pace, [LATE])[-1] == "lost"
 
 
+def test_a_robot_whose_clock_stood_still_can_be_released():
+    pace = DeadlineMonitor(DeadlineSettings(), PERIOD_NS)
+    words(pace, [IN_TIME] * 100)
+    stood_ns = 3_000_000_000
+
+    def later(numbers):
+        """What note says to answers in time, by a clock that is behind from now on."""
+        times = [stood_ns + number * PERIOD_NS for number in numbers]
+        return [pace.note(now_ns - stood_ns, now_ns, now_ns + IN_TIME) for now_ns in times]
+
+    assert "lost" in later(range(100, 130))
+    pace.reset()
+    assert set(later(range(130, 330))) == {""}
+
+
 def test_a_share_of_one_never_stops_it():
     pace = DeadlineMonitor(DeadlineSettings(window=10, lost=1.0), PERIOD_NS)
     assert "lost" not in words(pace, [LATE] * 50)
