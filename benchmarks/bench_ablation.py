@@ -1,14 +1,14 @@
-"""What each choice in the learner is worth: seconds of training until a fixed return.
+"""What each setting of the learner changes: seconds of training until a fixed return.
 
     python -m benchmarks.bench_ablation [ROW ...] [key=value ...]
 
-A row is cheetah-vel as its experiment has it, but for one change, on two seeds (`changes` has them
-all); the row `timing` is a critic's step alone, with its two networks as one batched product or
-apart, in either precision. Without a row named, all are run but `bfloat16` where the processor only
-emulates it. Settings key=value hold for every row.
+A row is cheetah-vel's experiment with one change, on two seeds; `changes` lists the rows. The row
+`timing` is one step of a critic, with its two networks as one batched product or separate, in both
+precisions. Without a row on the command line all rows run, except `bfloat16` on a processor that
+only emulates it. Settings key=value apply to every row.
 
-A run is the folder runs/ablation-ROW-SEED, as `acclimate train` writes it: called again, an
-interrupted benchmark goes on where it was. Numbers are recorded once all its rows have ended.
+Every run has a folder runs/ablation-ROW-SEED, as `acclimate train` writes it, so an interrupted
+benchmark continues when it is called again. It records numbers after all of its rows have ended.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ LEVEL = -100.0
 """The return to reach, on the validation tasks in the episode after two of adaptation."""
 RETURN = "validate/measured_2"
 FINAL = 3
-"""Validations whose mean is called final: one alone is off by several units."""
+"""Validations whose mean is the final return: a single one differs by several units."""
 REPEATS = 30
-"""Of a timed step; the median counts."""
+"""How often a step is timed; the median counts."""
 # Validated after every iteration, for the moment of reaching the level; its time is not counted.
 COMMON = ("experiment=cheetah_vel", "validation_every=1")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run's log says.
+    """Results from a run's log.
 
-    seconds: of collecting and learning until LEVEL was reached first, None where it never was.
+    seconds: of collecting and learning until LEVEL was first reached; None if it never was.
     whole: the same over the run. final: mean return of the last FINAL validations, None without.
     """
 
@@ -148,7 +148,7 @@ def changes(base: PearlSettings) -> dict[str, list[str]]:
 
 
 def run(settings: PearlSettings) -> None:
-    """Train to the end, or as far as the numbers stay finite."""
+    """Train to the end, or until the numbers are no longer finite."""
     try:
         train(settings)
     except FloatingPointError as error:
@@ -230,7 +230,7 @@ def critic_step(base: PearlSettings, batched: bool, bfloat16: bool, rows: int) -
 
 
 def _word(value: object) -> str:
-    """As one types it for Hydra: no blanks, four digits."""
+    """As Hydra reads it: without blanks, with four digits."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value).replace(" ", "")

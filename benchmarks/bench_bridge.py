@@ -1,9 +1,9 @@
-"""Latency from an observation to its command at the client, paced at control rates, adaptation on,
-beside the floor of the same run and the same network behind other people's transports.
+"""Latency from an observation to its command at the client, at control rates and with adaptation,
+compared with a floor from the same run and with the same network behind WebSocket and gRPC.
 
     python -m benchmarks.bench_bridge [--quick] [--priority 50]
 
-The bridge encrypts every tcp connection, so "tcp without CURVE" exists for the floor alone.
+The bridge encrypts every tcp connection, so only the floor has "tcp without CURVE".
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
         for transport in ("ipc", "tcp+CURVE"):
             address = _address(transport, scratch / f"bridge-{loop}")
             words = [f"bundle={bundle}", f"endpoint={address}", f"keys={keys}", f"loop={loop}"]
-            # Late answers shall be counted here, not end the measurement.
+            # Late answers are counted; they must not end the measurement.
             words += ["pace.slipping=1", "pace.lost=1"]
             words += [] if core is None else [f"core={core}"]
             stack.enter_context(started(["-m", "acclimate", "bridge", *words]))
@@ -132,7 +132,8 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
             address = f"127.0.0.1:{free_port()}"
             serve("grpc", "tcp", address, partial(clients.Grpc, address, policy))
         else:
-            # After the servers, which would inherit it, and before the clients' own threads.
+            # Set after the servers start, because they would inherit it, and before the clients'
+            # own threads start.
             stack.enter_context(elsewhere(core))
         yield [
             Case(kind, transport, loop, Track([]), stack.enter_context(client()))
@@ -176,7 +177,7 @@ def tell(found: list[Case], rate: int, plan: Plan) -> None:
 
 
 def learn(plan: Plan) -> None:
-    """How long the belief takes to learn from one transition, in this process."""
+    """How long a belief's update with one transition takes, in this process."""
     bundle = PolicyBundle.load(BUNDLE)
     adapter = make_adapter(bundle, 0)
     rng = np.random.default_rng(0)
@@ -221,7 +222,7 @@ def main() -> int:
     parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO for all of it")
     options = parser.parse_args()
     if options.priority:
-        # Inherited by every server: what is compared is not who gets the processor.
+        # Every server inherits it, so the comparison does not depend on the scheduler.
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.priority))
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_calibration [--twins 50] [--first 0]
 
-Every twin carries an unknown load, follows the same two motions, one to fit and one to check, and
-holds its wrist sensor in twelve poses. Twins 1000 to 1007 chose the factors of
-`calibration.posterior.INFLATION`; ask for others.
+Every twin carries an unknown load, follows the same two motions (one to fit, one to check), and
+holds its wrist sensor in twelve poses. Do not use twins 1000 to 1007: they were used to choose the
+factors of `calibration.posterior.INFLATION`.
 """
 
 from __future__ import annotations

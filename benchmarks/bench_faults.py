@@ -1,8 +1,8 @@
-"""The fault matrix: each fault, the safe state, and after how many control periods it is reached.
+"""Faults: the safe state after each one, and how many control periods a robot takes to reach it.
 
     python -m benchmarks.bench_faults [--quick]
 
-Runs the tests of the matrix, which measure, and makes a table of what they say.
+Runs the fault tests, which measure, and records their results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST = ROOT / "tests/robot_bridge/server/test_faults.py"
 
 
 class Collector:
-    """A pytest plugin. rows: what the tests of the matrix said by `record_property`."""
+    """A pytest plugin. rows: what the fault tests reported by `record_property`."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ class Collector:
 
 
 def measure(words: list[str], folder: Path) -> int:
-    """Run the tests, record a number for each fault; pytest's exit code."""
+    """Run the tests and record a number for each fault; returns pytest's exit code."""
     collector = Collector()
     files = [FIRST, *(FIRST.with_name(f"{FIRST.stem}_{part}.py") for part in TESTS)]
     code = pytest.main([*map(str, files), "-p", "no:cacheprovider", *words], plugins=[collector])

@@ -1,12 +1,12 @@
-"""A bridge under more than it can serve: who is served, who is told, and whether it lives.
+"""A bridge with too much work: which robots it serves, which it stops, and whether it survives.
 
     python -m benchmarks.bench_overload [--rounds 50] [--seconds 8] [--only WORDS] [--quick]
 
 Overload: many robots at their control rate, while the bridge gets a share of one core. Descriptors:
 peers that connect and never close, under a low limit of open files, beside robots that are served.
 Noise: one robot floods a bridge that records with events, beside robots that are served.
-In each round the bridge is a new process. It must not end by itself, must serve a new robot once
-the load is gone, and must end in order when it is asked to.
+Each round starts a new bridge. It must not end by itself, it must serve a new robot after the load
+has ended, and it must end in order on a signal.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def run(attack: Attack, seconds: float) -> Round:
                     peer.send(encode_message(Hello("operator", f"idle{number}")))
                 with starved(process, attack.share), flooded(site):
                     drive(robots, 1 / attack.rate, seconds, lambda: process.poll() is None)
-                    # They leave while it is still behind.
+                    # The robots leave while the bridge is still behind.
                     found.idle = sum(bool(peer.poll(0)) for peer in idle)
                     for socket in [*idle, *(robot.socket for robot in robots)]:
                         socket.close(0)

@@ -1,4 +1,4 @@
-"""ONNX against torch in closed loop: the shipped bundle drives, torch answers the same.
+"""ONNX against torch in closed loop: the shipped bundle drives, and torch must answer the same.
 
     python -m benchmarks.bench_parity [RUN]
 

@@ -1,7 +1,7 @@
-"""How much of bare physics the worlds keep: everything around the roll-out has a price.
+"""Speed of the worlds as a share of bare physics.
 
 The worlds' step and a bare `mujoco.rollout` of the same models, states, controls and threads take
-turns at every control period, so that whatever else the machine does meets both.
+turns at every control period, so that other work on the machine affects both.
 """
 
 import argparse
@@ -42,8 +42,8 @@ RUNNERS = ("cheetah-vel", "ant-goal", "walker-params")
 class Subject:
     """Worlds to be measured.
 
-    models: of every world. act: observation → action. control: what the physics was given for an
-    action, asked after the step.
+    models: of every world. act: observation → action. control: the controls that the physics got
+    for an action, read after the step.
     """
 
     worlds: Worlds
@@ -152,7 +152,7 @@ def _now() -> np.ndarray:
 
 
 def _contacts(subject: Subject) -> float:
-    """Mean number of contacts in a world as it stands: physics in the air would be cheap."""
+    """Mean number of contacts in a world now; without contacts, physics would be faster."""
     total = 0
     for world, model in enumerate(subject.models):
         data = mujoco.MjData(model)
@@ -163,7 +163,7 @@ def _contacts(subject: Subject) -> float:
 
 
 def report(cost: Cost, who: str, parameters: dict[str, Scalar], worlds: int, seed: int) -> None:
-    """Record medians over blocks: another program's moment on the processor spoils one, not all."""
+    """Record medians over blocks, so that a short disturbance by another program has no effect."""
     rate = worlds * BLOCK / np.median(cost.wall, axis=0)
     for metric, value, unit in (
         ("share of bare physics", np.median(cost.wall[:, 1] / cost.wall[:, 0]), "1"),

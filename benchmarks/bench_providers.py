@@ -1,6 +1,6 @@
-"""Where a GPU starts to win over one CPU thread: one run of a policy network, host memory to host
-memory, by width and by how many robots share the run. And what an answer of the bridge costs when
-robots share its runs, from frames to frames without a socket.
+"""When a GPU is faster than one CPU thread: one run of a policy network, from host memory to host
+memory, by width and by the number of robots that share the run. Also the cost of a bridge's answer
+when robots share its runs, from frames to frames without a socket.
 
     python -m benchmarks.bench_providers [robots] [--quick]
 """
@@ -39,7 +39,7 @@ SIGNATURE = GraphSignature(
 )
 WIDTHS = (64, 256, 512, 1024, 2048)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-# Who runs the network: name, onnxruntime's providers, and whether a captured CUDA graph is used.
+# What runs the network: name, onnxruntime's providers, and whether it uses a captured CUDA graph.
 RUNNERS: dict[str, tuple[tuple[str, ...], bool]] = {
     "CPU": ((CPU,), False),
     "CUDA": ((CUDA,), False),
@@ -54,7 +54,7 @@ LAYERS = 3
 
 
 def network(width: int, seed: int) -> bytes:
-    """A policy as they are exported: observation and latent through hidden layers of one width."""
+    """A policy like the exported ones: observation and latent, then hidden layers of one width."""
     rng = np.random.default_rng(seed)
     nodes = [helper.make_node("Concat", list(SIGNATURE.inputs), ["x0"], axis=1)]
     weights: dict[str, np.ndarray] = {}
@@ -123,7 +123,7 @@ def measure(
                 parameters = {"runner": runner, "width": width, "batch": batch}
                 record(NAME, "one run", value * 1e6, "µs", parameters, 0, folder=folder)
                 reference.setdefault(batch, value)
-                # From here on up, not once by chance.
+                # For this batch and all larger ones, not for one by chance.
                 won = won or batch if value < reference[batch] else 0
             if runner != "CPU":
                 # 0: not within the batches that were tried.
@@ -137,7 +137,7 @@ def measure(
 
 
 class Crowd:
-    """Robots before a bridge, whose observations are all there at once."""
+    """Robots whose observations reach a bridge at the same time."""
 
     def __init__(self, bundle: PolicyBundle, count: int, together: bool) -> None:
         manifest = bundle.manifest
@@ -169,8 +169,8 @@ class Crowd:
         return True
 
     def turn(self) -> tuple[float, float]:
-        """One observation of each: until the last command is out, per robot, and until the first
-        is [s]."""
+        """Handle one observation of each robot. Returns the time to the last command, divided by
+        the number of robots, and the time to the first command [s]."""
         self._turn += 1
         flags = Flag.FIRST if self._turn == 1 else NO_FLAGS
         seen = Observation(self._turn, 0, self._payload, 0.0, flags)
@@ -188,7 +188,7 @@ class Crowd:
         ]
         if len(times) != len(frames):
             raise RuntimeError(f"{len(times)} commands to {len(frames)} observations")
-        # Lessons are for the pauses between turns: here it is answers that count.
+        # Belief updates run between the turns; only answers are timed.
         self.peers.teach()
         robots = [peer.robot for peer in self.peers.robots().values() if peer.robot]
         while any(robot.episodes.waiting for robot in robots):
@@ -199,7 +199,7 @@ class Crowd:
 def measure_robots(counts: tuple[int, ...], turns: int, folder: Path) -> None:
     """Record an answer's cost by how many robots ask at once, each alone or together."""
     for runner, (providers, capture) in RUNNERS.items():
-        # A bundle's graphs are captured wherever they can be.
+        # A bundle's graphs are captured where this is possible.
         if providers != (CPU,) and not capture:
             continue
         try:
@@ -212,7 +212,7 @@ def measure_robots(counts: tuple[int, ...], turns: int, folder: Path) -> None:
                 name: Crowd(bundle, count, name == "together") for name in ("alone", "together")
             }
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in crowds}
-            # In turns, so that both meet the same weather.
+            # In turns, so that other work on the machine affects both.
             for _ in range(turns):
                 for name, crowd in crowds.items():
                     found[name].append(crowd.turn())

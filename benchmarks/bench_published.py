@@ -1,4 +1,4 @@
-"""The published families: return after k episodes of adaptation, beside what knowing would give.
+"""The published families: return after k episodes of adaptation, and with the task known.
 
     python -m benchmarks.bench_published [family ...]
 
@@ -7,12 +7,12 @@ runs/FAMILY-N; every seed whose run has ended counts. Held-out tasks, or the tra
 family holds none out; the policy acts by its mean. The first latent is drawn from the prior, and
 held for the episode unless the family's settings draw anew within one (learner.hold).
 
-told: the same networks with the task's true factors as their latent, which no robot could know.
+told: the same networks with the task's true factors as their latent; a robot does not know them.
 gap closed: (k = 2 - prior) / (told - prior), each a mean over the tasks.
 
-Two runs more are told of where they have ended: runs/FAMILY-oracle, a policy trained for nothing
-but the truth (learner.objective=privileged), and runs/FAMILY-critic, whose belief is trained
-through the critic as PEARL was published (learner.objective=critic):
+Two more runs are reported if they have ended: runs/FAMILY-oracle, a policy that is trained with the
+true factors only (learner.objective=privileged), and runs/FAMILY-critic, whose belief is trained
+through the critic, as in PEARL's paper (learner.objective=critic):
 
     acclimate train experiment=FAMILY learner.objective=privileged told_fraction=0 \\
         out=runs/FAMILY-oracle
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
 
 
 def ended(run: Path) -> bool:
-    """Whether a run has done what its settings ask for."""
+    """Whether a run has done all iterations of its settings."""
     if not (run / "best.pt").exists():
         return False
     return read_log(run)[-1]["iteration"] >= load_settings(run).iterations
@@ -93,7 +93,7 @@ def judge(family: str, run: Path, objective: str = "posterior") -> None:
         told = try_policy(policy, kind, tasks, EPISODES, SEED, told=True).measured.mean(1)
         tell("told", told.mean())
         gap = gap_closed(adapting, prior, told).of_means[-1]
-        # Where knowing gains nothing there is no gap.
+        # Without a gain from the true factors there is no gap.
         if np.isfinite(gap):
             tell("gap closed", gap)
     log = read_log(run)
@@ -103,7 +103,7 @@ def judge(family: str, run: Path, objective: str = "posterior") -> None:
 
 
 def judge_oracle(family: str, run: Path) -> None:
-    """What a policy that was trained on the truth alone gets from it, on the same tasks."""
+    """Return of a policy that was trained with the true factors only, on the same tasks."""
     trainer, tasks, tell = _prepare(family, run, "privileged")
     policy, kind = trainer.learner.policy(), trainer.family
     tell("oracle", try_policy(policy, kind, tasks, EPISODES, SEED, told=True).measured.mean())

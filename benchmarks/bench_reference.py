@@ -1,18 +1,19 @@
-"""Ours beside the reference PEARL on cheetah-vel: steps of every kind, and the time they add up to.
+"""Ours and the reference PEARL on cheetah-vel: the cost of each kind of step, and their sum.
 
     python -m benchmarks.bench_reference --reference ../oyster --run runs/cheetah-vel-0
 
-The two take turns in one process, on the same threads, so that whatever else the machine does meets
-both. Without --reference it says how to get one and measures ours alone. With --run, the wall-clock
-that runs took to a return is set against the reference's time by its own schedule, extrapolated.
+The two take turns in one process, on the same threads, so that other work on the machine affects
+both. Without --reference it says how to get the reference, and measures only ours. With --run, it
+compares our runs' wall-clock time to a return with the reference's time, which is extrapolated from
+its schedule.
 """
 
 from __future__ import annotations
 
 import os
 
-# Both sides: a pair of threads that sleeps at once between small products is slow to wake, and one
-# that never sleeps starves others. Read when torch is imported.
+# For both sides. Threads that sleep at once between small products wake slowly, and threads that
+# never sleep leave no time to others. torch reads these when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 os.environ.setdefault("MUJOCO_GL", "disable")
@@ -49,7 +50,7 @@ LEVEL = -50.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each is in a turn, and how often they take turns.
+    """How much of each step a turn has, and how many turns there are.
 
     steps: of the reference's bare environment; periods: of all of our worlds.
     fill: transitions per task that the reference's replay starts with.
@@ -70,13 +71,13 @@ Found = Sequence[tuple[str, float, str]]  # metrics, values and units
 
 
 class Ours:
-    """A trainer with the published settings, as they stand."""
+    """A trainer with the experiment's settings."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         chosen = [f"experiment={EXPERIMENT}", f"threads={plan.threads}", "out=unused"]
         settings = expect(train_settings(chosen), PearlSettings)
-        # One iteration more than is asked for: the last one validates.
+        # One more iteration than is measured, because the last one validates.
         iterations = settings.script_iterations + plan.repetitions + 2
         self.settings = replace(
             settings,
@@ -141,7 +142,7 @@ def _timed(act: Callable[[], object]) -> float:
 
 
 def tell(plan: Plan, parameters: dict[str, Scalar], found: Found, seed: int = 0) -> None:
-    """Record what was found; which family and how many threads is said here."""
+    """Record the results, with the family and the number of threads."""
     parameters = {"family": FAMILY, "threads": plan.threads, **parameters}
     for metric, value, unit in found:
         record(NAME, metric, value, unit, parameters, seed, folder=plan.folder)
@@ -166,7 +167,7 @@ def tell_schedule(plan: Plan, schedule: Schedule, cost: Cost) -> float:
         ("a million environment steps", schedule.until(MILLION)),
     ):
         took = hours(schedule, cost, iterations)
-        # Without its evaluations, in its favour: ours are counted.
+        # Without the reference's evaluations, in its favour; ours are included.
         total = took["learning"] + took["collecting"]
         found = [
             ("environment steps", schedule.first + iterations * schedule.steps, "1"),

@@ -1,4 +1,4 @@
-"""Cost against scale on cheetah-vel: worlds, tasks per batch and threads, each beside its floor.
+"""Cost by number of worlds, tasks per batch and threads on cheetah-vel, each with its floor.
 
     python -m benchmarks.bench_scale [--quick]
 
@@ -48,8 +48,8 @@ SCRIPTED = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """repetitions: of what is timed, by turns with its floor. updates: in each, when learning.
-    run_steps: control periods of every run; 0 for the experiment's own."""
+    """repetitions: how often each is timed, in turns with its floor. updates: in each repetition of
+    learning. run_steps: control periods of every run; 0 for the experiment's own."""
 
     repetitions: int = 7
     updates: int = 20
@@ -81,9 +81,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Found:
-    """What a process measured: rows/s (collected steps, or rows learnt from) of ours and of the
-    floor, the share of one's time in the other, updates/s or None; bytes: at most resident, before
-    anything was made, and of the replay when the experiment ends."""
+    """Results of one process. rate, floor: rows/s (collected steps, or rows used for learning) of
+    ours and of the floor; share: the floor's time over ours; updates/s or None. Bytes: largest
+    resident memory, memory after the imports, and the replay at the experiment's end."""
 
     rate: float
     floor: float
@@ -104,7 +104,7 @@ def composed(cell: Cell) -> PearlSettings:
 def settings_of(cell: Cell, plan: Plan) -> PearlSettings:
     """The same with no more iterations than are measured."""
     settings = composed(cell)
-    # The last iteration validates whatever the settings say: it is never reached.
+    # The last iteration always validates; it is never reached.
     iterations = SCRIPTED + 1 + plan.repetitions + 1
     return replace(
         settings,
@@ -117,13 +117,13 @@ def settings_of(cell: Cell, plan: Plan) -> PearlSettings:
 
 
 def measure(cell: Cell, plan: Plan) -> Found:
-    """Everything about one cell, in a process that has done nothing else."""
+    """Measure one cell, in a process that has done no other work."""
     imports = peak_memory()
     settings = settings_of(cell, plan)
     trainer = Trainer(settings)
     learner = expect(trainer.learner, PearlLearner)
     trainer.iterate()
-    # Scripted still, so that no product but the updates' is seen.
+    # The script still collects, so that only the updates' products are recorded.
     with recorded() if cell.what == "learning" else nullcontext([]) as products:
         trainer.iterate()
     trainer.iterate()
@@ -170,8 +170,8 @@ def bare_rollouts(settings: PearlSettings) -> Callable[[], None]:
 
 
 def peak_memory() -> float:
-    """Bytes that were resident at most, of this program alone: what getrusage says would include
-    the program that started it."""
+    """Largest resident memory of this program [bytes]. getrusage would include the program that
+    started it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "VmHWM":
@@ -200,7 +200,7 @@ def report(cell: Cell, found: Found, plan: Plan) -> None:
 
 
 def run(plan: Plan) -> None:
-    # Not forked: a forked process would begin with this one's memory and locks.
+    # Spawned, because a forked process would begin with this one's memory and locks.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
         chosen = cells(plan)

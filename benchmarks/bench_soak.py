@@ -36,8 +36,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Plan:
-    """rate [Hz]. settings: further ones of the bridge's. priority: of all processes under
-    SCHED_FIFO; 0 for ordinary ones. beside: what else the machine does meanwhile."""
+    """rate [Hz]. settings: more settings of the bridge. priority: of all processes under
+    SCHED_FIFO; 0 for ordinary scheduling. beside: other work on the machine."""
 
     minutes: float = 30.0
     rate: int = 500
@@ -76,7 +76,7 @@ class Memory:
 
 
 def soak(plan: Plan, scratch: Path) -> bool:
-    """One run, recorded; whether every promise was kept."""
+    """Run once and record the results; returns whether all requirements were met."""
     bundle, endpoint, floor = scratch / "bundle", f"ipc://{scratch}/b", f"ipc://{scratch}/f"
     at_rate(BUNDLE, bundle, 1 / plan.rate)
     words = [
@@ -87,7 +87,7 @@ def soak(plan: Plan, scratch: Path) -> bool:
         f"endpoint={endpoint}",
         f"record={scratch / 'recording'}",
         f"state={scratch / 'state'}",
-        # Late answers shall be counted here, not end the measurement.
+        # Late answers are counted; they must not end the measurement.
         "pace.slipping=1",
         "pace.lost=1",
         f"priority={plan.priority}",
@@ -132,7 +132,7 @@ def soak(plan: Plan, scratch: Path) -> bool:
 
 
 def drive(plan: Plan, endpoint: str, floor: str, bundle: Path, bridge: int) -> dict[str, Any]:
-    """Run the robot; its account. Raises RuntimeError when it ends otherwise."""
+    """Run the robot; returns its counts. Raises RuntimeError if it fails."""
     seconds = 60.0 * plan.minutes
     command = [sys.executable, "-m", "benchmarks.support.soak_robot"]
     words = [*command, endpoint, floor, str(bundle), str(bridge), str(seconds)]
@@ -146,7 +146,7 @@ def drive(plan: Plan, endpoint: str, floor: str, bundle: Path, bridge: int) -> d
 
 
 def check(folder: Path, bundle: Path, periods: int) -> int:
-    """Read and replay the recording; steps that gave the same bits again, 0 when any differed,
+    """Read and replay the recording. Returns how many steps gave the same bits; 0 if any differed,
     was missing or could not be read."""
     first = min(folder.glob("*.mcap"))
     files = parts(first)
@@ -165,7 +165,7 @@ def check(folder: Path, bundle: Path, periods: int) -> int:
 
 
 def steal() -> float:
-    """Time that the hypervisor has given to others [s]."""
+    """Time that the hypervisor has given to other machines [s]."""
     words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return int(words[8]) / os.sysconf("SC_CLK_TCK")
 
@@ -181,7 +181,7 @@ def main() -> int:
     parser.add_argument("settings", nargs="*", help="of the bridge's, e.g. loop=polling core=1")
     options = parser.parse_args()
     if options.priority:
-        # Inherited: what is compared is not who gets the processor.
+        # Inherited by all processes, so the comparison does not depend on the scheduler.
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.priority))
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)

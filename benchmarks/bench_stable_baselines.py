@@ -1,10 +1,10 @@
-"""Somebody else's learner on our environments: stable-baselines3's SAC and PPO, as they come.
+"""Stable-Baselines3's SAC and PPO, with their default settings, on our environments.
 
     python -m benchmarks.bench_stable_baselines
 
-Each learner meets one task of a family through `gymnasium.make`, with nothing of ours but the
-environment, and is judged before and after by its mean return over EPISODES episodes. A few
-minutes are not enough to master a task: what counts is that it improves.
+Each learner trains on one task of a family through `gymnasium.make`; only the environment is ours.
+Its mean return over EPISODES episodes is measured before and after. A few minutes are too short to
+learn a task, so the test is whether the return improves.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Adaptation through the whole stack: bridge, real sockets, and a simulated arm that training never
-saw, over several seeds of tasks and latents.
+"""Adaptation through the whole stack: bridge, real sockets, and a simulated arm that training did
+not use, over several seeds of tasks and latents.
 
     python -m benchmarks.bench_twin [--seeds 3]
 """

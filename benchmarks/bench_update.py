@@ -1,9 +1,9 @@
-"""Where the time of PEARL's update goes, and what an iteration's other parts take beside it.
+"""Time of each part of PEARL's update, and of an iteration's other parts.
 
     python -m benchmarks.bench_update [family ...] [--quick]
 
-Trains a published family with its experiment's settings for a few iterations, with a clock around
-each part of an update. The medians' differences are small beside another process's; run it alone.
+Trains a published family with its experiment's settings for a few iterations, and times each part
+of an update. Run it alone: another process changes the times more than the parts differ.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def composed(family: str, quick: bool) -> PearlSettings:
     """The experiment's settings, for as few iterations as are measured."""
     words = [f"experiment={family.replace('-', '_')}", "out=unused"]
     settings = expect(train_settings(words), PearlSettings)
-    # The last iteration validates whatever the settings say: it is never reached.
+    # The last iteration always validates; it is never reached.
     iterations = max(settings.script_iterations, 1) + MEASURED
     settings = replace(settings, iterations=iterations, validation_every=iterations)
     return replace(settings, worlds=4, updates_per_iteration=2) if quick else settings
@@ -110,7 +110,7 @@ def tell(family: str, parts: dict[str, float], metrics: dict[str, float], folder
 
 @contextmanager
 def _records(quick: bool) -> Iterator[Path]:
-    """Where records go: a smoke test's nowhere."""
+    """The folder for records; a smoke test's records are thrown away."""
     if not quick:
         yield FOLDER
         return

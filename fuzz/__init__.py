@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of what the bridge reads from strangers: `make fuzz`."""
+"""Coverage-guided fuzzing of the frames that the bridge reads from unknown peers: `make fuzz`."""

@@ -1,4 +1,4 @@
-"""Inputs that are kept: one a line, in hexadecimal, in fuzz/corpus/TARGET.hex."""
+"""The corpus of inputs: one a line, in hexadecimal, in fuzz/corpus/TARGET.hex."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def read(target: str) -> list[bytes]:
 
 
 def write(target: str, inputs: list[bytes]) -> None:
-    """Keep these, shortest first, and no others."""
+    """Replace the corpus by these inputs, shortest first."""
     FOLDER.mkdir(exist_ok=True)
     lines = [data.hex() for data in sorted(set(inputs), key=lambda data: (len(data), data))]
     (FOLDER / f"{target}.hex").write_text("".join(f"{line}\n" for line in lines))
 
 
 def unpack(inputs: list[bytes], folder: Path) -> None:
-    """As files, as libFuzzer reads them."""
+    """Write the inputs as files, as libFuzzer reads them."""
     for number, data in enumerate(inputs):
         (folder / f"{number:06}").write_bytes(data)

@@ -1,8 +1,8 @@
-"""Inputs of the fuzzers: frames by their parts, so that a mutated one still gets past its checksum.
+"""Inputs of the fuzzers: the parts of frames, so that mutated frames have a correct checksum.
 
-An input is a row of pieces, each a kind of its own making: u8 how | u16 length | bytes. `RAW` bytes
-are a frame as they are. Of any other piece the first 24 bytes are flags, sequence, time and
-session, the rest the payload, around which a header is made that fits.
+An input is a row of pieces: u8 how | u16 length | bytes. The bytes of a `RAW` piece are a whole
+frame. In any other piece the first 24 bytes are flags, sequence, time and session; the rest is the
+payload, and the header is computed to fit.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from robot_bridge.protocol import codec
 RAW = 0
 PIECE = struct.Struct("<BH")
 HEAD = struct.Struct("<HQqQ")
-# Of the session in a piece: this one stands for whichever the bridge has given its sender.
+# In a piece, this session stands for the one that the bridge has given to the sender.
 OWN = 0
 MOST = 8  # pieces of one input
 
 
 def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(how, bytes) of each piece; what is cut off is the last one."""
+    """(how, bytes) of each piece; the last one may be cut off."""
     at = 0
     for _ in range(MOST):
         if len(data) - at < PIECE.size:
@@ -34,8 +34,8 @@ def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def frame(how: int, content: bytes, session: int = 0, version: int = codec.PROTOCOL) -> bytes:
-    """One frame from a piece. session: in place of OWN. how: the kind, and above it by how much
-    the version differs."""
+    """One frame from a piece. session: replaces OWN. how: the frame's kind in the low bits, and in
+    the high bits by how much the version differs."""
     if how == RAW:
         return content
     head, payload = content[: HEAD.size].ljust(HEAD.size, b"\0"), content[HEAD.size :]
@@ -63,5 +63,5 @@ def piece(data: bytes) -> bytes:
 
 
 def raw(data: bytes) -> bytes:
-    """Bytes as a piece that is left as it is."""
+    """Bytes as a RAW piece."""
     return PIECE.pack(RAW, len(data)) + data

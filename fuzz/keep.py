@@ -1,7 +1,7 @@
-"""`python -m fuzz.keep`: adds to the corpus what the fuzzers found, one input for each new branch.
+"""`python -m fuzz.keep`: adds the fuzzers' findings to the corpus, one input for each new branch.
 
-An input stays when it takes some line of ours after another that no input before it did, the
-shortest first.
+Inputs are tried from the shortest on. An input is kept if it executes two of our lines one after
+the other that no input before it executed in this order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Step = tuple[str, int, int]
 
 
 def steps(function: Callable[[bytes], int], data: bytes) -> set[Step]:
-    """Pairs of lines of ours that one input takes one after the other: (file, line, line)."""
+    """Pairs of our lines that one input executes one after the other: (file, line, line)."""
     found: set[Step] = set()
 
     def begin(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -46,7 +46,7 @@ def steps(function: Callable[[bytes], int], data: bytes) -> set[Step]:
 
 
 def thinned(function: Callable[[bytes], int], inputs: list[bytes]) -> list[bytes]:
-    """Those inputs that take a step which no shorter one takes."""
+    """The inputs with a pair of lines that no shorter input has."""
     seen: set[Step] = set()
     kept: list[bytes] = []
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):

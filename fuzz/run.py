@@ -28,7 +28,7 @@ WORDS = Path(__file__).resolve().parent / "words.dict"
 
 
 def target(name: str) -> tuple[Callable[[bytes], int], list[bytes]]:
-    """The function that inputs are given to, and inputs to start from."""
+    """The function under test, and the inputs to start from."""
     bundle = PolicyBundle.load(corpus.BUNDLE)
     kept = corpus.read(name)
     if name == "decoder":
@@ -37,7 +37,7 @@ def target(name: str) -> tuple[Callable[[bytes], int], list[bytes]]:
 
 
 def main(argv: list[str]) -> None:
-    """Ends the process, as libFuzzer does; with 77 when an input broke a rule."""
+    """Run libFuzzer, which ends the process; with 77 if an input broke a rule."""
     if not argv or argv[0] not in corpus.TARGETS:
         raise SystemExit(f"fuzz.run: expected one of {', '.join(corpus.TARGETS)}")
     name, options = argv[0], argv[1:]

@@ -1,6 +1,6 @@
-"""What must hold for every input: the fuzzers call these, and so do the tests of their corpus.
+"""Rules that hold for every input: the fuzzers call them, and so do the tests of their corpus.
 
-Both raise AssertionError, or an exception that the code must never raise.
+Both targets raise AssertionError, or an exception that the code must never raise.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from robot_bridge.server.dispatcher import Dispatcher
 
 _BODIES = BODIES | OPERATOR_BODIES
 STRANGER = b"stranger"
-# No text that a peer sends is longer, in characters, and no whole number further from 0.
+# Bounds on what a peer sends: characters of a text, and the size of a whole number.
 LONGEST, FURTHEST = 4096, 2**63
-# Sent by the bridge alone, whose own bundle is in there.
+# Only the bridge sends these; they hold its bundle's texts.
 _LARGE = (Kind.WELCOME, Kind.EPISODE_RECORD, Kind.STATUS)
 
 
 def decoder(data: bytes) -> int:
-    """Every piece as a frame by itself; how many were accepted."""
+    """Decode every piece as a frame of its own; returns how many were accepted."""
     accepted = 0
     for how, content in frames.pieces(data):
         accepted += _decoded(frames.frame(how, content))
@@ -116,7 +116,7 @@ def _message(frame: codec.Frame) -> bool:
 
 
 def sane(value: Any, longest: int | None = LONGEST) -> bool:
-    """Whether everything in a message is bounded. longest: text in characters; None for any."""
+    """Whether every value in a message is bounded. longest: text in characters; None: no bound."""
     for part in _parts(value):
         if isinstance(part, float) and not math.isfinite(part):
             return False
@@ -143,13 +143,13 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 class Handshake:
-    """A bridge without a socket that strangers speak to. Each input meets a new bridge."""
+    """Unknown peers of a bridge without a socket. Each input meets a new bridge."""
 
     def __init__(self, bundle: PolicyBundle) -> None:
         self._bundle = bundle
 
     def __call__(self, data: bytes) -> int:
-        """Every piece as the next frame of one peer; how many sessions came of it."""
+        """Send every piece as the next frame of one peer; returns how many sessions it got."""
         return _Meeting(self._bundle).run(data)
 
 
@@ -164,7 +164,7 @@ class _Meeting:
         self._peers = Dispatcher(bundle, self._send, 0, 150_000_000, self._note)
         admission = self._peers._admission
         make = admission._make
-        # Learning within the answer: a thread for every input would cost more than all the rest.
+        # The belief is updated within the answer: a thread for every input would cost too much.
         admission._make = lambda hello: make(msgspec.structs.replace(hello, simulated_time=True))
 
     def run(self, data: bytes) -> int:
@@ -189,7 +189,7 @@ class _Meeting:
             goodbye = frame.kind is Kind.BYE and frame.session == self._session
             self._observed = frame if frame.kind is Kind.OBSERVATION else None
         except CodecError:
-            # The bridge shall find so, too: nothing that moves a robot comes of it.
+            # The bridge must refuse it, too: it must not lead to a frame that moves a robot.
             self._hello = None
         try:
             self._peers.take(STRANGER, data)
@@ -202,7 +202,7 @@ class _Meeting:
         return welcomes
 
     def _check_sent(self) -> int:
-        """Every frame that the bridge sends can be read, and gives nothing away too early."""
+        """Check that each frame the bridge sent can be read, and is allowed at this point."""
         welcomes = 0
         sent, self._sent = self._sent, []
         for frame in sent:

@@ -1,4 +1,4 @@
-"""One robot's end of each server, with one call that sends an observation and takes a command."""
+"""One robot's client for each server; one call sends an observation and takes a command."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchmarks.support.servers import METHOD, Policy, command, request
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol.messages import Mode
 
-# Longer than any answer takes: a late one shall be measured, not given up [s].
+# Longer than any answer takes, so that late answers are measured [s].
 PATIENCE = 1.0
 
 
 def middle(manifest: Manifest) -> np.ndarray:
-    """An observation (n_o,) that breaks no limit and is in every field's range: rest, as near to
-    zero as the ranges and limits allow."""
+    """An observation (n_o,) within every limit and every field's range, as near to zero as they
+    allow: a robot at rest."""
     parts = []
     for field in manifest.observation:
         low, high = field.low, field.high
@@ -74,8 +74,8 @@ class Floor(Client):
 
 
 class Bridge(Client):
-    """A driver in one long episode; adaptation learns from every step. held: exchanges that were
-    not answered in time."""
+    """A driver in one long episode; adaptation uses every step. held: exchanges without an answer
+    in time."""
 
     def __init__(self, address: str, bundle: Path, keys: Path) -> None:
         manifest, digest = read_manifest(bundle)
@@ -105,7 +105,7 @@ class Bridge(Client):
 
 
 class WebSocket(Client):
-    """As openpi's client: websockets' own blocking one, without compression."""
+    """Like openpi's client: the blocking client of `websockets`, without compression."""
 
     def __init__(self, address: str, policy: Policy) -> None:
         from websockets.sync.client import connect
@@ -125,7 +125,7 @@ class WebSocket(Client):
 
 
 class Grpc(Client):
-    """As LeRobot's client: one blocking stub over one channel."""
+    """Like LeRobot's client: one blocking stub over one channel."""
 
     def __init__(self, address: str, policy: Policy) -> None:
         import grpc

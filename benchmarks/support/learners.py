@@ -13,7 +13,7 @@ L = TypeVar("L")
 
 
 def expect(found: object, kind: type[L]) -> L:
-    """A learner or settings, as those of one algorithm. Raises AcclimateError for another's."""
+    """`found`, checked to be of this kind. Raises AcclimateError if it is of another algorithm."""
     if not isinstance(found, kind):
         raise AcclimateError(f"found a {type(found).__name__}; expected a {kind.__name__}")
     return found

@@ -1,4 +1,5 @@
-"""Robots that send at their rate, whatever comes back; alone on a bridge, one that floods it:
+"""Robots that send at their rate without waiting for answers. Run as a program, one robot that
+sends many EVENT frames:
 
 python -m benchmarks.support.load ENDPOINT BUNDLE RATE    # EVENT frames per second, over ipc
 """
@@ -42,10 +43,10 @@ SERVED = 0.9  # share of timely TRACK answers from which a robot counts as serve
 
 
 class Robot:
-    """One driver, in an episode of its own; it connects anew PATIENCE after the last frame.
+    """One driver, in an episode of its own; it connects again PATIENCE after the last frame.
 
-    connect: makes its socket. refused: whether it was told to stop. sent: time of each observation
-    [ns], by sequence. ages: of answers [s]. timely: TRACK answers within a period.
+    connect: makes its socket. refused: whether it was refused or stopped. sent: time of each
+    observation [ns], by sequence. ages: of answers [s]. timely: TRACK answers within a period.
     """
 
     def __init__(self, connect: Callable[[], zmq.Socket], name: str, manifest: Manifest) -> None:
@@ -124,7 +125,7 @@ class Robot:
         return bool(self.sent) and self.timely >= SERVED * len(self.sent)
 
     def tell(self, data: bytes) -> None:
-        """Send a frame, or drop it where too many wait."""
+        """Send a frame, or drop it if too many wait."""
         try:
             self.socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -132,7 +133,7 @@ class Robot:
 
 
 def drive(robots: list[Robot], period: float, seconds: float, alive: Callable[[], bool]) -> None:
-    """Every robot once a period [s], spread over it; answers are taken as they come."""
+    """Send for every robot once a period [s], spread over the period; take answers as they come."""
     start = time.monotonic()
     turn = 0
     while (now := time.monotonic()) < start + seconds and alive():

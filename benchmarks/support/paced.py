@@ -1,4 +1,4 @@
-"""Clients at a fixed rate, and what they measured: one exchange per period, as a robot's driver."""
+"""Clients with one exchange per period, like a robot's driver, and their measurements."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from robot_bridge.system.clock import Rate
 
 Float64 = npt.NDArray[np.float64]
-# Until caches are warm and both ends sleep between two exchanges as they will from then on [s].
+# Until caches are warm and both ends sleep regularly between exchanges [s].
 WARM_UP = 0.3
 
 
 @dataclass
 class Track:
-    """Durations of exchanges [s], over all blocks that a client ran; missed: whole periods in which
-    none was begun, since the one before took too long."""
+    """Durations of exchanges [s], over all blocks of a client. missed: periods in which no exchange
+    began because the one before took too long."""
 
     blocks: list[Float64]
     missed: int = 0
@@ -37,7 +37,7 @@ class Track:
 
 
 def run(track: Track, exchange: Callable[[], object], period: float, seconds: float) -> None:
-    """Call exchange every `period` [s] for so long, and keep how long each took."""
+    """Call exchange every `period` [s], and keep how long each call took."""
     with _undisturbed():
         _repeat(exchange, period, max(20, round(WARM_UP / period)))
         durations, missed = _repeat(exchange, period, max(20, round(seconds / period)))
@@ -48,7 +48,7 @@ def run(track: Track, exchange: Callable[[], object], period: float, seconds: fl
 def take_turns(
     tracks: Sequence[tuple[Track, Callable[[], object]]], period: float, seconds: float, turns: int
 ) -> None:
-    """Every track for `seconds` in all, in turns, so that what else the machine does meets all."""
+    """Run every track for `seconds`, in turns, so that other work on the machine affects all."""
     for _ in range(turns):
         for track, exchange in tracks:
             run(track, exchange, period, seconds / turns)
@@ -67,7 +67,7 @@ def _repeat(exchange: Callable[[], object], period: float, count: int) -> tuple[
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without the collector's pauses: no driver would have them either."""
+    """Without pauses of the garbage collector, as in a driver."""
     gc.collect()
     gc.freeze()
     gc.disable()

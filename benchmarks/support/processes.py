@@ -1,4 +1,4 @@
-"""Servers under measurement, as processes that end with the measurement."""
+"""Servers that are measured, as processes that end with the measurement."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ END = 10.0  # [s]
 
 @contextmanager
 def started(words: Sequence[str], ready: str = "serving") -> Iterator[subprocess.Popen[bytes]]:
-    """`python WORDS`, from its line that says it is ready until the end of the block.
+    """Run `python WORDS` in the block, which begins when the process prints that it is ready.
 
-    Raises RuntimeError with what it said when it ends or stays silent before that.
+    Raises RuntimeError with the process's output if it ends or prints nothing before that.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -41,7 +41,7 @@ def started(words: Sequence[str], ready: str = "serving") -> Iterator[subprocess
 def _await(process: subprocess.Popen[bytes], said: int, ready: bytes) -> None:
     deadline = time.monotonic() + READY
     while True:
-        # A position of our own: the process goes on writing at its.
+        # A file position of our own, because the process still writes at its position.
         with open(f"/proc/self/fd/{said}", "rb") as stream:
             text = stream.read()
         if ready in text:
@@ -52,7 +52,7 @@ def _await(process: subprocess.Popen[bytes], said: int, ready: bytes) -> None:
 
 
 def free_port() -> int:
-    """A tcp port of the loopback that was free a moment ago."""
+    """A free tcp port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The matrix products of a computation, recorded as it runs and run again without the rest."""
+"""The matrix products of a computation: recorded while it runs, then run again by themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BARE: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
     aten.bmm.default: torch.bmm,
     aten.baddbmm.default: torch.bmm,
 }
-"""What remains of each operation without its addition."""
+"""The product of each operation, without its addition."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Layout:
         return Layout(tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
 
     def tensor(self) -> Tensor:
-        """One that lies so, of numbers like a network's: denormal ones would be slow."""
+        """A tensor with this layout, of ordinary numbers, because denormal ones would be slow."""
         pairs = zip(self.shape, self.stride, strict=True)
         size = 1 + sum((n - 1) * step for n, step in pairs)
         flat = torch.full((size,), 0.5, dtype=self.dtype, device=self.device)
@@ -68,7 +68,8 @@ class _Recorder(TorchDispatchMode):
 
 @contextmanager
 def recorded() -> Iterator[list[Product]]:
-    """All that torch multiplies in the block, forward and backward; RuntimeError if nothing."""
+    """Every matrix product of torch in the block, forward and backward. Raises RuntimeError if
+    there is none."""
     found: list[Product] = []
     with _Recorder(found):
         yield found
@@ -77,7 +78,7 @@ def recorded() -> Iterator[list[Product]]:
 
 
 def again(products: list[Product]) -> Callable[[], None]:
-    """A function that does all of them once, on factors that lie as theirs lay."""
+    """A function that runs all of them once, on factors with the same layout."""
     made = cache(Layout.tensor)
     calls = [(p.function, made(p.left), made(p.right)) for p in products]
 

@@ -45,7 +45,7 @@ HOLLOW = (
 
 
 class _Hollow(ModuleType):
-    """A module in which every name is a class that takes anything and does nothing."""
+    """A module in which every name is a class that takes any arguments and has no effect."""
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
@@ -90,7 +90,7 @@ def _stand_ins() -> dict[str, ModuleType]:
 
 @contextmanager
 def _importing(checkout: Path) -> Iterator[None]:
-    """The checkout first on the path, and stand-ins for what it imports; afterwards as before."""
+    """Put the checkout first on the path, with stand-ins for its imports; undone afterwards."""
     # Its folder of that name is no package, and ours, which is one, would come before it.
     configs = ModuleType("configs")
     configs.__path__ = [str(checkout / "configs")]
@@ -117,7 +117,7 @@ def _root(name: str) -> str:
 
 
 def published(checkout: Path) -> dict[str, Any]:
-    """Its configuration for FAMILY: its defaults with what the family's file says instead.
+    """Its configuration for FAMILY: its defaults, changed by the family's file.
 
     Raises AcclimateError where there is no such checkout.
     """
@@ -155,7 +155,7 @@ class Reference:
         made: list[Any] = []
         with _importing(checkout), tempfile.TemporaryDirectory() as scratch:
             launcher: Any = importlib.import_module("launch_experiment")
-            # The launcher ends by training: it hands over what it has built instead.
+            # The launcher would train at its end; here it returns the algorithm instead.
             launcher.PEARLSoftActorCritic.train = lambda self: made.append(self)
             launcher.setup_logger = lambda *args, **options: scratch
             self.config["util_params"] |= {"use_gpu": False, "base_log_dir": scratch}
@@ -168,7 +168,7 @@ class Reference:
             self.algorithm.collect_data(fill, 1, np.inf)
 
     def learn(self, steps: int) -> None:
-        """So many gradient steps."""
+        """Take this many gradient steps."""
         for _ in range(steps):
             self.algorithm._do_training(self.rng.choice(self.algorithm.train_tasks, self._batch))
 

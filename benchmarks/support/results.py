@@ -93,7 +93,7 @@ def record(
 
 
 def read(path: Path) -> list[Record]:
-    """All records of one file, oldest first; ValueError naming the line that is none."""
+    """All records of one file, oldest first. Raises ValueError naming a line that is no record."""
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:

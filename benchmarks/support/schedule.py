@@ -1,4 +1,4 @@
-"""What two learners' steps cost, and what a schedule of them adds up to."""
+"""The cost of two learners' steps, and the time of a whole schedule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a published configuration does, in steps.
+    """A published configuration's schedule, in steps.
 
     first: environment steps before the first gradient step.
     steps, updates, evaluated: environment steps, gradient steps and environment steps of its own
@@ -56,7 +56,7 @@ class Schedule:
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
-    """Medians: another program's moment on the processor spoils one turn, not all."""
+    """Medians over turns, so that a short disturbance by another program has no effect."""
     return Cost(*map(float, np.median([astuple(c) for c in costs], axis=0)))
 
 
@@ -79,7 +79,7 @@ def ratios(theirs: Sequence[Cost], ours: Sequence[Cost], rows: float) -> dict[st
 
 
 def hours(schedule: Schedule, cost: Cost, iterations: int) -> dict[str, float]:
-    """What so many iterations of a schedule take, by the cost of their steps [h]."""
+    """Time of this many iterations of a schedule, from the cost of their steps [h]."""
     steps = schedule.first + iterations * schedule.steps
     return {
         "learning": iterations * schedule.updates * cost.gradient / 3600,
@@ -91,8 +91,8 @@ def hours(schedule: Schedule, cost: Cost, iterations: int) -> dict[str, float]:
 def seconds_to(log: Sequence[dict[str, float]], level: float) -> float:
     """Wall-clock [s] of a run until a validation's last episode first returned at least `level`.
 
-    log: the run's rows, from its first iteration. All that an iteration does counts: collecting,
-    learning, validating. Raises AcclimateError where no validation got there.
+    log: the run's rows, from its first iteration. The time includes collecting, learning and
+    validating. Raises AcclimateError if no validation reached the level.
     """
     total, best = 0.0, -np.inf
     for row in log:

@@ -1,14 +1,14 @@
-"""Servers that the bridge is measured against, each a process of its own:
+"""Servers that the bridge is compared with, each a process of its own:
 
     python -m benchmarks.support.servers KIND BUNDLE ADDRESS [--core N] [--curve SECRET]
 
-floor      bare pyzmq and one bare onnxruntime run: what is left when the bridge does nothing.
+floor      bare pyzmq and one bare onnxruntime run, without any work of the bridge.
 websocket  WebSocket and MessagePack, as openpi serves policies.
 grpc       gRPC with bytes through generic handlers, as LeRobot serves policies, with MessagePack
            where LeRobot has pickle.
 
-Each prints one line once it serves, and ends with SIGTERM. The latter two take and give what the
-bridge's frames hold: observation and time; command and belief version.
+Each prints one line when it serves, and ends with SIGTERM. The last two exchange the contents of
+the bridge's frames: observation and time; command and belief version.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Policy:
         if manifest.latent.size:
             self._row.inputs["latent"][:] = manifest.latent.prior_mean
         self._scale = np.concatenate([np.full(f.size, f.scale) for f in manifest.action])
-        # What the bridge puts on the wire for this bundle.
+        # The size of the bridge's frames for this bundle.
         self.observation_bytes = HEADER.size + OBSERVATION.size + 4 * manifest.observation_size
         self.command_bytes = HEADER.size + COMMAND.size + 4 * manifest.action_size
 
@@ -68,7 +68,7 @@ class Policy:
 
 
 def request(observation: np.ndarray, time_ns: int) -> bytes:
-    """What a client of the latter two sends."""
+    """A request of a websocket or grpc client."""
     return _PACK({"observation": observation.tobytes(), "time_ns": time_ns, "reward": 0.0})
 
 
@@ -78,8 +78,8 @@ def command(reply: bytes) -> np.ndarray:
 
 
 def serve_floor(policy: Policy, address: str, core: int, secret: str) -> None:
-    """Echo a command's size for every frame, with one run of the network in between. core: to spin
-    on; -1 to wait instead."""
+    """Answer every frame with one of a command's size, after one run of the network. core: on which
+    to poll; -1 to wait instead."""
     polling = core >= 0
     if polling:
         realtime.reserve(core)
@@ -97,7 +97,7 @@ def serve_floor(policy: Policy, address: str, core: int, secret: str) -> None:
     announce()
     spin_until = 0.0
     while True:
-        # As the bridge does: without a client that speaks it sleeps.
+        # As the bridge does: it sleeps when no client sends.
         spins = polling and time.monotonic() < spin_until
         try:
             sender, _ = server.recv_multipart(zmq.NOBLOCK if spins else 0)
@@ -109,7 +109,7 @@ def serve_floor(policy: Policy, address: str, core: int, secret: str) -> None:
 
 
 async def serve_websocket(policy: Policy, address: str) -> None:
-    """As openpi does: asyncio, no compression, one handler per connection."""
+    """Like openpi: asyncio, no compression, one handler per connection."""
     from websockets.asyncio.server import ServerConnection, serve
 
     async def handle(connection: ServerConnection) -> None:
@@ -124,7 +124,7 @@ async def serve_websocket(policy: Policy, address: str) -> None:
 
 
 def serve_grpc(policy: Policy, address: str) -> None:
-    """As LeRobot does: a server over a pool of four threads."""
+    """Like LeRobot: a server over a pool of four threads."""
     import grpc
 
     handlers = {
@@ -144,7 +144,7 @@ def serve_grpc(policy: Policy, address: str) -> None:
 
 
 def announce() -> None:
-    """Say that clients may come; from here on the collector has nothing to look at."""
+    """Print that clients can connect; existing objects are no longer garbage-collected."""
     gc.collect()
     gc.freeze()
     print("serving", flush=True)

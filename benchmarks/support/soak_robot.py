@@ -1,17 +1,18 @@
-"""The robot of the soak: a driver at a fixed rate that knows why a period was missed.
+"""The robot of the soak: a driver at a fixed rate that finds the cause of each missed period.
 
     python -m benchmarks.support.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
 
 PID is the bridge's. Prints `moving` once it follows commands, then one line of JSON at the end.
-Between two episodes it drives the floor at FLOOR for a second, at the same rate: what a program
-misses on this machine that does nothing but answer.
+Between two episodes it drives the floor at FLOOR for a second, at the same rate. This shows what a
+program without other work misses on this machine.
 
-A period is missed when it ended without its command, or when a whole one was skipped. Whose fault
-that was is taken from what the kernel counts: for how long the threads between an observation and
-its command were ready to run and did not (/proc/PID/task/*/schedstat), what other threads of the
-bridge ran meanwhile taken off, and what the hypervisor gave to others. Had the period been kept
-without these, the system missed it; otherwise we did, unless another thread of the bridge waited
-for a processor for as long: it may have had the interpreter, and the miss is unclear.
+A period is missed if it ended without its command, or if a whole period was skipped. The cause is
+found from times that the kernel counts: how long the threads between an observation and its command
+were ready to run but waited (/proc/PID/task/*/schedstat), less the time that other threads of the
+bridge ran, and how long the hypervisor ran other machines. If the period would have been kept
+without these waits, the system missed it. Otherwise we missed it, unless another thread of the
+bridge waited for a processor as long: that thread may have held the interpreter, so the cause is
+unclear.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from robot_bridge.system.clock import Rate
 T = TypeVar("T")
 
 CONNECT = 30.0  # [s]
-# Long enough that a late answer is waited for and its lateness known [s].
+# Long enough to wait for a late answer and to measure its lateness [s].
 PATIENCE = 0.1
 LAST = 20  # misses that are described, of those that are not the system's
 EPISODE = 10.0  # [s]
@@ -52,8 +53,8 @@ STEAL_EVERY = 25  # periods between looks at it: what was stolen longer ago expl
 @dataclass(frozen=True)
 class Miss:
     """at: since the first period [s]. took: from the observation to its command [s]. woken: how
-    late the period began [s]. waited: for a processor that others had, or that was stolen [s].
-    beside: that other threads of the bridge waited for one, perhaps with the interpreter in hand.
+    late the period began [s]. waited: for a processor that others used, or that was stolen [s].
+    beside: how long other threads of the bridge waited for one, and may have held the interpreter.
     """
 
     at: float
@@ -63,8 +64,8 @@ class Miss:
     beside: float
 
     def whose(self, period: float) -> str:
-        """Who missed it: the system, if it had been kept on a machine of its own; `unclear`, if
-        that depends on whether another thread had the interpreter; ours."""
+        """The cause: `system`, if the period would have been kept on an idle machine; `unclear`, if
+        this depends on whether another thread held the interpreter; `ours` otherwise."""
         if self.took - self.waited <= period:
             return "system"
         return "unclear" if self.took - self.waited - self.beside <= period else "ours"
@@ -103,11 +104,11 @@ class Account:
 
 
 class Waiting:
-    """Time that the threads between an observation and its command were ready to run and others
-    had the processor [ns]. Looks for new threads when asked to `refresh`.
+    """Time in which the threads between an observation and its command were ready to run and others
+    used the processor [ns]. `refresh` looks for new threads.
 
-    processes: each one's first thread and libzmq's own are in between; the others, which learn and
-    record, are ours, and what they run is no excuse.
+    processes: the first thread of each and libzmq's threads are those between an observation and
+    its command. The other threads learn and record; the time they run counts as ours.
     """
 
     def __init__(self, processes: list[int]) -> None:
@@ -117,7 +118,7 @@ class Waiting:
         self.refresh()
 
     def refresh(self) -> None:
-        """After this `since` counts from now."""
+        """Find the threads; `since` then counts from now."""
         for process in self._processes:
             for thread in os.listdir(f"/proc/{process}/task"):
                 path = f"/proc/{process}/task/{thread}"
@@ -127,12 +128,13 @@ class Waiting:
         self._last = self._read()
 
     def since(self) -> tuple[int, int]:
-        """Since the last call: of those in between, less what the others ran; of the others."""
+        """Since the last call: the waits of the threads in between, less the others' running time;
+        and the waits of the others."""
         before, self._last = self._last, self._read()
         return max(0, self._last[0] - before[0]), max(0, self._last[1] - before[1])
 
     def _read(self) -> tuple[int, int]:
-        """A thread that has ended counts no more."""
+        """A thread that has ended no longer counts."""
         total = beside = 0
         for path, (descriptor, between) in list(self._files.items()):
             try:
@@ -146,7 +148,7 @@ class Waiting:
 
 
 class Steal:
-    """Time that the hypervisor gave to others, which it counts in hundredths of a second [ns]."""
+    """Time that the hypervisor gave to other machines [ns]; it counts hundredths of a second."""
 
     def __init__(self) -> None:
         self._file = os.open("/proc/stat", os.O_RDONLY)
@@ -163,7 +165,7 @@ class Steal:
 
 
 class Pace:
-    """One exchange per period, and whether a period was missed."""
+    """Calls one exchange per period, and notes missed periods."""
 
     def __init__(self, period: float) -> None:
         self._rate = Rate(period)
@@ -171,7 +173,8 @@ class Pace:
         self._skipped = 0
 
     def step(self, exchange: Callable[[], T]) -> tuple[T, float, float, bool]:
-        """The next one: its answer, how late it began [s], how long it took [s], whether missed."""
+        """The next exchange: its answer, how late it began [s], how long it took [s], and whether
+        the period was missed."""
         woken = self._rate.wait()
         start = time.perf_counter()
         answer = exchange()
@@ -180,14 +183,14 @@ class Pace:
         return answer, woken, took, took > self._period or skipped > 0
 
     def restart(self) -> None:
-        """After a pause."""
+        """Begin again after a pause."""
         self._rate.restart()
 
 
 def drive(
     client: RobotClient, floor: Floor, manifest: Manifest, bridge: int, seconds: float
 ) -> Account:
-    """One episode after another, and the floor after each."""
+    """Run one episode after another, and the floor after each."""
     period = manifest.control_period
     rng = np.random.default_rng(0)
     rest = middle(manifest)
@@ -232,7 +235,7 @@ def drive(
 
 
 def drive_floor(floor: Floor, account: Account, period: float) -> None:
-    """The floor for its second, by the same rule of what is missed."""
+    """Run the floor for a second, with the same definition of a missed period."""
     pace = Pace(period)
     for _ in range(round(FLOOR_WARM / period)):
         pace.step(floor.exchange)
