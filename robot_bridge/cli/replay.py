@@ -13,7 +13,7 @@ from robot_bridge.errors import RecordingError
 from robot_bridge.protocol.messages import FAILURES
 from robot_bridge.recording.reader import RecordingReader, parts
 from robot_bridge.recording.replay import RobotReplay
-from robot_bridge.recording.replay_result import Tally
+from robot_bridge.recording.replay_result import ReplayResult
 from robot_bridge.recording.rows import AdaptationRow, EventRow, LossRow
 
 EVENTS = 20  # events printed in full
@@ -49,18 +49,18 @@ class Report:
     said that it lost."""
 
     files: list[Path] = field(default_factory=list)
-    robots: dict[str, Tally] = field(default_factory=dict)
+    robots: dict[str, ReplayResult] = field(default_factory=dict)
     events: list[EventRow] = field(default_factory=list)
     losses: list[LossRow] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
 
     @property
     def replayed(self) -> int:
-        return sum(tally.replayed for tally in self.robots.values())
+        return sum(result.replayed for result in self.robots.values())
 
     @property
     def different(self) -> int:
-        return sum(tally.different for tally in self.robots.values())
+        return sum(result.different for result in self.robots.values())
 
 
 def replay(files: list[Path], bundle: PolicyBundle) -> Report:
@@ -95,7 +95,7 @@ def replay(files: list[Path], bundle: PolicyBundle) -> Report:
             report.cut.append(f"{path.name}: {reader.cut}")
     for name, robot in robots.items():
         robot.finish()
-        report.robots[name] = robot.tally
+        report.robots[name] = robot.result
     if not report.replayed and not report.different:
         _explain(report, bundle, recorded)
     return report
@@ -103,15 +103,15 @@ def replay(files: list[Path], bundle: PolicyBundle) -> Report:
 
 def _explain(report: Report, bundle: PolicyBundle, recorded: str) -> None:
     where = ", ".join(map(str, report.files))
-    others = {d for tally in report.robots.values() for d in tally.bundles} - {bundle.digest}
+    others = {d for result in report.robots.values() for d in result.bundles} - {bundle.digest}
     if others or (not report.robots and bundle.digest[:12] not in recorded):
         raise RecordingError(
             f"{where}: recorded with {recorded}; found the bundle {bundle.manifest.name} "
             f"({bundle.digest[:12]})"
         )
     reasons = Counter[str]()
-    for tally in report.robots.values():
-        reasons += tally.left_out
+    for result in report.robots.values():
+        reasons += result.left_out
     told = "; ".join(f"{count} steps: {reason}" for reason, count in reasons.items())
     raise RecordingError(f"{where}: holds no step that can be replayed; {told or 'no step at all'}")
 
@@ -122,15 +122,15 @@ def describe(report: Report) -> str:
     lines += [f"cut off: {text}" for text in report.cut]
     for loss in report.losses:
         lines.append(f"gap: {loss.lost} records were not written: {loss.reason}")
-    for name, tally in sorted(report.robots.items()):
+    for name, result in sorted(report.robots.items()):
         lines.append(
-            f"robot {name!r}: {tally.replayed} commands replayed in {tally.episodes} episodes, "
-            f"{tally.learnt} transitions learnt, {tally.idle} steps without the policy"
+            f"robot {name!r}: {result.replayed} commands replayed in {result.episodes} episodes, "
+            f"{result.learnt} transitions learnt, {result.idle} steps without the policy"
         )
-        lines += [f"  left out: {n} steps; {why}" for why, n in tally.left_out.items()]
-        if (first := tally.first) is not None:
+        lines += [f"  left out: {n} steps; {why}" for why, n in result.left_out.items()]
+        if (first := result.first) is not None:
             lines.append(
-                f"  DIFFERENT in {tally.different} steps, first at sequence {first.sequence}: "
+                f"  DIFFERENT in {result.different} steps, first at sequence {first.sequence}: "
                 f"{first.field} was {first.recorded}, replayed {first.replayed}"
             )
         else:

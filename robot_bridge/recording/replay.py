@@ -16,7 +16,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError, SnapshotError
 from robot_bridge.errors import described
 from robot_bridge.protocol.messages import Float32
-from robot_bridge.recording.replay_result import Array, Difference, Tally, difference
+from robot_bridge.recording.replay_result import Array, Difference, ReplayResult, difference
 from robot_bridge.recording.rows import (
     AdaptationRow,
     EndRow,
@@ -42,11 +42,11 @@ class _Gap(Exception):
 
 
 class RobotReplay:
-    """Takes one robot's rows in the order of the recording, and counts in `tally`."""
+    """Takes one robot's rows in the order of the recording, and counts in `result`."""
 
     def __init__(self, bundle: PolicyBundle) -> None:
         manifest = bundle.manifest
-        self.tally = Tally()
+        self.result = ReplayResult()
         self._bundle, self._manifest = bundle, manifest
         self._adapter = make_adapter(bundle, 0)
         self._limits = Limits(
@@ -121,9 +121,9 @@ class RobotReplay:
         if isinstance(row, StateRow):
             self._restore(row)
         elif isinstance(row, StepRow):
-            self.tally.bundles.add(row.digest)
+            self.result.bundles.add(row.digest)
             if self._lost:
-                self.tally.left_out[self._lost] += 1
+                self.result.left_out[self._lost] += 1
             else:
                 self._step(row)
             self._before, self._blind = self._sent(row), False
@@ -137,7 +137,7 @@ class RobotReplay:
         )
         self._learner = row.adapter
         self._opening = row.cause == "episode"
-        self.tally.episodes += self._opening
+        self.result.episodes += self._opening
         if self._opening:
             self._before, self._blind = None, False
         self._lost = self._unfit(row)
@@ -171,15 +171,15 @@ class RobotReplay:
             found = self._repeat(row)
         except _Gap:
             self._lost = NO_LESSON
-            self.tally.left_out[NO_LESSON] += 1
+            self.result.left_out[NO_LESSON] += 1
             return
         # An edited recording, or one of another version, may hold anything.
         except (AcclimateError, KeyError, ValueError) as error:
             found = Difference(row.sequence, "answer", "given", f"none: {described(error)}")
             self._lost = "the replay had failed"
         if found is not None:
-            self.tally.different += 1
-            self.tally.first = self.tally.first or found
+            self.result.different += 1
+            self.result.first = self.result.first or found
 
     def _repeat(self, row: StepRow) -> Difference | None:
         """Do what the bridge did for this step; returns the first number that differs."""
@@ -198,8 +198,8 @@ class RobotReplay:
             pairs.append(("wanted", gathered(row.wanted, manifest.action), action.physical))
             pairs.append(("command", recorded, command))
         self._learn_to(row.belief_version)
-        self.tally.replayed += asked
-        self.tally.idle += not asked
+        self.result.replayed += asked
+        self.result.idle += not asked
         belief = adapter.belief
         pairs.append(("belief_mean", numbers(row.belief_mean, np.float64), belief.mean))
         pairs.append(("belief_variance", numbers(row.belief_variance, np.float64), belief.variance))
@@ -220,7 +220,7 @@ class RobotReplay:
             if lesson.belief_version - self._version in self._teaching:
                 self._take(lesson)
                 self._version = lesson.belief_version
-                self.tally.learnt += 1
+                self.result.learnt += 1
 
     def _take(self, lesson: AdaptationRow) -> None:
         n_o, n_a = self._manifest.observation_size, self._manifest.action_size

@@ -22,7 +22,7 @@ class Difference:
 
 
 @dataclass
-class Tally:
+class ReplayResult:
     """What a replay found of one robot.
 
     replayed: steps compared. idle: steps for which the policy was not asked. learnt: lessons that
