@@ -21,7 +21,7 @@ from adapt.atomic_file import replacing, sync
 from adapt.bundle.archive import digest, read_files, zipped
 from adapt.bundle.golden import decode_golden, encode_golden, replay
 from adapt.bundle.manifest import Manifest, decode_manifest, encode_manifest
-from adapt.bundle.signature import NOBODY, SIGNATURES, Signers, sign
+from adapt.bundle.signature import ANYONE, SIGNATURES, Signers, sign
 from adapt.bundle.verification import verify_apart
 from adapt.errors import BundleError
 from adapt.inference.session import CPU, SHARED_ROWS, Graph
@@ -58,14 +58,14 @@ class PolicyBundle:
     def load(
         path: Path | str,
         providers: Sequence[str] = (CPU,),
-        signers: Signers = NOBODY,
+        signers: Signers = ANYONE,
         *,
         apart: bool = False,
     ) -> PolicyBundle:
         """Read and verify a bundle.
 
         path: folder or .zip. providers: onnxruntime execution providers, the preferred one first.
-        signers: one of them must have signed it; NOBODY asks for no signature. apart: run its
+        signers: one of them must have signed it; ANYONE asks for no signature. apart: run its
         graphs in a bounded process first, as for any bundle that comes from outside.
         Raises BundleError for anything that differs, ProviderError for an absent provider.
         """

@@ -98,7 +98,7 @@ class Signers:
         return ", ".join(known)
 
 
-NOBODY = Signers({})
+ANYONE = Signers({})
 
 
 def make_signer(folder: Path, name: str) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ checks, the messages and the page that `--help` prints.
 """
 
 from adapt.settings.bounds import Count, Fraction, NonNegative, Positive, WholeNumber, Widths
-from adapt.settings.composition import SettingsError, checked, compose, composing, resolved
+from adapt.settings.composition import SettingsError, checked, compose, composing, flat, resolved
 from adapt.settings.schema import Choice
 from adapt.settings.verbs import Verb, run_verb
 
@@ -23,6 +23,7 @@ __all__ = [
     "checked",
     "compose",
     "composing",
+    "flat",
     "resolved",
     "run_verb",
 ]

@@ -82,6 +82,15 @@ def resolved(settings: DataclassInstance) -> dict[str, Any]:
     return msgspec.to_builtins(dataclasses.asdict(settings), enc_hook=str)
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested settings by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return leaves
+
+
 def known(schema: type | Choice) -> dict[str, Setting]:
     """The settings by key; of a choice those of all its options."""
     schemas = schema.options.values() if isinstance(schema, Choice) else [schema]

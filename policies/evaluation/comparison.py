@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from adapt.settings import resolved
+from adapt.settings import flat, resolved
 from policies.evaluation.measured import Measured, worst
 from policies.training.settings import TrainSettings
 
@@ -195,15 +195,7 @@ def variants(runs: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
 
 def _variant(settings: TrainSettings) -> dict[str, Any]:
     """Settings by dotted key, without what tells seeds of one variant apart."""
-
-    def flat(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            name = f"{prefix}{key}"
-            leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-        return leaves
-
-    leaves = flat(resolved(settings), "")
+    leaves = flat(resolved(settings))
     for key in ("seed", "out"):
         del leaves[key]
     # Another policy to start from for each seed is the same method.

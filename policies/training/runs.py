@@ -25,7 +25,7 @@ import msgspec
 import yaml
 
 from adapt.errors import AcclimateError
-from adapt.settings import resolved
+from adapt.settings import flat, resolved
 from policies.algorithms.contract import Metrics
 from policies.algorithms.registry import settings_type
 from policies.training.checkpoint import load_checkpoint, save_checkpoint
@@ -203,7 +203,7 @@ def load_best(folder: Path) -> tuple[Trainer, dict[str, Any]]:
 
 
 def _same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    there, here = _flat(found), _flat(wanted)
+    there, here = flat(found), flat(wanted)
     keys = [k for k in {**there, **here} if k not in COLLECTORS]
     differing = [k for k in keys if there.get(k) != here.get(k)]
     if differing:
@@ -212,12 +212,3 @@ def _same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
             f"{folder} holds a run with other settings ({told}); choose another out=, or the same "
             "settings to go on with it"
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted name."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        leaves |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return leaves
