@@ -41,7 +41,8 @@ def ensure_folder(path: Path) -> None:
     """Make a folder and find out whether files can be written there. Raises OutputError."""
     for each in (path, *path.parents):
         if each.exists() and not each.is_dir():
-            raise OutputError(f"{path}: {each} is a file; expected a folder")
+            where = "" if each == path else f"{path}: "
+            raise OutputError(f"{where}{each} is a file; expected a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

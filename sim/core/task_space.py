@@ -253,7 +253,9 @@ class TaskSpace:
             if not isinstance(data, Mapping):
                 raise TaskSpaceError("expected a mapping at the top")
             return TaskSpace.from_dict(data)
-        except (OSError, yaml.YAMLError, TaskSpaceError) as error:
+        except OSError as error:
+            raise TaskSpaceError(f"{path}: {error.strerror or error}") from error
+        except (UnicodeDecodeError, yaml.YAMLError, TaskSpaceError) as error:
             raise TaskSpaceError(f"{path}: {error}") from error
 
 

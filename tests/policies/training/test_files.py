@@ -21,7 +21,7 @@ from policies.evaluation.cli import main as evaluate
 from policies.export.cli import main as export
 from policies.training.checkpoint import load_checkpoint, save_checkpoint
 from policies.training.cli import main, train
-from policies.training.files import LOCK, OutputError, held, write_atomically
+from policies.training.files import LOCK, OutputError, ensure_folder, held, write_atomically
 from policies.training.runs import RunFolder
 from tests.policies.training.test_train import settings
 from tests.support.full_disk import full_disk
@@ -162,6 +162,8 @@ def test_an_out_that_is_a_file_or_below_one_is_named(tmp_path: Path) -> None:
             evaluate([f"run={tmp_path / 'run'}", f"out={out}"])
     with pytest.raises(OutputError, match="file is a file; expected a folder"):
         export([f"run={run}", f"out={tmp_path / 'file' / 'bundle'}"])
+    with pytest.raises(OutputError, match=f"^{tmp_path / 'file'} is a file"):
+        ensure_folder(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
 

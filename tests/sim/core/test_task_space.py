@@ -264,3 +264,11 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_path(tmp_path, text):
         path.write_text(text)
     with pytest.raises(TaskSpaceError, match=r"space\.yaml"):
         TaskSpace.load(path)
+
+
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path):
+    with pytest.raises(TaskSpaceError, match=r"no\.yaml: No such file or directory$"):
+        TaskSpace.load(tmp_path / "no.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TaskSpaceError, match=r"binary\.yaml: .*can't decode"):
+        TaskSpace.load(tmp_path / "binary.yaml")
