@@ -134,6 +134,9 @@ def test_the_operators_stop_is_latched_between_episodes(program, bridge, keys, o
     [
         (("--period", "0.02"), "control period: expected 0.05 s, found 0.02 s"),
         (("--name", "unknown"), "unknown.key: No such file"),
+        (("--patience", "nan"), "patience; expected seconds"),
+        (("--patience", "-1"), "patience; expected seconds"),
+        (("--patience", "1e300"), "patience; expected seconds"),
     ],
 )
 def test_who_does_not_belong_is_told_why(program, bridge, keys, words, message):

@@ -227,6 +227,10 @@ private:
     static double patience_of(const Settings& settings) {
         const Hello& robot = settings.robot;
         if (!(robot.control_period > 0)) throw SetupError("control_period; expected more than 0 s");
+        // NaN is neither.
+        if (!(settings.patience >= 0 && settings.patience <= 1e6)) {
+            throw SetupError("patience; expected seconds, from 0 to 1e6");
+        }
         if (settings.patience > 0) return settings.patience;
         return robot.simulated_time ? SIMULATED_PATIENCE : robot.control_period;
     }
