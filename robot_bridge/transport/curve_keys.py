@@ -181,7 +181,8 @@ def certificates(folder: Path) -> Iterator[tuple[Path, Certificate]]:
 
 def _choose(folder: Path, role: Role, name: str) -> Path:
     if not folder.exists() and folder.suffix == ".key":
-        raise KeyFileError(f"{folder}: no such file; expected the certificate of {role} {name!r}")
+        whose = "an operator" if role == "operator" else f"robot {name!r}"
+        raise KeyFileError(f"{folder}: no such file; expected the certificate of {whose}")
     where = folder / CERTIFICATES
     by_name = where / f"{name}.key"
     if re.fullmatch(NAME, name) and by_name.is_file():

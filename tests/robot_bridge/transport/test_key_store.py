@@ -182,6 +182,8 @@ def test_a_certificate_serves_its_own_role_and_robot_alone(folder):
         read_certificate(folder / "nowhere", "robot", "leg")
     with pytest.raises(KeyFileError, match=r"lge\.key: no such file; .* of robot 'leg'"):
         read_certificate(folder / "lge.key", "robot", "leg")
+    with pytest.raises(KeyFileError, match=r"alcie\.key: no such file; .* of an operator"):
+        read_certificate(folder / "alcie.key", "operator", "trial")
 
 
 def test_one_of_several_operators_must_be_named(folder):
