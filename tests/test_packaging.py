@@ -131,7 +131,7 @@ def test_the_lock_satisfies_the_project_and_every_package_in_it():
     assert not wrong
 
 
-def test_the_lock_holds_nothing_that_nobody_asks_for():
+def test_the_lock_holds_only_required_packages():
     assert set(locked()) == {canonicalize_name(requirement.name) for _, requirement in required()}
 
 

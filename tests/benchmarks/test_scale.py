@@ -26,7 +26,7 @@ def test_the_products_of_a_pass_are_those_of_its_layers_forward_and_backward():
         ((7, 3), (3, 5)),
         ((7, 5), (5, 2)),
         ((7, 2), (2, 5)),  # to the hidden layer
-        ((2, 7), (7, 5)),  # to the weights of each layer; nobody asks for the input's
+        ((2, 7), (7, 5)),  # to the weights of each layer; the input needs no gradient
         ((5, 7), (7, 3)),
     ]
 

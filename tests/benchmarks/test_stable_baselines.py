@@ -1,4 +1,4 @@
-"""Somebody else's learner accepts our environments as they are."""
+"""Stable-Baselines3 accepts our environments as they are."""
 
 import warnings
 from typing import Any

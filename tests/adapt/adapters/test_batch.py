@@ -1,4 +1,4 @@
-"""One run for several robots is what each run alone would be, and nobody's fault is another's."""
+"""One run for several robots equals separate runs, and a fault of one affects no other."""
 
 from __future__ import annotations
 

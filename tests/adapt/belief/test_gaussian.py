@@ -1,4 +1,4 @@
-"""The incremental belief equals the batch product of Gaussians, whatever came and went."""
+"""The incremental belief equals the batch product of Gaussians after any updates."""
 
 import numpy as np
 import pytest

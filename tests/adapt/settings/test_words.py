@@ -34,7 +34,7 @@ def composed(*words: str, operands: tuple[str, ...] = ()) -> Settings:
     return compose("probe", Settings, words, "", operands)
 
 
-# Whatever a file may be called. "${" begins an interpolation, and quotes around all are Hydra's.
+# Names that a file may have. "${" begins an interpolation, and quotes around all are Hydra's.
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_characters="\0/\n\r", exclude_categories=["Cs", "Cc"]),
     min_size=1,

@@ -22,7 +22,7 @@ def test_an_exact_arm_is_recovered(predictor: Predictor, twin: ArmTwin, recordin
     miss = (found.x - priors.to_standard(twin.values)) / result.std
     assert np.abs(miss).max() < 4.5
     assert np.sqrt((miss[result.identified] ** 2).mean()) < 1.5
-    # Whatever is called identified is, and no angle about the vertical or the tool's axis is.
+    # All that is reported as identified is; no angle about the vertical or the tool's axis is.
     names = {n for n, told in zip(priors.names, result.identified, strict=True) if told}
     assert names >= {n for n in priors.names if n.startswith(("armature", "position_gain"))}
     assert not names & {"encoder_bias.shoulder_pan", "encoder_bias.wrist_3"}

@@ -165,7 +165,7 @@ def test_latents_are_drawn_when_the_robot_draws_them(make, hold):
     rng = np.random.default_rng(4)
     mine: list[list[np.ndarray]] = [[] for _ in range(WORLDS)]
     theirs: list[list[np.ndarray]] = [[] for _ in range(WORLDS)]
-    # World 1's episode ends early: its count of periods begins anew, nobody else's does.
+    # World 1's episode ends early: its count of periods begins anew, and the others' do not.
     for period in range(13):
         if period == 6:
             batch.begin_episode(np.array([False, True, False]))

@@ -75,7 +75,7 @@ def test_the_checkpoint_with_the_best_measured_return_after_adapting_is_kept(poi
     assert state["iteration"] == 1 + int(np.argmax(scores))
 
 
-def test_whoever_is_told_the_truth_is_not_run_with_a_belief_at_the_prior(tmp_path: Path) -> None:
+def test_a_policy_told_the_truth_is_not_run_with_a_belief_at_the_prior(tmp_path: Path) -> None:
     folder = run(tmp_path, "point_sparse", "learner.objective=privileged")
     assert [r["belief"] for r in evaluated(folder)] == ["adapting"]
 

@@ -173,7 +173,7 @@ def test_simbas_weights_and_features_lie_on_unit_spheres() -> None:
     assert (norms() - 1).abs().max() > 0.01
     critic.project()
     torch.testing.assert_close(norms(), torch.ones_like(norms()))
-    # |scale| bounds the head's output then, whatever comes in.
+    # |scale| bounds the head's output then, for any input.
     scale, bias = critic.scales[-1].abs().amax(-1), critic.bias[..., 0]
     far = [1e3 * x for x in inputs()]
     assert ((critic(*far) / SCALE - bias).abs() <= scale + 1e-5).all()

@@ -168,7 +168,7 @@ def collector(ray: FakeRay, monkeypatch: pytest.MonkeyPatch, workers: int = 2) -
     return RayCollector(PLAN, workers, 1, None)
 
 
-def test_answers_come_in_the_jobs_order_whatever_order_they_are_done_in(
+def test_answers_come_in_the_order_of_the_jobs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ray = FakeRay(lambda worker, job: False)
@@ -204,7 +204,7 @@ def test_a_cluster_without_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_address_where_no_cluster_is_fails_at_once_by_name() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        taken.bind(("127.0.0.1", 0))  # and no process listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AcclimateError, match=f"ray_address={address}: .*refused"):
             ray_collector._start(FakeRay(lambda worker, job: False), address, 1)

@@ -1,4 +1,4 @@
-"""A job is a function of its fields and of the networks: whoever runs it, whatever came before."""
+"""A job's result depends only on its fields and the networks, not on worker or history."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_cut_keeps_every_world_once_and_in_order() -> None:
         assert np.array_equal(joined, getattr(whole, name))
 
 
-def test_who_is_told_acts_on_the_truth_and_nobody_else_notices() -> None:
+def test_a_world_told_the_truth_acts_on_it_and_others_are_unaffected() -> None:
     told = np.arange(WORLDS) == 2
     acting = PearlPolicy(Actor(2, 2, 2, (8,)), FactorEncoder(4 + 2 + 1, 2, (8,)), 2, CONFIG)
     runner = JobRunner(plan("point-sparse"), 1)

@@ -48,7 +48,7 @@ def numbers(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody interrupted."""
+    """A run without interruption."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     train(settings(out))
     return out

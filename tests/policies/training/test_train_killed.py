@@ -1,4 +1,4 @@
-"""A run killed five times, at whatever moments, ends with the numbers of one left alone."""
+"""A run that is killed five times ends with the numbers of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_run_killed_five_times_ends_as_one_left_alone(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = start(whole)
     rng = np.random.default_rng(0)
-    # After so many iterations, and then some: in the middle of whatever it does by then.
+    # A random time after this many iterations, at any point of its work.
     moments = np.sort(rng.choice(np.arange(1, ITERATIONS // 2), KILLS, replace=False))
     resumed_from = []
     for moment in moments:

@@ -15,7 +15,7 @@ from tests.support.bridge.unpaced import LOOSE
 from tests.support.client.client_without_sockets import CALM, PERIOD_NS, RESET, Wire, track
 
 
-def test_whoever_is_damped_by_a_force_stays_so_after_the_episode(bundle, monkeypatch):
+def test_a_robot_damped_by_a_force_stays_damped_after_the_episode(bundle, monkeypatch):
     limit = Limit("force", "wrench", -5.0, 5.0, "N", "the pins bend")
     wire = Wire(bundle, monkeypatch, [limit])
     wire.exchange(track(), first=True)
@@ -101,7 +101,7 @@ def apart(wire, periods, *makes, **flags):
     return wire.exchange(*makes, **flags).mode
 
 
-def test_a_driver_that_never_waits_is_held_whatever_the_bridge_says(bundle, monkeypatch):
+def test_a_driver_that_never_waits_is_held_against_the_bridges_commands(bundle, monkeypatch):
     wire = Wire(bundle, monkeypatch)
     modes = [apart(wire, 0.1, track(0.001, 0, 0), first=step == 0) for step in range(100)]
     assert modes.count(Mode.TRACK) < 6

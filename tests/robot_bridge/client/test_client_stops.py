@@ -85,7 +85,7 @@ def test_a_heartbeat_tells_of_a_stop_that_was_lost(wire):
     assert wire.client.check() is Mode.HOLD
 
 
-def test_whoever_is_welcomed_stopped_is_stopped_and_counts_on(bundle, monkeypatch):
+def test_a_robot_welcomed_as_stopped_is_stopped_and_counts_on(bundle, monkeypatch):
     wire = Wire(bundle, monkeypatch, stop=4, latches={"arm": 7}, stopped=True)
     assert wire.client.stopped
     wire.client.halt("more")
@@ -143,7 +143,7 @@ def test_a_robot_can_stop_everybody(wire):
 UNSPEAKABLE = "smoke \udcff" + "x" * 5000
 
 
-def test_a_stop_of_everybody_goes_out_first_and_whatever_its_words(wire):
+def test_a_stop_of_all_robots_is_sent_first_with_any_reason(wire):
     wire.client.stop_all(UNSPEAKABLE)
     said = [frame for frame in wire.link.sent if frame.kind in (Kind.STOP, Kind.EVENT)]
     assert [frame.kind for frame in said] == [Kind.STOP, Kind.EVENT]
@@ -167,7 +167,7 @@ def test_a_robot_stops_even_where_it_cannot_stop_the_others(wire, monkeypatch, e
         wire.client.halt("again")
 
 
-def test_whatever_a_driver_says_of_its_stop_it_can_be_told_and_quoted(wire):
+def test_any_reason_of_a_drivers_stop_can_be_sent_and_quoted(wire):
     wire.exchange(track(), first=True)
     wire.client.halt(UNSPEAKABLE)
     (event,) = wire.events(STOPPED)
@@ -193,7 +193,7 @@ def test_what_cannot_be_read_is_dropped_while_a_request_is_waited_for(wire, kind
     assert wire.client.wait_reset(60.0) == RESET
 
 
-def test_a_shadow_moves_nothing_whatever_it_says(bundle, monkeypatch):
+def test_no_command_of_a_shadow_moves_a_robot(bundle, monkeypatch):
     wire = Wire(bundle, monkeypatch, shadow=True)
     assert wire.client.shadow
     proposed = track(0.001, 0, 0, mode=Mode.HOLD, shadow=True)

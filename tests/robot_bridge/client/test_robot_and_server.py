@@ -106,7 +106,7 @@ class Pair(RuleBasedStateMachine):
             return True
         if frame.kind is Kind.COMMAND:
             self.answered[frame.sequence] = self.peers._stops.standing("arm")
-        # Nobody moves before the handshake, whose loss is only a wait.
+        # No robot moves before the handshake; a lost HELLO only delays it.
         if frame.kind is Kind.WELCOME:
             self.link.inbox.append(data)
         else:
@@ -201,7 +201,7 @@ class Pair(RuleBasedStateMachine):
     @precondition(lambda self: self.client.stopped)
     @rule()
     def recover(self):
-        """Somebody looks after everything, so that the robot does not stand still all the time."""
+        """An operator releases and begins, so that the robot moves again after each stop."""
         self.heartbeat([])
         self.look([], [])
         self.give_release()
@@ -253,14 +253,14 @@ class Pair(RuleBasedStateMachine):
     def a_stop_that_was_heard_is_kept_until_it_is_answered(self):
         if not hasattr(self, "client") or self.link.inbox:
             return
-        # All frames have been looked at: whatever they told is in the state.
+        # All frames have been read, so the state holds what they reported.
         assert self.client.state.stop >= self.heard
         unanswered = all(stop < self.heard for stop, _ in self.releases)
         if self.heard and unanswered:
             assert self.client.stopped
 
     def teardown(self):
-        # Whatever happened: with the wire cut, silence stops the robot.
+        # In every case: when the wire is cut, silence stops the robot.
         if hasattr(self, "client"):
             self.up.fates = self.down.fates = []
             self.link.inbox.clear()

@@ -22,7 +22,7 @@ SESSION = 5
 
 
 class Impostor(threading.Thread):
-    """Welcomes whoever comes, then answers each observation with the next of its replies."""
+    """Welcomes every peer, then answers each observation with the next of its replies."""
 
     def __init__(self, bundle, endpoint):
         super().__init__(daemon=True)
@@ -221,7 +221,7 @@ def test_a_closed_client_stops_and_says_so(pair):
             call()
 
 
-def test_events_that_nobody_reads_do_not_pile_up(pair):
+def test_unread_events_do_not_pile_up(pair):
     impostor, client = pair
     event = codec.encode_message(Event("adaptation_problem", "arm", "behind"))
     impostor.replies += [lambda sequence: [event] * 300 + track(0, 0, 0)(sequence)] * 2

@@ -64,6 +64,6 @@ def test_a_robot_too_many_for_the_welcome_is_refused_and_not_half_let_in(bundle)
     assert set(post.peers.robots()) == {name.decode() for name in let_in}
     reasons = codec.decode_message(post.frames(refused[0], Kind.REFUSED)[0], Refused).reasons
     assert "WELCOME: payload of" in reasons[0]
-    # Whoever is in goes on.
+    # Connected peers stay connected.
     post.peers.tend()
     post.peers.dismiss("done")

@@ -1,4 +1,4 @@
-"""Whatever happens to a robot in front of a bridge: what was recorded of it replays bit for bit."""
+"""A recording replays bit for bit after any sequence of events at the robot."""
 
 import time
 
@@ -139,7 +139,7 @@ def test_a_synchronous_belief_is_in_force_before_the_next_action(tmp_path):
     life.observe(Flag.FIRST)
     for count in range(1, 6):
         life.observe()
-        # Learnt within the answer, not later on a worker, whatever the robot's clock.
+        # The belief is updated within the answer, not later on a worker.
         adapter = life.robot.policy.adapter
         assert adapter.belief.count == count
         assert adapter.latent is adapter.belief.state

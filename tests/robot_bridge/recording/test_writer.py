@@ -261,7 +261,7 @@ def test_a_full_disk_costs_rows_and_nothing_else(bundle, tmp_path, monkeypatch):
     assert written["step"][-1][0] == 4 * 33 - 2
 
 
-def test_a_slow_disk_holds_up_nobody(bundle, tmp_path, monkeypatch):
+def test_a_slow_disk_delays_no_robot(bundle, tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     recorder = McapRecorder(tmp_path, bundle, capacity=50)
     motion = Motion(bundle, recorder)

@@ -16,7 +16,7 @@ def words(pace, answers):
     ]
 
 
-def test_answers_in_time_are_nobodys_business():
+def test_answers_in_time_are_not_reported():
     pace = DeadlineMonitor(DeadlineSettings(), PERIOD_NS)
     assert set(words(pace, [IN_TIME] * 1000)) == {""}
     assert pace.share == 0.0

@@ -161,7 +161,7 @@ def test_limits_that_cannot_be_kept_are_refused():
     ):
         with pytest.raises(LimitError, match=word):
             make(limit)
-    # Larger than float32: infinite there, and whatever is commanded would be within.
+    # Infinite in float32: every command would be within the limit.
     boundless = [ActionField("step", (2,), "m", -1e300, 1e300, 1e300)]
     with pytest.raises(LimitError, match=r"'step' without a bound: scale inf, .* at most 3\.4"):
         Limits(SEEN, boundless, [], PERIOD)

@@ -179,7 +179,7 @@ def test_steps_in_the_wrong_order_are_refused():
         Staleness(hold=6)
 
 
-def test_whoever_is_damped_when_an_episode_ends_stays_damped():
+def test_a_robot_damped_at_an_episodes_end_stays_damped():
     state = step(State(), Start(), RULES)
     state = step(state, Violation(Mode.DAMP, "force"), RULES)
     for event in (Finish(), Start(), Finish(), Tick(0)):

@@ -1,4 +1,4 @@
-"""Stops on the bridge's side: numbered, standing, for whoever connects, and how they end."""
+"""Stops on the bridge: their numbers, which robots they hold for, and how they end."""
 
 import time
 
@@ -69,7 +69,7 @@ def test_stops_are_numbered_and_reach_whom_they_name(post):
     ]
 
 
-def test_a_robot_may_stop_everybody_but_release_nobody(post):
+def test_a_robot_may_stop_all_robots_and_release_none(post):
     post.say(b"arm", Stop("smoke"))
     (stop,) = read(post, b"leg", Kind.STOP, Stop)
     assert stop.reason == "robot 'arm': smoke"
@@ -118,7 +118,7 @@ def joined(post, name):
     return read(post, name, Kind.WELCOME, Welcome)[-1]
 
 
-def test_a_stop_stands_for_whoever_connects_later(post):
+def test_a_stop_holds_for_robots_that_connect_later(post):
     post.say(b"person", Stop("fire"))
     welcome = joined(post, b"late")
     assert (welcome.stop, welcome.stopped) == (1, True)
@@ -174,7 +174,7 @@ def test_a_robot_that_never_begins_is_given_up(post, monkeypatch):
     assert len(post.frames(b"arm", Kind.RESET)) == 2
 
 
-def test_an_episode_that_nobody_feeds_is_over_when_another_is_asked_for(post, monkeypatch):
+def test_an_episode_without_observations_ends_when_another_is_requested(post, monkeypatch):
     answer(post, b"arm")
     post.say(b"person", Begin("arm", 1, 0, 0, True))
     assert len(events(post, "begin_refused")) == 1
@@ -204,6 +204,6 @@ def test_a_shadow_computes_and_never_commands(bundle):
     commands = [codec.decode_command(frame) for frame in post.frames(b"arm", Kind.COMMAND)]
     assert all(command.shadow for command in commands)
     assert np.any(commands[-1].payload != 0)
-    # Nobody followed, so there is nothing to learn.
+    # No command was followed, so there is nothing to learn.
     assert commands[-1].belief_version == commands[0].belief_version
     post.peers.dismiss("done")

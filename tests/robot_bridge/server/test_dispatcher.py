@@ -30,7 +30,7 @@ def post(bundle):
 
 
 @pytest.mark.parametrize("length", [10, 4096])
-def test_an_operators_stop_can_be_read_whatever_its_reason(post, length):
+def test_an_operators_stop_can_be_read_with_any_reason(post, length):
     post.join(b"arm")
     post.join(b"somebody", role="operator")
     post.say(b"somebody", Stop("x" * length))
@@ -87,7 +87,7 @@ def test_a_robot_that_was_lost_is_back_stopped_until_it_is_released(post, underw
     post.join(b"arm")
     if underway:
         assert begun(post, b"arm") is Mode.TRACK
-    # What it said of its own stop, nobody heard.
+    # Its report of its own stop was lost.
     lost(post, b"arm")
     (event,) = post.events(b"boss", "robot_lost")
     assert "starts stopped" in event.text
@@ -97,13 +97,13 @@ def test_a_robot_that_was_lost_is_back_stopped_until_it_is_released(post, underw
     post.say(b"boss", Release("arm", 0, 0))
     post.say(b"arm", Event(RELEASED, "arm", ""))
     assert begun(post, b"arm") is Mode.TRACK
-    # Whoever says goodbye has nothing left to tell.
+    # After BYE a peer has nothing left to report.
     post.ask(b"arm", Kind.BYE)
     post.join(b"arm")
     assert not welcomed(post, b"arm").stopped
 
 
-def test_a_bridge_that_begins_stopped_lets_nobody_move(bundle):
+def test_a_bridge_that_begins_stopped_lets_no_robot_move(bundle):
     post = Post(bundle, stopped=True)
     post.join(b"boss", role="operator")
     post.join(b"arm")
@@ -114,7 +114,7 @@ def test_a_bridge_that_begins_stopped_lets_nobody_move(bundle):
     post.peers.dismiss("done")
 
 
-def test_nobody_but_the_bridge_counts_its_stops(post):
+def test_only_the_bridge_counts_its_stops(post):
     post.join(b"boss", role="operator")
     post.join(b"arm")
     post.say(b"arm", Event("stop_given", "arm", "as if", 7))
@@ -124,7 +124,7 @@ def test_nobody_but_the_bridge_counts_its_stops(post):
     assert [event.number for event in post.events(b"boss", "lid_open")] == [0]
 
 
-def test_robots_names_are_bounded_and_nobody_else_pays(post, monkeypatch):
+def test_robots_names_are_bounded_without_cost_to_others(post, monkeypatch):
     monkeypatch.setattr("robot_bridge.server.admission.NAMES", 2)
     monkeypatch.setattr("robot_bridge.safety.stop_registry.NAMES", 2)
     post.join(b"boss", role="operator")

@@ -84,11 +84,11 @@ def test_the_driver_is_killed(bundle, house, matrix):
     with driver(bundle, f"ipc://{house}/b", "killed") as made:
         made.process.kill()
         made.process.wait()
-        # Nobody follows commands any more: what moves the robot is its own controller.
+        # No driver follows commands any more: the robot's own controller moves it.
         event = told(house, "robot_lost", "killed")
     matrix("SIGKILL of the driver", "gone", 0, 0, event.name)
     lossless(house, bundle, "killed")
-    # Nobody heard whether it had stopped: the next one begins stopped, and waits for an operator.
+    # It is unknown whether it had stopped: the next one begins stopped, until a release.
     with closing(robot(bundle, f"ipc://{house}/b", "killed")) as client:
         client.connect(PATIENCE)
         arm = Moving(client, f"ipc://{house}/b", (-1.0, 1.0))

@@ -77,7 +77,7 @@ def test_one_lost_answer_is_jitter_and_teaches_nothing(wired, house, bundle, mat
     lossless(house, bundle, made.name, made.client._sequence)
     number = int.from_bytes(lost[0][16:24], "little")
     after = next(one for one in steps(house, made.name) if one.sequence > number)
-    assert after.flags & 8, "UNAPPLIED: nothing is learnt from what nobody followed"
+    assert after.flags & 8, "UNAPPLIED: a command that was not followed teaches nothing"
 
 
 def test_every_frame_comes_twice(wired, house, bundle, matrix):

@@ -122,7 +122,7 @@ def test_together_robots_get_what_each_gets_alone(house, runs, count):
         np.testing.assert_allclose(mine.belief.mean, other.belief.mean, rtol=1e-5, atol=1e-6)
 
 
-def test_numbers_that_are_none_touch_nobody_else(house, runs):
+def test_nan_observations_affect_no_other_robot(house, runs):
     together, alone = house(3), house(3, False)
     for values in ([0.1, 0.2, 0.3], [0.1, np.nan, 0.3], [0.4, 0.5, np.inf], [0.1, 0.2, 0.3]):
         flags = Flag.FIRST if not runs else NO_FLAGS
@@ -219,7 +219,7 @@ def test_frames_are_acted_on_in_the_order_in_which_they_came(house):
     since = len(post.sent)
     for name in NAMES[:2]:
         assert post.observe(name) is None
-    # Whatever else is said, what was asked before it is answered before it.
+    # Before any other message, the requests that came before it are answered.
     post.say(b"boss", Stop("button"))
     assert [command.mode for command in together.commands(since).values()] == [Mode.TRACK] * 2
     kinds = [frame.kind for _, frame in post.sent[since:]]
@@ -250,7 +250,7 @@ def test_a_robot_that_does_not_wait_is_answered_twice_in_order(house, runs):
     np.testing.assert_allclose(mine.mean, other.mean, rtol=1e-5, atol=1e-6)
 
 
-def test_a_robot_by_itself_waits_for_nobody(house, runs):
+def test_a_single_robot_is_answered_at_once(house, runs):
     together = house(1)
     assert together.post.observe(NAMES[0], flags=Flag.FIRST).mode is Mode.TRACK
     together.post.join(NAMES[1])

@@ -38,7 +38,7 @@ def test_a_loop_that_does_not_spin_always_sleeps(clock):
     assert rhythm.turn(heard=False)
 
 
-def test_a_loop_that_spins_sleeps_again_when_nobody_speaks(clock):
+def test_a_polling_loop_sleeps_again_without_frames(clock):
     rhythm = LoopTiming(spins=True, now=clock)
     assert rhythm.wait_ms(settling=False) == IDLE_MS
     rhythm.turn(heard=True)

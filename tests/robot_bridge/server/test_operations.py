@@ -1,4 +1,4 @@
-"""Operating a bridge that runs: the commands, restarts, and a journal that nobody reads."""
+"""Operating a running bridge: commands, restarts, and a log without a reader."""
 
 import fcntl
 import os
@@ -185,7 +185,7 @@ def chatter(endpoint, times):
             operator.connect(DEADLINE)
 
 
-def test_a_journal_that_nobody_reads_holds_up_nobody(bundles, endpoint):
+def test_a_log_without_a_reader_delays_no_robot(bundles, endpoint):
     read, write = os.pipe()
     fcntl.fcntl(write, F_SETPIPE_SZ, 4096)
     try:
@@ -217,7 +217,7 @@ def test_a_closed_journal_ends_nothing(bundles, endpoint, when):
         assert process.wait(DEADLINE) == 0
 
 
-def test_whoever_speaks_too_much_waits_his_turn(tmp_path, monkeypatch):
+def test_a_peer_that_sends_too_much_waits_its_turn(tmp_path, monkeypatch):
     router = ServerSocket(f"ipc://{tmp_path}/b")
     # Who it is, the kernel says of a connection, and here is none.
     monkeypatch.setattr(

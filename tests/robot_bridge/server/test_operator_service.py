@@ -121,7 +121,7 @@ def test_a_swap_waits_for_the_episodes_end(post, folder):
     command = post.observe(ARM, 0.3, Flag.FIRST)
     latent = robot(post).policy.adapter.latent
     np.testing.assert_allclose(command.payload, expected(other, command, latent, 0.3), atol=1e-6)
-    # Whoever connects from now on is welcomed by the new one.
+    # From now on new robots are welcomed by the new one.
     post.join(LEG, simulated_time=True)
     assert robot(post, LEG).episodes.digest == other.digest
 
@@ -196,7 +196,7 @@ def test_a_file_whose_name_is_no_text_is_named_and_ends_nothing(post, tmp_path):
     assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.TRACK
 
 
-def test_a_stop_goes_out_whatever_its_reason_names(post):
+def test_a_stop_is_sent_with_any_name_in_its_reason(post):
     post.peers._operators.give_stop("arm", os.fsdecode(b"state/\xff"))
     (frame,) = post.frames(ARM, Kind.STOP)
     assert codec.decode_message(frame, Stop).reason == r"state/\udcff"
@@ -321,7 +321,7 @@ def test_status_says_how_the_bridge_fares(post):
     assert found.operators == ("boss",)
     assert [event.name for event in found.events] == ["robot_connected"] * 2
     assert found.stages[0].p99 == 2e-4
-    # Whatever there is to say, it can be read.
+    # Every answer can be read.
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=Status) == found
 
 

@@ -66,7 +66,7 @@ def test_a_loop_that_spins_answers_and_keeps_its_core_to_itself(bundle, endpoint
                 assert allowed == {core}, name
             elif len(cores) > 1:
                 assert core not in allowed, name
-        # Long after the last frame it sleeps: less than half of its core, whatever else runs here.
+        # Long after the last frame it sleeps: less than half of its core, under any load.
         time.sleep(0.5)
         before = os.times()
         ticks = cpu_ticks(process.pid)

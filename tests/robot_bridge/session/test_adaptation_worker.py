@@ -35,7 +35,7 @@ def settle(adaptation):
 
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize("error", [ContextError("a bad row"), MemoryError("out of memory")])
-def test_whatever_learning_raises_is_told_and_it_goes_on(threaded, error):
+def test_an_error_in_learning_is_reported_and_the_worker_goes_on(threaded, error):
     learnt = []
 
     def observe(transition):
@@ -59,7 +59,7 @@ def test_whatever_learning_raises_is_told_and_it_goes_on(threaded, error):
     assert {record.robot for record in told} == {"arm"}
 
 
-def test_one_that_hangs_keeps_nobody_waiting():
+def test_a_worker_that_hangs_delays_no_robot():
     go, begun = threading.Event(), threading.Event()
 
     def hang(transition):
@@ -74,7 +74,7 @@ def test_one_that_hangs_keeps_nobody_waiting():
         adaptation.learn(adapter, TRANSITION)
     assert adaptation.problems() == ["adaptation is 3 transitions behind; one was dropped"] * 2
     assert not adaptation.settled
-    # Were it to wait for the worker, this would never return: nobody has let it go.
+    # If it waited for the worker, which is still blocked, this would never return.
     adaptation.close()
     adaptation.join(0.0)
     go.set()

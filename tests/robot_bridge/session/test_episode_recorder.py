@@ -23,7 +23,7 @@ def record(episode, size=2):
 
 
 @pytest.mark.parametrize(("width", "latent"), [(30, 8), (20_000, 4096), (2, 0)])
-def test_the_largest_record_fits_a_frame_whatever_the_bundle(width, latent):
+def test_the_largest_record_of_any_bundle_fits_a_frame(width, latent):
     episode = Episode("arm", BEGIN, belief(latent, 0), width)
     row = np.zeros(width, np.float32)
     for step in range(2500 if width < 100 else 250):

@@ -141,7 +141,7 @@ def test_a_bridge_that_cannot_keep_the_rate_says_so_and_then_stops_that_robot(ho
     assert not post.frames(LEG, Kind.STOP)
 
 
-def test_whatever_the_runtime_raises_one_robot_holds_and_the_others_go_on(house, monkeypatch):
+def test_an_error_of_the_runtime_holds_one_robot_and_the_others_go_on(house, monkeypatch):
     post = house(ARM, LEG)
     for address in (ARM, LEG):
         post.observe(address, 0.1, Flag.FIRST)
@@ -175,7 +175,7 @@ def test_a_fault_of_our_own_costs_one_robot_a_hold(house, monkeypatch, method):
     assert post.observe(ARM, 0.1, Flag.FIRST).mode is Mode.TRACK
 
 
-def test_an_episode_that_cannot_be_ended_hurts_nobody_else(house, monkeypatch):
+def test_an_episode_that_cannot_end_affects_no_other_robot(house, monkeypatch):
     post = house(ARM, LEG)
     for address in (ARM, LEG):
         post.observe(address, 0.1, Flag.FIRST)
@@ -235,7 +235,7 @@ def test_one_hangs_one_floods_and_the_third_notices_nothing(house, monkeypatch, 
     assert 1 <= len(behind) <= 8
     assert "transitions behind" in behind[0].text
     assert len(post.events(BOSS, "sequence_repeated")) < 20
-    # Its episode ends all the same, and it may leave; nobody waits for its worker.
+    # Its episode ends, and it may leave; the bridge does not wait for its worker.
     post.observe(LEG, 0.1, Flag.LAST)
     post.say(LEG, OUTCOME)
     post.peers.tend()

@@ -147,7 +147,7 @@ def test_off_the_control_path_the_same_is_learnt(bundle):
     assert records[0].belief_after.mean == records[1].belief_after.mean
 
 
-def test_a_seed_and_a_task_fix_the_draws_whatever_came_before(bundle):
+def test_a_seed_and_a_task_determine_the_draws(bundle):
     driver = Driver(bundle)
     commands = []
     for task in (0, 1, 0):

@@ -22,7 +22,7 @@ class FakeClock:
 
 
 @given(st.lists(st.integers(0, 4 * PERIOD_NS), min_size=1, max_size=60))
-def test_deadlines_stay_on_the_grid_whatever_the_work(works):
+def test_deadlines_stay_on_the_grid_with_any_work(works):
     clock = FakeClock()
     rate = Rate(PERIOD, clock.now_ns, clock.sleep)
     for work in works:

@@ -1,4 +1,4 @@
-"""Log lines: one per event, whatever is in it; priorities only where a journal reads them."""
+"""Log lines: one per event with any text; priorities only for a systemd journal."""
 
 import io
 import json

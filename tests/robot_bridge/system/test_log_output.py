@@ -1,4 +1,4 @@
-"""Lines that nobody reads hold up nobody."""
+"""Log lines without a reader delay no caller."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def test_a_full_pipe_costs_lines_and_says_how_many():
     # Far more than any pipe holds; were it to wait, the test would never end.
     for number in range(5000):
         outlet.write(f"{number:0200d}\n")
-    # The thread goes on as soon as somebody reads. It may have told of some lines before the pipe
+    # The thread goes on as soon as the pipe is read. It may have told of some lines before the pipe
     # was full, where it began late.
     seen, more, lost = b"", 0, 0
     while lost < 4000:

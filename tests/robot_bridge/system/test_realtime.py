@@ -1,4 +1,4 @@
-"""What a loop asks of the system, tried on threads that end: whatever it gets goes with them."""
+"""Real-time settings of a loop, tested on threads that end, so that the settings end too."""
 
 import contextlib
 import gc
@@ -33,7 +33,7 @@ def on_a_thread(call):
 
 @pytest.fixture(autouse=True)
 def unpinned(monkeypatch):
-    """Whatever a test reserves is free again after it, for every thread there is."""
+    """Frees after the test what it reserved, for every thread."""
     monkeypatch.setattr(realtime, "_others", set())
     monkeypatch.setattr(realtime, "_behind", 0)
     cores = os.sched_getaffinity(0)

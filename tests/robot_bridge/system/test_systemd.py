@@ -28,7 +28,7 @@ def systemd(tmp_path, monkeypatch):
 def test_ready_and_stopping_are_told_on_lines_of_their_own(systemd):
     service = Service()
     service.ready("serving a\nSTOPPING=1 µ → b")
-    service.alive()  # nobody asked for it
+    service.alive()  # without a watchdog
     service.stopping("SIGTERM")
     assert systemd.recv(4096).decode("latin-1") == "READY=1\nSTATUS=serving a STOPPING=1 µ ? b"
     assert systemd.recv(4096) == b"STOPPING=1\nSTATUS=SIGTERM"
@@ -51,7 +51,7 @@ def test_signs_of_life_come_at_half_the_watchdogs_time(systemd, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value"), [("WATCHDOG_PID", "1"), ("WATCHDOG_USEC", "soon"), ("X", "")]
 )
-def test_a_watchdog_for_somebody_else_is_none(systemd, monkeypatch, variable, value):
+def test_a_watchdog_for_another_process_is_ignored(systemd, monkeypatch, variable, value):
     if variable == "WATCHDOG_PID":
         monkeypatch.setenv("WATCHDOG_USEC", "2000000")
     monkeypatch.setenv(variable, value)

@@ -1,4 +1,4 @@
-"""What taps are told, and that they cannot hurt whoever tells them."""
+"""What observers are told, and that their errors do not reach the caller."""
 
 import io
 

@@ -127,7 +127,7 @@ def test_idle_connections_stay_few_and_do_not_stay(served, monkeypatch):
         monkeypatch.setattr(prometheus, "PATIENCE", 0.1)
         for one in first:
             assert one.recv(1) == b""
-        # They are still open at their own ends, and in nobody's way.
+        # They are still open at their own ends, and block no other client.
         wait_for(lambda: answering() == before)
         assert value(scrape(exporter.port), "robots") == 0
 

@@ -1,4 +1,4 @@
-"""Whoever comes and goes leaves nothing behind in the bridge: counted in objects."""
+"""A peer that disconnects leaves no objects behind in the bridge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ipc sockets: only in a folder that nobody else can touch, and one bridge at a time."""
+"""ipc sockets: only in a folder of the user's own, and one bridge at a time."""
 
 import os
 import socket
@@ -77,7 +77,7 @@ def test_a_folder_of_another_user_is_refused(path):
 def test_the_kernel_keeps_another_user_out_even_past_the_permissions(path, tmp_path):
     router = ServerSocket(f"ipc://{path}")
     try:
-        # As if somebody had loosened them behind our back.
+        # As if another program had loosened them.
         for above in (path, *path.parents):
             if above.stat().st_uid == 0 and above not in (path.parents[-1],):
                 above.chmod(above.stat().st_mode | 0o077)

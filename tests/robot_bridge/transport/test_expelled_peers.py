@@ -1,4 +1,4 @@
-"""Who was let in goes again: a key revoked, too much garbage; and bundles nobody vouches for."""
+"""Peers that lose their connection: revoked keys, too much garbage; and unsigned bundles."""
 
 import shutil
 import time
@@ -92,7 +92,7 @@ def test_a_peer_on_an_ipc_socket_that_sends_garbage_is_expelled_too(bundle, tmp_
         # Each is answered, and the last answer says why there will be no more.
         refusals = [decode(pest._socket.recv()).payload for _ in range(20)]
         assert any(b"20 frames in a row could not be read" in payload for payload in refusals)
-        # libzmq connects anew by itself, as somebody else.
+        # libzmq connects again by itself, as a new peer.
         deadline = time.monotonic() + PATIENCE
         while True:
             assert time.monotonic() < deadline

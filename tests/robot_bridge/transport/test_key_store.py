@@ -88,7 +88,7 @@ def test_a_secret_that_others_could_read_or_write_is_refused(folder, mode):
         read_certificate(folder, "robot", "arm")
 
 
-def test_a_folder_that_others_could_write_to_lets_nobody_in(folder):
+def test_a_key_folder_that_others_can_write_to_admits_no_peer(folder):
     (folder / "clients").chmod(0o770)
     known, problems = read_clients(folder)
     assert known == {}
@@ -137,7 +137,7 @@ def test_a_damaged_certificate_is_refused_by_name(folder, change, words):
         ('format = "acclimate client 1"\npublic = "' + "#" * 40 + '"', "`name`"),
     ],
 )
-def test_whatever_a_record_holds_the_others_count(folder, text, words):
+def test_a_bad_record_leaves_the_others_valid(folder, text, words):
     path = folder / "clients/leg.toml"
     path.write_text(text)
     path.chmod(0o600)

@@ -68,7 +68,7 @@ def test_a_robots_key_cannot_come_as_an_operator(served, keys, tmp_path):
         OperatorClient(served.endpoint, "boss", certificate).connect(PATIENCE)
 
 
-def test_strangers_stall_nobody(bundle, served, keys):
+def test_unknown_peers_delay_no_robot(bundle, served, keys):
     port = int(served.endpoint.rpartition(":")[2])
     over = threading.Event()
 

@@ -64,7 +64,7 @@ def test_nothing_but_time_ends_an_episode():
     assert ends[-1].truncated[0] and ends[-1].success[0]
 
 
-def test_whoever_knows_the_goal_reaches_the_ceiling():
+def test_a_policy_that_knows_the_goal_reaches_the_ceiling():
     tasks = [SPACE.task(angle=math.pi / 4), *SPACE.sample(50, np.random.default_rng(0), "all")]
     worlds, script = started(tasks), Privileged()
     steps = [worlds.step(script.act(worlds)) for _ in range(HORIZON)]

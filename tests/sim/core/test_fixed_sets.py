@@ -23,7 +23,7 @@ def fixed_rows(n, split, seed=0, space=FIXED):
     return [tuple(t.values) for t in space.sample(n, np.random.default_rng(seed), split)]
 
 
-def test_fixed_sets_are_the_same_whoever_draws_and_share_no_task():
+def test_fixed_sets_are_always_the_same_and_share_no_task():
     train, held = set(fixed_rows(6, "train")), set(fixed_rows(4, "held_out"))
     assert len(train) == 6 and len(held) == 4 and not train & held
     assert set(fixed_rows(6, "train", seed=9)) == train

@@ -150,7 +150,7 @@ def test_doing_nothing_does_not_insert(made):
     assert (worlds.depth < 0).all()
 
 
-def test_observations_stay_within_their_bounds_whatever_is_done(made):
+def test_observations_stay_within_their_bounds_under_any_action(made):
     tasks = per_family()
     worlds, rng = made(len(tasks), tasks=tasks), np.random.default_rng(0)
     acts = [

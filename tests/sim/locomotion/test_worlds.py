@@ -178,7 +178,7 @@ def test_under_damping_alone_it_sinks_to_the_ground_without_a_blow(make):
     assert np.array_equal(model.actuator_gainprm[:, 0], np.full(12, go2.KP))
 
 
-def test_held_it_stands_whatever_it_was_told(make):
+def test_a_held_robot_stands_after_any_command(make):
     worlds = make(SPACE.task())
     worlds.command[:] = 1.0, 0.0, 0.0
     rest(worlds, 50)

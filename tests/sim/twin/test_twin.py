@@ -102,7 +102,7 @@ def test_wrist_twin_is_the_training_world() -> None:
 
 
 @pytest.mark.parametrize("body", ["wrist", "arm"])
-def test_an_episode_is_the_same_whatever_ran_before(body: str) -> None:
+def test_an_episode_does_not_depend_on_earlier_ones(body: str) -> None:
     def observations(before: tuple[int, ...]) -> np.ndarray:
         twin = Twin("insertion", body, GROUPS)
         for task in before:

@@ -56,7 +56,7 @@ def served(folder: Path, bundle: Path, *settings: str, endpoint: str = "") -> It
         made.wait_line("recording")
         yield made
     finally:
-        # Whoever is stopped cannot end in order.
+        # A stopped process cannot end in order.
         made.process.send_signal(signal.SIGCONT)
         made.end()
 

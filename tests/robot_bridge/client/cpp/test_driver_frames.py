@@ -246,7 +246,7 @@ def test_what_is_heard_between_two_periods_is_not_forgotten(hand, rated, cause):
     assert moved(hand, rated) == (0, 0.001)
 
 
-def test_a_stop_of_everybody_goes_out_before_its_own_whatever_its_words(hand, rated):
+def test_a_stop_of_all_robots_is_sent_before_its_own_with_any_reason(hand, rated):
     rated.tell("stop_all smoke \udcff" + "x" * 5000)
     assert codec.decode_message(hand.expect(Kind.STOP), Stop).reason.startswith("smoke ?xxx")
     told = event(hand, "robot_stopped")

@@ -97,7 +97,7 @@ def test_limits_judge_measurements_in_the_same_words(probe, bundle):
         Limit("position", "yaw", 1.0, 2.0, "rad", ""),
     ],
 )
-def test_limits_that_nobody_could_keep_are_refused_by_both(probe, bundle, limit):
+def test_limits_that_cannot_be_kept_are_refused_by_both(probe, bundle, limit):
     words, make = welcomed(bundle, limit)
     with pytest.raises(LimitError):
         make()
