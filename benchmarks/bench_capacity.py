@@ -1,0 +1,70 @@
+"""What one bridge carries: robots × rate, each in an episode, with recording on.
+
+    python -m benchmarks.bench_capacity [--seconds 5] [--quick]
+
+One process sends the observations of all robots, each at its rate, without waiting for answers; the
+bridge is a process of its own on the same machine, over ipc. A robot counts as served if at least
+90 % of its observations are answered with TRACK within one control period.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bench_overload import Attack, run
+from benchmarks.support.results import FOLDER, record
+
+NAME = "capacity"
+ROBOTS = (1, 4, 16, 64)
+RATES = (20, 50, 100, 200, 500)
+MOST = 3200
+"""Observations per second in all that one sending process keeps up with."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    seconds: float = 5.0
+    robots: tuple[int, ...] = ROBOTS
+    rates: tuple[int, ...] = RATES
+    folder: Path = FOLDER
+
+
+def measure(plan: Plan) -> None:
+    """Measure and record every cell."""
+    for robots in plan.robots:
+        for rate in plan.rates:
+            if robots * rate > MOST:
+                continue
+            found = run(Attack(robots, rate), plan.seconds)
+            ages = np.array(found.ages) * 1e3
+            p50, p99 = np.percentile(ages, [50, 99]) if len(ages) else (-1.0, -1.0)
+            print(f"{robots} × {rate} Hz: {found.served} served {found.fault}", flush=True)
+            parameters = {"robots": robots, "rate": rate}
+            for metric, value, unit in (
+                ("served", found.served, "1"),
+                ("told to stop", found.refused, "1"),
+                ("answer p50", p50, "ms"),
+                ("answer p99", p99, "ms"),
+            ):
+                record(NAME, metric, float(value), unit, parameters, 0, folder=plan.folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=Plan.seconds)
+    parser.add_argument("--quick", action="store_true", help="two cells; records nothing")
+    options = parser.parse_args()
+    if not options.quick:
+        measure(Plan(options.seconds))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        measure(Plan(1.0, (1, 2), (20,), Path(scratch)))
+
+
+if __name__ == "__main__":
+    main()
