@@ -27,6 +27,9 @@ REASON = 1000  # characters of a text put together here: few enough for every bo
 REASONS = 15  # of one refusal: even in four-byte characters they fit a frame
 EVENTS = 50  # remembered for operators that ask
 
+CONNECTED = "robot_connected"
+PRESENCE = (CONNECTED, "robot_left", "robot_lost")
+
 
 @dataclass(eq=False)
 class Peer:
@@ -129,26 +132,56 @@ class SessionRegistry:
     def tell(
         self, name: str, robot: str, text: str, peer: Peer | None = None, number: int = 0
     ) -> None:
-        """An event, to the log, to every operator and, where given, to the peer concerned."""
-        self._admit((name, robot), lambda more: self._tell(name, robot, text + more, peer, number))
+        """An event, to the log, to every operator and, where given, to the peer concerned.
+
+        The operator who caused it hears it at once, also where its entries are throttled: a release
+        names the number of the stop that it was told.
+        """
+        asker = self._peers.get(self.cause or b"")
+        at_once = asker is not None and asker.robot is None
+        presence = name in PRESENCE
+
+        def write(more: str) -> None:
+            if more and presence and (name == CONNECTED) != (robot in self.robots()):
+                # The opposite has been told since, or never changed: late, it would mislead.
+                self._write(name, text + more, robot=robot)
+                return
+            self._tell(name, robot, text + more, peer, number, asker if more and at_once else None)
+
+        # Of coming and going the latest alone counts.
+        kind = ("presence", robot) if presence else (name, robot)
+        if not self._admit(kind, write) and asker is not None and at_once:
+            self.send(asker, Event(name, robot, speakable(text)[:TEXT], number))
 
     def tend(self) -> None:
         """Write what was left out, where there is room for it again."""
         for write, count in self._throttle.due():
             write(f"; {count} like this were left out or late: its peer caused too many")
 
-    def _admit(self, kind: object, write: Callable[[str], None]) -> None:
-        if self.cause is None or self._throttle.admit(self.cause, kind, write):
+    def _admit(self, kind: object, write: Callable[[str], None]) -> bool:
+        """Write now, or later with what was left out; whether it was now."""
+        now = self.cause is None or self._throttle.admit(self.cause, kind, write)
+        if now:
             write("")
+        return now
 
-    def _tell(self, name: str, robot: str, text: str, peer: Peer | None, number: int) -> None:
+    def _tell(
+        self,
+        name: str,
+        robot: str,
+        text: str,
+        peer: Peer | None,
+        number: int,
+        told: Peer | None,
+    ) -> None:
+        """told: a peer that has heard it already."""
         # Texts name files, and a name that cannot be sent must not end the loop that sends it.
         text = speakable(text)
         event = Event(name, robot, text[:TEXT], number)
         self._recent.append(event)
         self._write(name, text, robot=robot)
         for other in self:
-            if other.robot is None or other is peer:
+            if other is not told and (other.robot is None or other is peer):
                 self.send(other, event)
         if name not in FAILURES:
             self.record(name, robot, text)

@@ -8,6 +8,7 @@ from adapt.errors import SnapshotError
 from robot_bridge.protocol import codec
 from robot_bridge.protocol.messages import (
     RELEASED,
+    STOP_GIVEN,
     STOPPED,
     Event,
     FieldSpec,
@@ -19,6 +20,7 @@ from robot_bridge.protocol.messages import (
     Stop,
     Welcome,
 )
+from robot_bridge.server.session_registry import CONNECTED, PRESENCE
 from tests.support.bridge.bridge_without_sockets import Post
 
 
@@ -206,3 +208,38 @@ def test_a_robot_whose_frames_wait_in_the_socket_is_given_up(post):
         post.observe(b"arm", time_ns=time.monotonic_ns() - wait_ms * 1_000_000)
     assert len(post.events(b"boss", "rate_lost")) == 1
     assert post.observe(b"arm").mode is Mode.STOP
+
+
+def drain(post):
+    """Robots that come and go use up what peers without a history may cause."""
+    for number in range(300):
+        address = f"passer{number}".encode()
+        post.join(address)
+        post.ask(address, Kind.BYE)
+
+
+def test_an_operator_hears_of_its_own_stop_at_once_however_much_others_have_caused(post):
+    post.join(b"arm")
+    drain(post)
+    post.join(b"alice", role="operator")
+    for number in range(1, 40):
+        post.say(b"alice", Stop("enough", robot="arm"))
+        given = post.events(b"alice", STOP_GIVEN)
+        assert given[-1].number == number
+
+
+def heard_by(post):
+    return post.events(b"watch")
+
+
+def test_what_is_told_late_of_a_robots_presence_is_true_when_it_is_told(post):
+    post.join(b"watch", role="operator")
+    drain(post)
+    for _ in range(3):
+        post.join(b"arm", name="arm")
+        post.ask(b"arm", Kind.BYE)
+    post.join(b"again", name="arm")
+    # At 20 entries a second: what the others caused, and then what concerns this robot.
+    post.settle(lambda: any(e.name == CONNECTED and e.robot == "arm" for e in heard_by(post)))
+    presence = [e.name for e in heard_by(post) if e.robot == "arm" and e.name in PRESENCE]
+    assert presence[-1] == CONNECTED

@@ -210,7 +210,9 @@ def test_an_operator_can_stop_a_robot(bundle, endpoint):
         with pytest.raises(BridgeError, match=r"robot_stopped|begin_refused"):
             operator.run(Begin("arm", 0, 0, 0, True), 30.0)
         operator.release("arm")
+        deadline = time.monotonic() + 10
         while robot.stopped:
+            assert time.monotonic() < deadline
             robot.wait_reset(0.1)
 
 
