@@ -78,7 +78,7 @@ def measure(plan: Plan, scratch: Path) -> None:
                 continue
             with cases(bundle, loop, keys.path, scratch) as found:
                 take_turns(
-                    [(case.track, case.client.exchange) for case in found],
+                    [(case.track, case.client) for case in found],
                     1 / rate,
                     seconds,
                     plan.turns,
@@ -116,7 +116,7 @@ def cases(bundle: Path, loop: str, keys: Path, scratch: Path) -> Iterator[list[C
                 address,
                 partial(clients.Floor, address, policy, public if encrypts else ""),
                 *spins,
-                *(["--curve", secret] if encrypts else []),
+                *([f"--curve={secret}"] if encrypts else []),
             )
         for transport in ("ipc", "tcp+CURVE"):
             address = _address(transport, scratch / f"bridge-{loop}")

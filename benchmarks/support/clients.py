@@ -39,6 +39,9 @@ class Client:
         """Send an observation, take its command."""
         raise NotImplementedError
 
+    def rest(self) -> None:
+        """Another client's turn begins: leave, where the server would miss a silent client."""
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -74,34 +77,46 @@ class Floor(Client):
 
 
 class Bridge(Client):
-    """A driver in one long episode; adaptation uses every step. held: exchanges without an answer
+    """A driver in one episode a turn; adaptation uses every step. held: exchanges without an answer
     in time."""
 
     def __init__(self, address: str, bundle: Path, keys: Path) -> None:
-        manifest, digest = read_manifest(bundle)
-        self._robot = RobotClient(
-            address,
-            "bench",
-            manifest.observation,
-            manifest.action,
-            manifest.control_period,
-            digest=digest,
-            patience=PATIENCE,
-            keys=keys,
-        )
-        self._robot.connect(30.0)
-        self._observation = middle(manifest)
+        self._manifest, self._digest = read_manifest(bundle)
+        self._address, self._keys = address, keys
+        self._observation = middle(self._manifest)
         self._steps = self.held = 0
+        self._robot: RobotClient | None = None
+
+    def _connected(self) -> RobotClient:
+        robot = RobotClient(
+            self._address,
+            "bench",
+            self._manifest.observation,
+            self._manifest.action,
+            self._manifest.control_period,
+            digest=self._digest,
+            patience=PATIENCE,
+            keys=self._keys,
+        )
+        robot.connect(30.0)
+        return robot
 
     def exchange(self) -> None:
+        if self._robot is None:
+            self._robot, self._steps = self._connected(), 0
         command = self._robot.exchange(self._observation, first=self._steps == 0)
         if command.mode is Mode.STOP:
             raise RuntimeError(f"the robot stopped: {self._robot.state.reason}")
         self._steps += 1
         self.held += command.mode is not Mode.TRACK
 
+    def rest(self) -> None:
+        if self._robot is not None:
+            self._robot.close()
+            self._robot = None
+
     def close(self) -> None:
-        self._robot.close()
+        self.rest()
 
 
 class WebSocket(Client):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.support.clients import Client
 from robot_bridge.system.clock import Rate
 
 Float64 = npt.NDArray[np.float64]
@@ -46,12 +47,13 @@ def run(track: Track, exchange: Callable[[], object], period: float, seconds: fl
 
 
 def take_turns(
-    tracks: Sequence[tuple[Track, Callable[[], object]]], period: float, seconds: float, turns: int
+    tracks: Sequence[tuple[Track, Client]], period: float, seconds: float, turns: int
 ) -> None:
     """Run every track for `seconds`, in turns, so that other work on the machine affects all."""
     for _ in range(turns):
-        for track, exchange in tracks:
-            run(track, exchange, period, seconds / turns)
+        for track, client in tracks:
+            run(track, client.exchange, period, seconds / turns)
+            client.rest()
 
 
 def _repeat(exchange: Callable[[], object], period: float, count: int) -> tuple[Float64, int]:

@@ -26,11 +26,20 @@ def folder(tmp_path_factory):
 def test_tracks_take_turns_and_keep_what_each_exchange_took():
     order = []
     slow, quick = Track([]), Track([])
-    exchanges = [
-        (slow, lambda: (order.append("slow"), time.sleep(0.003))),
-        (quick, lambda: order.append("quick")),
-    ]
-    take_turns(exchanges, 0.001, 0.04, 2)
+
+    class Fake(Client):
+        def __init__(self, name, seconds):
+            self.name, self.seconds = name, seconds
+
+        def exchange(self):
+            order.append(self.name)
+            time.sleep(self.seconds)
+
+        def rest(self):
+            order.append(self.name)
+
+    clients = [(slow, Fake("slow", 0.003)), (quick, Fake("quick", 0.0))]
+    take_turns(clients, 0.001, 0.04, 2)
     assert [len(track.blocks) for track in (slow, quick)] == [2, 2]
     assert len(slow.all) == len(quick.all) == 40
     assert (slow.all >= 0.003).all()
