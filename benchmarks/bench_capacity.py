@@ -10,6 +10,7 @@ bridge is a process of its own on the same machine, over ipc. A robot counts as 
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=Plan.seconds)
     parser.add_argument("--quick", action="store_true", help="two cells; records nothing")
     options = parser.parse_args()
+    # The robots' own sockets.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if not options.quick:
         measure(Plan(options.seconds))
         return
