@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from adapt.bundle.observed_range import Seen
+from adapt.errors import AcclimateError
 from policies.training.seeds import Seeds
 from policies.training.settings import TrainSettings
 from sim.core.family import Family
@@ -100,7 +101,7 @@ class Agent(ABC):
 
         Raises AcclimateError where the latent does not stand for the task's factors.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot act on the task's factors")
+        raise AcclimateError(f"{type(self).__name__} cannot act on the task's factors")
 
     def begin_episode(self, which: np.ndarray) -> None:
         """An episode begins in worlds (B,)."""
