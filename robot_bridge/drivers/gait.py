@@ -24,6 +24,11 @@ TRACK = 0.14
 WHEELBASE = 0.19
 """From the body's centre to a hip, along the body [m]."""
 
+SMOOTHING = 0.2
+"""Time constant with which frequency, lift and offsets follow what is asked [s]."""
+NEUTRAL = np.array([2.0, 0.28, 0.0, 0.0, 0.0, 0.0])
+"""Frequency [Hz], lift [rad] and offsets [cycles] that a gait starts with."""
+
 
 @dataclass(frozen=True)
 class Modulation:
@@ -43,6 +48,9 @@ class Modulation:
 class GaitClock:
     """Phases of B robots' legs and the joint targets that follow from them.
 
+    Frequency, lift and offsets follow what is asked with a lag of SMOOTHING, so that no command
+    makes a leg jump.
+
     stance: (12,) joint angles [rad] at rest. period: control period [s].
     phase: (B, 4) of each leg [cycles], in [0, 1); a leg swings in the first half.
     """
@@ -50,11 +58,14 @@ class GaitClock:
     def __init__(self, robots: int, stance: np.ndarray, period: float) -> None:
         self._stance, self._period = np.asarray(stance, float), period
         self._clock = np.zeros(robots)
+        # Frequency, lift, then four offsets, as they are now.
+        self._gait = np.tile(NEUTRAL, (robots, 1))
         self.phase = np.tile(TROT, (robots, 1))
 
     def reset(self, which: np.ndarray, start: np.ndarray | float = 0.0) -> None:
         """Start the gait of the robots where which (B,) is True at a phase [cycles]."""
         self._clock[which] = start
+        self._gait[which] = NEUTRAL
         self.phase[which] = (self._clock[which, None] + TROT) % 1.0
 
     def observe(self) -> np.ndarray:
@@ -68,18 +79,21 @@ class GaitClock:
         command: (B, 3) velocity forward, to the left [m/s] and turning rate [rad/s]. A robot that
         is told to stand keeps its feet down: its reference is the stance.
         """
-        self._clock = (self._clock + modulation.frequency * self._period) % 1.0
-        self.phase = (self._clock[:, None] + TROT + modulation.offset) % 1.0
+        asked = np.column_stack([modulation.frequency, modulation.lift, modulation.offset])
+        self._gait += min(self._period / SMOOTHING, 1.0) * (asked - self._gait)
+        frequency, lift_now, offset = self._gait[:, 0], self._gait[:, 1], self._gait[:, 2:]
+        self._clock = (self._clock + frequency * self._period) % 1.0
+        self.phase = (self._clock[:, None] + TROT + offset) % 1.0
         swing = np.maximum(np.sin(2 * np.pi * self.phase), 0.0)
         # From the middle of the stance forward and back again, by half a stride.
         travel = -np.cos(2 * np.pi * self.phase)
         moving = (np.abs(command).max(axis=1) > STANDING).astype(float)[:, None]
         velocity = foot_velocity(command)
-        half = velocity / (4 * np.maximum(modulation.frequency, 0.5))[:, None, None]
+        half = velocity / (4 * np.maximum(frequency, 0.5))[:, None, None]
         reference = np.tile(self._stance, (len(command), 1)).reshape(-1, LEGS, 3)
         reference[:, :, 0] += travel * half[:, :, 1] / HIP_LEVER
         reference[:, :, 1] += LEAN * moving - travel * half[:, :, 0] / HIP_LEVER
-        lift = moving * swing * modulation.lift[:, None]
+        lift = moving * swing * lift_now[:, None]
         reference[:, :, 1] += lift
         # Position control yields under load: without stretching against it, every step would push
         # the body backwards.

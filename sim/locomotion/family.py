@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
 from sim.core.embodiment import Embodiment, Measure
 from sim.core.family import Family
 from sim.core.worlds import Step, Worlds
 from sim.locomotion.spec import SPEC
-from sim.locomotion.task import SPACE, task_factors
+from sim.locomotion.task import FLAT_SPACE, SPACE, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 
 
@@ -43,9 +46,10 @@ FAMILY = Family(
     NoisyTrot,
     embodiment=Embodiment(
         measures={
-            "distance": Measure("m", lambda worlds, step: worlds.distance[0]),
-            "speed_error": Measure("m/s", lambda worlds, step: worlds.mean_error[0]),
-            "energy": Measure("J", lambda worlds, step: worlds.energy[0]),
+            "distance": Measure("m", lambda worlds, step: worlds.account.distance[0]),
+            "progress": Measure("m", lambda worlds, step: worlds.account.progress[0]),
+            "speed_error": Measure("m/s", lambda worlds, step: worlds.account.error[0]),
+            "energy": Measure("J", lambda worlds, step: worlds.account.energy[0]),
         },
         gauge=("speed error", Measure("m/s", _speed_error, 1.0, 0.1)),
         failed="fell",
@@ -53,3 +57,11 @@ FAMILY = Family(
         relax=LocomotionWorlds.damp,
     ),
 )
+
+TRAINING = replace(FAMILY, make=partial(LocomotionWorlds, substeps=2, anywhere=True))
+"""The same with physics steps of 10 ms, nearly twice as fast, and episodes that start at any place:
+within a few seconds a robot that started on the level would hardly meet the ground that it is to
+learn."""
+
+FLAT = replace(TRAINING, space=FLAT_SPACE)
+"""A healthy robot on level ground: where walking is learnt first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import mujoco
 import numpy as np
@@ -13,7 +13,7 @@ from dm_control import mjcf
 from sim.core.task_space import Task
 from sim.locomotion import terrain
 from sim.locomotion.spec import TIMESTEP
-from sim.locomotion.task import strengths
+from sim.locomotion.task import actual, strengths
 from sim.robots import go2
 
 GRAVITY = 9.81
@@ -59,36 +59,53 @@ def nominal_model() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(root.to_xml_string(), root.get_assets())
 
 
+@cache
+def _scratch() -> mujoco.MjData:
+    return mujoco.MjData(nominal_model())
+
+
+@lru_cache(256)
+def _tile(kind: str, difficulty: float, seed: int) -> np.ndarray:
+    heights = terrain.tile(kind, difficulty, seed)
+    heights.setflags(write=False)
+    return heights
+
+
 def ground(task: Task) -> np.ndarray:
-    """The task's tile of heights [m]; see `terrain.tile`."""
-    return terrain.tile(task.choice("terrain"), task["difficulty"], int(task["seed"]))
+    """The task's tile of heights [m], read-only; see `terrain.tile`."""
+    return _tile(task.choice("terrain"), task["difficulty"], int(task["seed"]))
 
 
-def task_model(task: Task, heights: np.ndarray) -> mujoco.MjModel:
-    """The task's robot on a tile of heights (CELLS, CELLS) [m].
+def task_model(task: Task, heights: np.ndarray, timestep: float = TIMESTEP) -> mujoco.MjModel:
+    """A model of its own for the task; see `set_task`."""
+    model = copy.copy(nominal_model())
+    model.opt.timestep = timestep
+    set_task(model, task, heights)
+    return model
+
+
+def set_task(model: mujoco.MjModel, task: Task, heights: np.ndarray) -> None:
+    """Turn a model of this family into the task's robot on a tile of heights (CELLS, CELLS) [m].
 
     A slope leans gravity towards −x, so that +x is uphill.
     """
-    model = copy.copy(nominal_model())
+    nominal, acts, strength = nominal_model(), actual(task), strengths(task)
     model.hfield_data[:] = terrain.field_data(heights).ravel()
-    slope = task["slope"]
+    slope = acts["slope"]
     model.opt.gravity[:] = -GRAVITY * math.sin(slope), 0.0, -GRAVITY * math.cos(slope)
-    load, mass = model.body("payload").id, max(task["payload"], 1e-3)
-    model.body_pos[load] = task["payload_x"], task["payload_y"], LOAD_HEIGHT
+    load, mass = model.body("payload").id, max(acts["payload"], 1e-3)
+    model.body_pos[load] = acts["payload_x"], acts["payload_y"], LOAD_HEIGHT
     model.body_mass[load] = mass
     a, b, c = (2 * side for side in LOAD_BOX)
     model.body_inertia[load] = mass / 12 * np.array([b * b + c * c, a * a + c * c, a * a + b * b])
-    gain = task["gain"] * strengths(task)
-    model.actuator_gainprm[:, 0] *= gain
-    model.actuator_biasprm[:, 1:3] *= gain[:, None]
+    gain = acts["gain"] * strength
+    model.actuator_gainprm[:, 0] = gain * nominal.actuator_gainprm[:, 0]
+    model.actuator_biasprm[:, 1:3] = gain[:, None] * nominal.actuator_biasprm[:, 1:3]
     # A weak joint has less torque as well as less gain.
-    model.actuator_forcerange[:] *= strengths(task)[:, None]
-    for joint in go2.JOINTS:
-        model.dof_damping[model.joint(joint).dofadr] *= task["damping"]
-    for leg in go2.LEGS:
-        model.geom_friction[model.geom(f"{leg}_foot").id, 0] = task["friction"]
-        model.geom_solref[model.geom(f"{leg}_foot").id, 0] = (
-            FIRM * (SOFT / FIRM) ** task["softness"]
-        )
-    mujoco.mj_setConst(model, mujoco.MjData(model))
-    return model
+    model.actuator_forcerange[:] = strength[:, None] * nominal.actuator_forcerange
+    joints = [model.joint(joint).dofadr[0] for joint in go2.JOINTS]
+    model.dof_damping[joints] = acts["damping"] * nominal.dof_damping[joints]
+    feet = [model.geom(f"{leg}_foot").id for leg in go2.LEGS]
+    model.geom_friction[feet, 0] = acts["friction"]
+    model.geom_solref[feet, 0] = FIRM * (SOFT / FIRM) ** acts["softness"]
+    mujoco.mj_setConst(model, _scratch())

@@ -16,8 +16,9 @@ class Motion:
     """What one control period did, B robots.
 
     velocity: (B, 3) of the base in its own heading's frame [m/s], z up. gyro: (B, 3) in the body's
-    frame [rad/s]. command: (B, 3). gravity: (B, 3) unit vector in the body's frame, of the ground's
-    own gravity, so that a slope counts as level. height: (B,) of the base above the ground [m].
+    frame [rad/s]. command: (B, 3). gravity: (B, 3) unit vector in the body's frame, into the ground
+    and at a right angle to it, so that a slope counts as level. upright: (B,) cosine of the body's
+    tilt from the world's vertical. height: (B,) of the base above the ground [m].
     torque: (B, 12) [N·m]. action, before, earlier: (B, n_a) this period's, the last one's and the
     one before that. joints: (B, 12) less the stance [rad]. foot_height: (B, 4) above the ground
     [m]; foot_speed: (B, 4) along the ground [m/s]; contact: (B, 4). phase: (B, 4) [cycles].
@@ -27,6 +28,7 @@ class Motion:
     gyro: np.ndarray
     command: np.ndarray
     gravity: np.ndarray
+    upright: np.ndarray
     height: np.ndarray
     torque: np.ndarray
     action: np.ndarray

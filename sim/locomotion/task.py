@@ -8,6 +8,7 @@ centre, on ground of every kind.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,23 @@ MAX_LOAD, LOAD_X, LOAD_Y = 10.0, 0.15, 0.06
 """Payload [kg] and how far off the body's centre it may lie [m]."""
 ICE_FRICTION = 0.1
 MAX_DELAY = 0.04
+GRIP = 0.6
+"""A slope's tangent is at most this share of the ground's friction: nothing walks up sheer ice."""
+
+CASES: dict[str, tuple[str, ...]] = {
+    "nominal": (),
+    "ice": ("friction", "ice"),
+    "joint": ("strength",),
+    "load": ("payload",),
+    "slope": ("slope", "friction"),
+    "ice and load": ("friction", "ice", "payload"),
+    "joint and load": ("strength", "payload"),
+    "ice and joint": ("friction", "ice", "strength"),
+    "all": ("friction", "ice", "strength", "payload", "slope"),
+}
+"""What departs from its nominal value in a task of each case; the rest of the parameters always
+may. Were all of them unknown in every task, a policy would hardly ever meet a whole robot."""
+GATED = ("friction", "ice", "strength", "payload", "slope")
 
 SPACE = TaskSpace(
     "locomotion",
@@ -31,6 +49,10 @@ SPACE = TaskSpace(
             unseen=("waves",),
         ),
         Parameter("difficulty", "1", 0, 1, nominal=0),
+        Parameter(
+            "case", "1", 0, len(CASES) - 1, "choice", len(CASES) - 1, tuple(CASES),
+            unseen=("ice and joint",),
+        ),
         Parameter("slope", "rad", 0, 0.35, nominal=0),
         Parameter("friction", "1", 0.12, 1.2, "log", 0.8, held_out=((-0.3, 0.0),)),
         Parameter("ice", "1", 0, 0.6, nominal=0),
@@ -52,40 +74,73 @@ SPACE = TaskSpace(
     },
 )  # fmt: skip
 
+_ONLY = {"terrain": "flat", "case": "nominal"}
+FLAT_SPACE = replace(
+    SPACE,
+    parameters=tuple(
+        replace(p, unseen=tuple(c for c in p.choices if c != _ONLY[p.name]))
+        if p.name in _ONLY
+        else p
+        for p in SPACE.parameters
+    ),
+)
+"""Level ground and nothing that departs from its nominal value but motors, delay and softness."""
 
-def _moments(name: str) -> tuple[float, float]:
-    """Mean and standard deviation of a parameter, of its logarithm where its scale is one."""
+
+def actual(task: Task) -> dict[str, float]:
+    """The values that act, by name: nominal where the task's case leaves a parameter out."""
+    case = CASES[task.choice("case")]
+    off = [name for name in GATED if name not in case]
+    found = {name: task[name] for name in SPACE.names}
+    found |= {name: SPACE[name].nominal for name in off}
+    grip = min(found["friction"], ICE_FRICTION) if found["ice"] else found["friction"]
+    found["slope"] = min(found["slope"], math.atan(GRIP * grip))
+    return found
+
+
+def _share(name: str) -> float:
+    """Of the cases in which a parameter departs from its nominal value."""
+    return sum(name in case for case in CASES.values()) / len(CASES) if name in GATED else 1.0
+
+
+def _factor(
+    index: int, name: str, unit: str, share: float, low: float, high: float, rest: float
+) -> Factor:
+    """Of a quantity that is uniform in [low, high] in a share of tasks and `rest` in the others."""
+    middle, variance = (low + high) / 2, (high - low) ** 2 / 12
+    mean = share * middle + (1 - share) * rest
+    spread = share * variance + share * (1 - share) * (middle - rest) ** 2
+    return Factor(name, unit, mean, math.sqrt(spread), index)
+
+
+def _parameter(index: int, name: str, unit: str) -> Factor:
+    """The factor of a parameter, of its logarithm where its scale is one."""
     p = SPACE[name]
-    low, high = (math.log(p.low), math.log(p.high)) if p.scale == "log" else (p.low, p.high)
-    return (low + high) / 2, (high - low) / math.sqrt(12)
+    log = math.log if p.scale == "log" else float
+    return _factor(index, name, unit, _share(name), log(p.low), log(p.high), log(p.nominal))
 
 
-def _factor(index: int, name: str, unit: str) -> Factor:
-    mean, std = _moments(name)
-    return Factor(name, unit, mean, std, index)
+def _moment(index: int, name: str, reach: float) -> Factor:
+    """Of a payload's weight times its place, uniform in ± reach."""
+    return Factor(name, "kg·m", 0.0, math.sqrt(_share("payload") / 9) * MAX_LOAD * reach, index)
 
 
-_SHARE = 1 / len(WEAK)
-"""Of tasks in which one given joint is the weak one; its strength is then uniform in [0, 1]."""
-_MOMENT = math.sqrt(MAX_LOAD**2 / 3)
+_WEAK_SHARE = _share("strength") / len(WEAK)
 FACTORS = (
-    _factor(0, "friction", "log 1"),
-    _factor(1, "ice", "1"),
-    _factor(2, "softness", "1"),
-    _factor(3, "payload", "kg"),
-    Factor("load_x", "kg·m", 0.0, _MOMENT * LOAD_X / math.sqrt(3), 4),
-    Factor("load_y", "kg·m", 0.0, _MOMENT * LOAD_Y / math.sqrt(3), 5),
-    _factor(6, "gain", "1"),
-    _factor(7, "damping", "log 1"),
-    _factor(8, "delay", "s"),
+    _parameter(0, "friction", "log 1"),
+    _parameter(1, "ice", "1"),
+    _parameter(2, "softness", "1"),
+    _parameter(3, "payload", "kg"),
+    _moment(4, "load_x", LOAD_X),
+    _moment(5, "load_y", LOAD_Y),
+    _parameter(6, "gain", "1"),
+    _parameter(7, "damping", "log 1"),
+    _parameter(8, "delay", "s"),
     *(
-        Factor(
-            f"strength_{joint}", "1", 1 - _SHARE / 2,
-            math.sqrt(_SHARE / 3 - (_SHARE / 2) ** 2), 9 + i,
-        )
+        _factor(9 + i, f"strength_{joint}", "1", _WEAK_SHARE, 0.0, 1.0, 1.0)
         for i, joint in enumerate(JOINTS)
     ),
-)  # fmt: skip
+)
 """Quantities that motion tells apart. A load shows as its weight and its moment about the body's
 centre; gain and strength are one number for each joint, so strength is relative to the gain."""
 
@@ -95,23 +150,24 @@ def strengths(task: Task) -> np.ndarray:
     found = np.ones(len(JOINTS))
     weak = task.choice("weak_joint")
     if weak != HEALTHY:
-        found[JOINTS.index(weak)] = task["strength"]
+        found[JOINTS.index(weak)] = actual(task)["strength"]
     return found
 
 
 def task_factors(task: Task) -> np.ndarray:
     """The task's factors (n_f,), standardised as `FACTORS` says."""
-    load = task["payload"]
+    acts = actual(task)
+    load = acts["payload"]
     values = [
-        math.log(task["friction"]),
-        task["ice"],
-        task["softness"],
+        math.log(acts["friction"]),
+        acts["ice"],
+        acts["softness"],
         load,
-        load * task["payload_x"],
-        load * task["payload_y"],
-        task["gain"],
-        math.log(task["damping"]),
-        task["delay"],
+        load * acts["payload_x"],
+        load * acts["payload_y"],
+        acts["gain"],
+        math.log(acts["damping"]),
+        acts["delay"],
         *strengths(task),
     ]
     return np.array([(v - f.offset) / f.scale for v, f in zip(values, FACTORS, strict=True)])

@@ -18,7 +18,8 @@ from sim.core.scene import Scene, View
 from sim.core.task_space import Task
 from sim.core.worlds import Step, check_action
 from sim.locomotion import terrain
-from sim.locomotion.model import ground, task_model
+from sim.locomotion.account import EpisodeAccount
+from sim.locomotion.model import GRAVITY, ground, set_task, task_model
 from sim.locomotion.reward import Motion, reward, tracking
 from sim.locomotion.spec import (
     CONTROL_PERIOD,
@@ -29,11 +30,10 @@ from sim.locomotion.spec import (
     SPEC,
     SPEED_BOUND,
     SUBSTEPS,
-    TIMESTEP,
     modulate,
 )
-from sim.locomotion.task import FACTORS, ICE_FRICTION, task_factors
-from sim.robots.go2 import FOOT_RADIUS, LEGS, STANCE, joint_ranges
+from sim.locomotion.task import FACTORS, ICE_FRICTION, actual, task_factors
+from sim.robots.go2 import FOOT_RADIUS, HIP_X, LEGS, STANCE, joint_ranges
 
 HOLD_COMMAND = 250
 """Control periods for which a command lasts: 5 s."""
@@ -44,6 +44,12 @@ STANDING_SHARE = 0.1
 COMMAND_LOW = np.array([-0.5, -0.4, -1.0])
 COMMAND_HIGH = np.array([1.0, 0.4, 1.0])
 """Forward, to the left [m/s], turning [rad/s]."""
+
+FOOT_Y = 0.14
+FOOTPRINT = np.array([[HIP_X, FOOT_Y], [HIP_X, -FOOT_Y], [-HIP_X, FOOT_Y], [-HIP_X, -FOOT_Y]])
+"""Where the feet stand, (4, 2) about the body's centre [m]."""
+ICE_CELLS = 8
+"""Cells along each side of a tile that are icy or not: one a metre."""
 
 TILT = 1.2
 """Angle between the body's axis and gravity at which a robot has fallen [rad]."""
@@ -64,14 +70,24 @@ class LocomotionWorlds:
         worlds: number of worlds B.
         seed: of starts, commands and noise.
         threads: of the physics.
+        substeps: physics steps in a control period; two are less exact and nearly twice as fast.
+        anywhere: episodes start at any place of the tile; else on its level centre.
     """
 
     spec = SPEC
 
-    def __init__(self, worlds: int, seed: int, threads: int = 2) -> None:
+    def __init__(
+        self,
+        worlds: int,
+        seed: int,
+        threads: int = 2,
+        substeps: int = SUBSTEPS,
+        anywhere: bool = False,
+    ) -> None:
         self.worlds = worlds
         self.rng = np.random.default_rng(seed)
-        self._threads = threads
+        self._threads, self._substeps, self._anywhere = threads, substeps, anywhere
+        self._timestep = CONTROL_PERIOD / substeps
         self._sim: BatchSim | None = None
         self._scenes: dict[int, Scene] = {}
         self.commands_drawn = True
@@ -81,10 +97,9 @@ class LocomotionWorlds:
         self._actions = np.zeros((3, worlds, N_ACTION))
         self._targets = np.tile(STANCE, (worlds, 3, 1))
         self._low, self._high = joint_ranges()
+        self._up = np.tile([0.0, 0.0, 1.0], (worlds, 1))
         self._limp = False
-        # Of each world's episode so far.
-        self.distance, self.energy = np.zeros(worlds), np.zeros(worlds)
-        self._error = np.zeros(worlds)
+        self.account = EpisodeAccount(worlds, CONTROL_PERIOD)
 
     @property
     def sim(self) -> BatchSim:
@@ -106,26 +121,33 @@ class LocomotionWorlds:
 
     def _set(self, worlds: Sequence[int] | np.ndarray, tasks: Sequence[Task]) -> None:
         heights = [ground(t) for t in tasks]
-        models = [task_model(t, h) for t, h in zip(tasks, heights, strict=True)]
         if self._sim is None:
+            models = [task_model(t, h, self._timestep) for t, h in zip(tasks, heights, strict=True)]
             self._sim = BatchSim(models, self._threads)
             self._heights = np.stack(heights)
             self._factors = np.zeros((self.worlds, len(FACTORS)), np.float32)
-            self._delay, self._ice = np.zeros(self.worlds), np.zeros(self.worlds)
-            self._friction, self._slope = np.zeros(self.worlds), np.zeros(self.worlds)
-            self._icy = np.zeros((self.worlds, 8, 8), bool)
-            model = models[0]
-            self._feet = [model.geom(f"{leg}_foot").id for leg in LEGS]
-        for world, task, model, height in zip(worlds, tasks, models, heights, strict=True):
+            self._delay, self._weight = np.zeros(self.worlds), np.zeros(self.worlds)
+            self._slope = np.zeros(self.worlds)
+            self._icy = np.zeros((self.worlds, ICE_CELLS, ICE_CELLS), bool)
+            self._grip = np.zeros((self.worlds, 2))
+            self._feet = [models[0].geom(f"{leg}_foot").id for leg in LEGS]
+            # Views of the models' own numbers.
+            self._frictions = [model.geom_friction for model in models]
+            self._under = np.zeros((self.worlds, 4))
+        for world, task, height in zip(worlds, tasks, heights, strict=True):
             self._scenes.pop(int(world), None)
-            self._sim.set_model(int(world), model)
+            model, acts = self._sim.model(int(world)), actual(task)
+            set_task(model, task, height)
             self._heights[world] = height
             self._factors[world] = task_factors(task)
-            self._delay[world], self._ice[world] = task["delay"], task["ice"]
-            self._friction[world], self._slope[world] = task["friction"], task["slope"]
-            # One cell a metre; the cells are drawn with the ground, so a task is one ground.
-            cells = np.random.default_rng(int(task["seed"]) + 1).random((8, 8))
-            self._icy[world] = cells < task["ice"]
+            self._delay[world], self._slope[world] = acts["delay"], acts["slope"]
+            self._weight[world] = GRAVITY * float(model.body_mass.sum())
+            friction = acts["friction"]
+            self._grip[world] = friction, min(ICE_FRICTION, friction)
+            self._under[world] = friction
+            # The icy cells are drawn with the ground, so a task is one ground.
+            cells = np.random.default_rng(int(task["seed"]) + 1).random((ICE_CELLS, ICE_CELLS))
+            self._icy[world] = cells < acts["ice"]
 
     def factors(self) -> np.ndarray:
         return self._factors
@@ -134,18 +156,22 @@ class LocomotionWorlds:
         n = int(which.sum())
         if n:
             sim = self.sim
-            place = self.rng.uniform(-0.2, 0.2, (n, 2))
+            reach = terrain.TILE / 2 if self._anywhere else 0.2
+            place = self.rng.uniform(-reach, reach, (n, 2))
             yaw = self.rng.uniform(-np.pi, np.pi, n)
             sim.state[which] = 0.0
             sim.qpos[which, :2] = place
-            sim.qpos[which, 2] = terrain.height_at(self._heights[which], place[:, None])[:, 0] + 0.3
+            footprint = place[:, None] + FOOTPRINT
+            under = terrain.height_at(self._heights[which], footprint).max(axis=1)
+            sim.qpos[which, 2] = under + 0.3
             sim.qpos[which, 3], sim.qpos[which, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
             sim.qpos[which, 7:] = STANCE + self.rng.uniform(-0.05, 0.05, (n, N_JOINTS))
             self.elapsed[which] = 0
             self._clock.reset(which, self.rng.random(n))
             self._actions[:, which] = 0.0
             self._targets[which] = STANCE
-            self.distance[which] = self.energy[which] = self._error[which] = 0.0
+            self.account.reset(which)
+            self._lay_ice(which, np.repeat(place[:, None], 4, axis=1))
             if self.commands_drawn:
                 self._draw_commands(which)
         return self._observe()
@@ -159,13 +185,14 @@ class LocomotionWorlds:
     def step(self, action: np.ndarray) -> Step:
         action = check_action(action, self.worlds, self.spec)
         self._advance(action)
-        self._slip_on_ice()
         trajectory = self._moved()
         self.sim.qpos[:, :2] = terrain.wrap(self.sim.qpos[:, :2])
         self.elapsed += 1
         motion = self._motion(trajectory.sensors[:, -1])
         fallen = self._fallen(motion) & ~trajectory.diverged
-        self._account(motion)
+        self.account.add(motion, self.sim.qvel[:, 6:], self._weight)
+        places = trajectory.sensors[:, -1, :12].reshape(-1, 4, 3)[..., :2]
+        self._lay_ice(~trajectory.diverged, places[~trajectory.diverged])
         if self.commands_drawn:
             due = (self.elapsed % HOLD_COMMAND == 0) & ~fallen
             self._draw_commands(due)
@@ -180,22 +207,9 @@ class LocomotionWorlds:
             diverged=trajectory.diverged,
         )
 
-    @property
-    def mean_error(self) -> np.ndarray:
-        """(B,) mean difference of velocity and command over the episode so far [m/s]."""
-        return self._error / np.maximum(self.elapsed, 1)
-
     def speed_error(self) -> np.ndarray:
         """(B,) difference of the base's horizontal velocity from the command, now [m/s]."""
         return np.linalg.norm(self._velocity()[:, :2] - self.command[:, :2], axis=1)
-
-    def _account(self, motion: Motion) -> None:
-        """Add a control period to the episode's distance [m], error and work [J]."""
-        self.distance += CONTROL_PERIOD * np.linalg.norm(motion.velocity[:, :2], axis=1)
-        self._error += np.linalg.norm(motion.velocity[:, :2] - motion.command[:, :2], axis=1)
-        # Motors that brake give nothing back.
-        power = np.maximum(motion.torque * self.sim.qvel[:, 6:], 0.0).sum(axis=1)
-        self.energy += CONTROL_PERIOD * power
 
     def damp(self) -> None:
         """In the next step joints are damped and nothing else: what DAMP and STOP ask."""
@@ -230,43 +244,36 @@ class LocomotionWorlds:
     def _moved(self) -> Trajectory:
         """Advance the physics by a control period."""
         if not self._limp:
-            return self.sim.step(self._delayed(), SUBSTEPS)
+            return self.sim.step(self._delayed(), self._substeps)
         models = [self.sim.model(world) for world in range(self.worlds)]
         gains = [(m.actuator_gainprm.copy(), m.actuator_biasprm.copy()) for m in models]
         for model in models:
             model.actuator_gainprm[:, 0] = 0.0
             model.actuator_biasprm[:, 1] = 0.0
         try:
-            return self.sim.step(self._delayed(), SUBSTEPS)
+            return self.sim.step(self._delayed(), self._substeps)
         finally:
             self._limp = False
             for model, (gain, bias) in zip(models, gains, strict=True):
                 model.actuator_gainprm[:], model.actuator_biasprm[:] = gain, bias
 
     def _delayed(self) -> np.ndarray:
-        """Targets (B, SUBSTEPS, 12) that arrive `delay` after they were sent, to the substep."""
-        late = np.rint(self._delay / TIMESTEP).astype(int)[:, None] - np.arange(SUBSTEPS)
-        age = np.clip(-(-late // SUBSTEPS), 0, 2)
+        """Targets (B, substeps, 12) that arrive `delay` after they were sent, to the substep."""
+        n = self._substeps
+        late = np.rint(self._delay / self._timestep).astype(int)[:, None] - np.arange(n)
+        age = np.clip(-(-late // n), 0, 2)
         return self._targets[np.arange(self.worlds)[:, None], age]
 
-    def _slip_on_ice(self) -> None:
-        """Each foot has the friction of the ground that it is over."""
-        places = self._foot_places
-        for world in np.flatnonzero(self._ice > 0):
-            cell = np.floor(terrain.wrap(places[world]) + terrain.TILE / 2).astype(int) % 8
-            icy = self._icy[world, cell[:, 0], cell[:, 1]]
-            friction = np.where(
-                icy, min(ICE_FRICTION, self._friction[world]), self._friction[world]
-            )
-            self.sim.model(int(world)).geom_friction[self._feet, 0] = friction
-
-    @property
-    def _foot_places(self) -> np.ndarray:
-        """Roughly, (B, 4, 2): below the hips [m], which is near enough for cells of a metre."""
-        yaw = _yaw(self.sim.qpos[:, 3:7])
-        c, s = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-        x, y = 0.19 * np.array([1, 1, -1, -1]), 0.14 * np.array([1, -1, 1, -1])
-        return self.sim.qpos[:, None, :2] + np.stack([c * x - s * y, s * x + c * y], axis=2)
+    def _lay_ice(self, which: np.ndarray, places: np.ndarray) -> None:
+        """Each foot, at places (n, 4, 2) in worlds (B,), has the friction of its ground."""
+        cell = np.floor((terrain.wrap(places) / terrain.TILE + 0.5) * ICE_CELLS).astype(int)
+        cell %= ICE_CELLS
+        world = np.flatnonzero(which)
+        icy = self._icy[world[:, None], cell[..., 0], cell[..., 1]]
+        under = np.where(icy, self._grip[world, 1:], self._grip[world, :1])
+        for row in np.flatnonzero((under != self._under[world]).any(axis=1)):
+            self._frictions[world[row]][self._feet, 0] = under[row]
+        self._under[world] = under
 
     def _observe(self) -> np.ndarray:
         q, v, b = self.sim.qpos, self.sim.qvel, self.worlds
@@ -301,14 +308,15 @@ class LocomotionWorlds:
         q, v = self.sim.qpos, self.sim.qvel
         place, speed = sensors[:, :12].reshape(-1, 4, 3), sensors[:, 12:24].reshape(-1, 4, 3)
         foot = place[..., 2] - FOOT_RADIUS - terrain.height_at(self._heights, place[..., :2])
-        level = np.tile([0.0, 0.0, -1.0], (self.worlds, 1))
-        here = terrain.height_at(self._heights, q[:, None, :2])[:, 0]
+        under = terrain.height_at(self._heights, self._corners())
+        normal = ground_normal(under, _yaw(q[:, 3:7]))
         return Motion(
             velocity=self._velocity(),
             gyro=v[:, 3:6],
             command=self.command,
-            gravity=_to_body(q[:, 3:7], level),
-            height=q[:, 2] - here,
+            gravity=_to_body(q[:, 3:7], -normal),
+            upright=_to_body(q[:, 3:7], self._up)[:, 2],
+            height=q[:, 2] - under.mean(axis=1),
             torque=sensors[:, 24:36],
             action=self._actions[0],
             before=self._actions[1],
@@ -320,9 +328,26 @@ class LocomotionWorlds:
             phase=self._clock.phase,
         )
 
+    def _corners(self) -> np.ndarray:
+        """Places (B, 4, 2) under the hips and a little outside of them [m]."""
+        yaw = _yaw(self.sim.qpos[:, 3:7])
+        c, s = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+        x, y = FOOTPRINT.T
+        return self.sim.qpos[:, None, :2] + np.stack([c * x - s * y, s * x + c * y], axis=2)
+
     def _fallen(self, motion: Motion) -> np.ndarray:
         """(B,) the body leans too far or lies on the ground."""
-        return (motion.gravity[:, 2] > -np.cos(TILT)) | (motion.height < LOW)
+        return (motion.upright < np.cos(TILT)) | (motion.height < LOW)
+
+
+def ground_normal(heights: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """Unit normals (B, 3) of planes through the ground's heights (B, 4) [m] under a footprint that
+    is turned by yaw (B,) [rad]."""
+    forward = (heights[:, :2].sum(1) - heights[:, 2:].sum(1)) / (4 * HIP_X)
+    left = (heights[:, ::2].sum(1) - heights[:, 1::2].sum(1)) / (4 * FOOT_Y)
+    c, s = np.cos(yaw), np.sin(yaw)
+    normal = np.stack([-(c * forward - s * left), -(s * forward + c * left), 1 + 0 * yaw], axis=1)
+    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
 def _yaw(quaternion: np.ndarray) -> np.ndarray:
@@ -333,5 +358,10 @@ def _yaw(quaternion: np.ndarray) -> np.ndarray:
 def _to_body(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """A world's vectors (B, 3) in the frames of bodies with these orientations (B, 4), w first."""
     w, axis = quaternion[:, :1], -quaternion[:, 1:]
-    turned = 2 * np.cross(axis, vector)
-    return vector + w * turned + np.cross(axis, turned)
+    turned = 2 * _cross(axis, vector)
+    return vector + w * turned + _cross(axis, turned)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of (B, 3) each; a third of the time that numpy's takes on a few dozen rows."""
+    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]

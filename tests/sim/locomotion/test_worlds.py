@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from sim.locomotion import worlds as module
+from sim.locomotion.family import FLAT, TRAINING
 from sim.locomotion.model import ground, nominal_model, task_model
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION, SPEC
-from sim.locomotion.task import FACTORS, SPACE, strengths, task_factors
+from sim.locomotion.task import CASES, FACTORS, SPACE, actual, strengths, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 from sim.robots import go2
 
@@ -191,8 +192,81 @@ def test_an_episodes_account(make):
     worlds = make(SPACE.task())
     worlds.command[:] = 0.5, 0.0, 0.0
     rest(worlds, 20)
-    assert worlds.mean_error[0] == pytest.approx(0.5, abs=0.4)
-    assert worlds.energy[0] > 0.0
-    assert 0.0 < worlds.distance[0] < 1.0
+    account = worlds.account
+    assert account.error[0] == pytest.approx(0.5, abs=0.4)
+    assert account.energy[0] > 0.0
+    assert 0.0 < account.distance[0] < 1.0
+    assert account.asked[0] == pytest.approx(20 * CONTROL_PERIOD * 0.5)
+    assert abs(account.progress[0]) <= account.distance[0]
     worlds.reset(np.ones(1, bool))
-    assert worlds.distance[0] == worlds.energy[0] == worlds.mean_error[0] == 0.0
+    assert account.distance[0] == account.energy[0] == account.error[0] == 0.0
+
+
+def test_a_case_leaves_the_rest_of_the_robot_whole():
+    given = {"friction": 0.2, "ice": 0.5, "payload": 8.0, "strength": 0.1, "weak_joint": 5}
+    for number, (case, names) in enumerate(CASES.items()):
+        task = SPACE.task(case=number, slope=0.3, **given)
+        acts = actual(task)
+        for name in ("friction", "ice", "payload", "strength"):
+            assert acts[name] == (given[name] if name in names else SPACE[name].nominal), case
+        assert (strengths(task).min() < 1.0) == ("strength" in names)
+
+
+def test_no_slope_is_too_steep_for_its_ground():
+    assert actual(SPACE.task(slope=0.3, friction=0.8))["slope"] == pytest.approx(0.3)
+    for slippery in ({"friction": 0.15}, {"friction": 0.8, "ice": 0.3}):
+        acts = actual(SPACE.task(slope=0.35, **slippery))
+        grip = min(acts["friction"], 0.1) if acts["ice"] else acts["friction"]
+        assert 0.0 < np.tan(acts["slope"]) < grip
+
+
+def test_a_body_on_a_slope_of_the_ground_is_level_there(make):
+    worlds = make(SPACE.task())
+    x = (np.arange(160) - 80)[:, None] * 0.05
+    worlds._heights[0] = 0.2 * np.abs(x) * np.ones((160, 160))
+    for yaw in (0.0, 0.7, 2.0):
+        heights = worlds._heights
+        worlds.sim.qpos[0, :7] = 2.0, 0.0, 0.7, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
+        corners = module.terrain.height_at(heights, worlds._corners())
+        normal = module.ground_normal(corners, np.array([yaw]))[0]
+        assert normal == pytest.approx(np.array([-0.2, 0.0, 1.0]) / np.hypot(1, 0.2), abs=0.03)
+
+
+def test_training_is_the_same_robot_in_coarser_steps(make):
+    tasks = [SPACE.task(), SPACE.task(payload=6.0)]
+    fine, coarse = make(*tasks), TRAINING.make(2, 0, 1)
+    coarse.commands_drawn = False
+    coarse.assign(tasks)
+    coarse.reset(np.ones(2, bool))
+    for worlds in (fine, coarse):
+        rest(worlds, 100)
+    assert coarse.sim.qpos[:, 2] == pytest.approx(fine.sim.qpos[:, 2], abs=0.01)
+    coarse.close()
+    flat = FLAT.space.sample(20, np.random.default_rng(0), "train")
+    assert {t.choice("terrain") for t in flat} == {"flat"}
+    assert {t.choice("case") for t in flat} == {"nominal"}
+
+
+def test_episodes_start_on_the_ground_wherever_they_start():
+    worlds = TRAINING.make(12, 3, 1)
+    worlds.assign([SPACE.task(terrain=2, difficulty=0.6)] * 12)
+    worlds.reset(np.ones(12, bool))
+    assert np.abs(worlds.sim.qpos[:, :2]).max() > 2.0
+    motion = worlds._motion(np.zeros((12, worlds.sim.model(0).nsensordata)))
+    assert (motion.height > 0.2).all()
+    worlds.close()
+
+
+def test_a_standing_robots_feet_stand_and_do_not_slip(make):
+    worlds = make(SPACE.task())
+    rest(worlds, 50)
+    worlds.account.reset(np.ones(1, bool))
+    worlds.command[:] = 0.06, 0.0, 0.0
+    rest(worlds, 1)
+    worlds.command[:] = 0.0
+    rest(worlds, 30)
+    gait = worlds.account.gait()
+    assert gait["duty"][0] > 0.9
+    assert gait["slip"][0] < 0.05
+    assert gait["action_rate"][0] == 0.0
+    assert gait["torque"][0] > 1.0
