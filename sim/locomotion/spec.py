@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapt.bundle.fields import ActionField, Field, Limit
-from robot_bridge.drivers.gait import LEGS, Modulation
+from robot_bridge.drivers.gait import FREQUENCY, LEGS, LIFT, Modulation
 from sim.core.worlds import WorldSpec
 from sim.locomotion.task import FACTORS
 from sim.robots.go2 import JOINTS
@@ -18,10 +18,8 @@ HORIZON = 1000
 
 RESIDUAL = np.tile([0.3, 0.4, 0.4], LEGS)
 """Largest change of a joint's reference by the policy: hip, thigh, calf [rad]."""
-FREQUENCY, FREQUENCY_RANGE = 2.0, 1.0
-LIFT, LIFT_RANGE = 0.28, 0.25
-OFFSET_RANGE = 0.25
-"""The gait's modulation: middle and reach [Hz, rad, cycles]."""
+FREQUENCY_RANGE, LIFT_RANGE, OFFSET_RANGE = 0.9, 0.25, 0.25
+"""How far a policy may move the gait's frequency [Hz], lift [rad] and offsets [cycles]."""
 SPEED_BOUND, GYRO_BOUND = 60.0, 40.0
 """Beyond what joints [rad/s] and a body that walks or falls [rad/s] reach."""
 

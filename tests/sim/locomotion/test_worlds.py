@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from sim.locomotion import worlds as module
-from sim.locomotion.family import FLAT, TRAINING
+from sim.locomotion.family import FLAT
 from sim.locomotion.model import ground, nominal_model, task_model
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION, SPEC
 from sim.locomotion.task import CASES, FACTORS, SPACE, actual, strengths, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 from sim.robots import go2
+
+COARSE = {"substeps": 2, "anywhere": True}
 
 
 @pytest.fixture
@@ -234,7 +236,7 @@ def test_a_body_on_a_slope_of_the_ground_is_level_there(make):
 
 def test_training_is_the_same_robot_in_coarser_steps(make):
     tasks = [SPACE.task(), SPACE.task(payload=6.0)]
-    fine, coarse = make(*tasks), TRAINING.make(2, 0, 1)
+    fine, coarse = make(*tasks), LocomotionWorlds(2, 0, 1, **COARSE)
     coarse.commands_drawn = False
     coarse.assign(tasks)
     coarse.reset(np.ones(2, bool))
@@ -248,7 +250,7 @@ def test_training_is_the_same_robot_in_coarser_steps(make):
 
 
 def test_episodes_start_on_the_ground_wherever_they_start():
-    worlds = TRAINING.make(12, 3, 1)
+    worlds = LocomotionWorlds(12, 3, 1, **COARSE)
     worlds.assign([SPACE.task(terrain=2, difficulty=0.6)] * 12)
     worlds.reset(np.ones(12, bool))
     assert np.abs(worlds.sim.qpos[:, :2]).max() > 2.0
