@@ -36,60 +36,74 @@ class Recorder(Protocol):
         ...
 
 
-@torch.no_grad()
+class RollOut:
+    """Steps worlds, each on the task that it has been assigned, with an agent.
+
+    A `run` goes on where the one before it stopped. The agent keeps what it knows: for new tasks
+    the caller resets it first.
+    """
+
+    def __init__(self, worlds: Worlds, agent: Agent) -> None:
+        self.worlds, self.agent = worlds, agent
+        self._due = np.ones(worlds.worlds, bool)
+        self._observation = np.zeros((worlds.worlds, worlds.spec.observation_size), np.float32)
+        self._period = 0
+
+    @torch.no_grad()
+    def run(self, recorder: Recorder, stochastic: np.ndarray | bool = False) -> None:
+        """Step until the recorder has finished.
+
+        Args:
+            stochastic: whether, or in which worlds (B,), actions are drawn.
+
+        Raises:
+            AcclimateError: a world returned a number that is not finite, or an array of another
+                shape.
+        """
+        worlds, agent = self.worlds, self.agent
+        while not recorder.finished:
+            if self._due.any():
+                self._begin(recorder)
+            going, observation = recorder.going, self._observation
+            action = agent.act(observation, stochastic)
+            step = worlds.step(action.normalised)
+            self._period += 1
+            _check(
+                worlds.spec,
+                self._period,
+                ~step.diverged,
+                observation=step.observation,
+                reward=step.reward,
+                measured_reward=step.measured_reward,
+                discount=step.discount,
+            )
+            valid = recorder.record(observation, action, step)
+            terminal = step.discount == 0
+            agent.observe(
+                Transition(
+                    observation, action.normalised, step.measured_reward, step.observation, terminal
+                ),
+                valid,
+            )
+            self._due, self._observation = step.done, step.observation
+            if (step.done & going).any():
+                agent.end_episode(step.done & going, ~step.diverged)
+
+    def _begin(self, recorder: Recorder) -> None:
+        """Reset the worlds whose episode is over; those that the recorder wants begin another."""
+        self._observation = self.worlds.reset(self._due)
+        _check(self.worlds.spec, self._period, self._due, observation=self._observation)
+        begun = self._due & recorder.going
+        if begun.any():
+            self.agent.begin_episode(begun)
+            recorder.began(begun)
+
+
 def roll_out(
     worlds: Worlds, agent: Agent, recorder: Recorder, stochastic: np.ndarray | bool = False
 ) -> None:
-    """Step worlds, each on the task that it has been assigned, until the recorder has finished.
-
-    The agent keeps what it knows: for new tasks the caller resets it first.
-
-    Args:
-        stochastic: whether, or in which worlds (B,), actions are drawn.
-
-    Raises:
-        AcclimateError: a world returned a number that is not finite, or an array of another shape.
-    """
-    everyone = np.ones(worlds.worlds, bool)
-    observation = worlds.reset(everyone)
-    _check(worlds.spec, 0, everyone, observation=observation)
-    agent.begin_episode(everyone)
-    recorder.began(everyone)
-    period = 0
-    while not recorder.finished:
-        going = recorder.going
-        action = agent.act(observation, stochastic)
-        step = worlds.step(action.normalised)
-        period += 1
-        _check(
-            worlds.spec,
-            period,
-            ~step.diverged,
-            observation=step.observation,
-            reward=step.reward,
-            measured_reward=step.measured_reward,
-            discount=step.discount,
-        )
-        valid = recorder.record(observation, action, step)
-        terminal = step.discount == 0
-        agent.observe(
-            Transition(
-                observation, action.normalised, step.measured_reward, step.observation, terminal
-            ),
-            valid,
-        )
-        done = step.done
-        observation = step.observation
-        if (done & going).any():
-            agent.end_episode(done & going, ~step.diverged)
-        if recorder.finished or not done.any():
-            continue
-        observation = worlds.reset(done)
-        _check(worlds.spec, period, done, observation=observation)
-        begun = done & recorder.going
-        if begun.any():
-            agent.begin_episode(begun)
-            recorder.began(begun)
+    """One `RollOut.run` from fresh episodes in every world."""
+    RollOut(worlds, agent).run(recorder, stochastic)
 
 
 class ScriptedAgent(Agent):

@@ -11,8 +11,9 @@ import torch
 
 from adapt.errors import AcclimateError
 from policies.algorithms.contract import Action, Agent
+from policies.rollout.driver import RollOut
 from policies.rollout.episodes import collect_episodes
-from policies.rollout.trajectories import collect_run
+from policies.rollout.trajectories import TrajectoryRecorder, collect_run
 from policies.training.cli import train
 from sim.core.family import Family
 from sim.core.worlds import Step
@@ -35,6 +36,33 @@ class Still(Agent):
 
     def act(self, observation, stochastic, latent=None) -> Action:
         return Action(np.zeros((self.worlds, 1), np.float32))
+
+
+class Noted(Still):
+    """Moves by random steps."""
+
+    def act(self, observation, stochastic, latent=None) -> Action:
+        drawn = torch.rand(self.worlds, 1, generator=self.generator)
+        return Action(drawn.numpy() - 0.5)
+
+
+def test_a_roll_out_goes_on_where_it_stopped() -> None:
+    def met(*pieces: int) -> tuple[np.ndarray, list]:
+        worlds = ToyWorlds(3, 0)
+        worlds.assign(SPACE.sample(3, np.random.default_rng(0)))
+        agent, found = Noted(3), []
+        agent.generator.manual_seed(0)
+        rolling = RollOut(worlds, agent)
+        for steps in pieces:
+            recorder = TrajectoryRecorder(worlds, np.zeros(3, int), steps, single=False)
+            rolling.run(recorder, True)
+            found.append(recorder.run.observation)
+        return np.concatenate(found, 1), agent.told
+
+    # A piece may end within an episode, with one, and after one step.
+    (whole, told), (pieces, same) = met(17), met(3, 2, 1, 11)
+    assert np.array_equal(whole, pieces) and told == same
+    assert told[0] == ("begin", [True] * 3) and len(told) > 6
 
 
 class BrokenWorlds(ToyWorlds):
