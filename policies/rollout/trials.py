@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,14 @@ class Curve:
     mean: np.ndarray
     std: np.ndarray
     truth: np.ndarray
+
+
+def score(curve: Curve, judged_by: Literal["success", "return"]) -> float:
+    """What chooses the networks to keep, where a belief changes within an episode."""
+    if judged_by == "success":
+        return float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
+    # The first episode explores: where nothing else ends it, its return does not count.
+    return float(curve.measured[:, min(1, curve.measured.shape[1] - 1) :].mean())
 
 
 class CurveRecorder:

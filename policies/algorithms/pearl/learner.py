@@ -19,7 +19,7 @@ from policies.algorithms.pearl.networks import PearlNetworks
 from policies.replay.run_replay import RunReplay
 from policies.rollout.collectors import Collector, make_collector, total, worlds_per_job
 from policies.rollout.jobs import CollectJob
-from policies.rollout.trials import Curve
+from policies.rollout.trials import Curve, score
 from policies.training.checkpoint import generator_state, restore_generator
 from policies.training.device import choose_bfloat16, choose_device
 
@@ -90,12 +90,10 @@ class PearlLearner:
         return metrics
 
     def judge(self, curve: Curve) -> Metrics:
-        if self.family.judged_by == "success":
-            score = float(curve.success.mean()) + 1e-3 * float(curve.returns.mean())
-        else:
-            # The first episode explores: where nothing else ends it, its return does not count.
-            score = float(curve.measured[:, min(1, curve.measured.shape[1] - 1) :].mean())
-        return {"steps": float(curve.steps[:, -1].mean()), "score": score}
+        return {
+            "steps": float(curve.steps[:, -1].mean()),
+            "score": score(curve, self.family.judged_by),
+        }
 
     @property
     def collector(self) -> Collector:
