@@ -17,7 +17,8 @@ from policies.training.settings import TrainSettings
 
 GROUP = "acclimate.algorithms"
 OURS = tuple(
-    EntryPoint(name, f"policies.algorithms.{name}:ALGORITHM", GROUP) for name in ("pearl", "maesn")
+    EntryPoint(name, f"policies.algorithms.{name}:ALGORITHM", GROUP)
+    for name in ("pearl", "maesn", "ppo")
 )
 
 

@@ -16,7 +16,7 @@ from policies.training.sweep import FLAGS, sweep
 from policies.training.trainer import Trainer
 from robot_bridge.system.progress import Progress
 
-HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn] [key=value ...]
+HELP = """acclimate train [experiment=NAME] [algorithm=pearl|maesn|ppo] [key=value ...]
 acclimate train --multirun [experiment=NAME] seed=0,1,2 [key=value,value ...]
 
 Meta-trains a policy and writes a run folder. Called again with the same settings it goes on from

@@ -67,7 +67,7 @@ def test_a_stranger_replaces_none_of_ours_and_its_mistakes_are_named() -> None:
         "absent": "No module named 'no_such_package'",
         "misnamed": "GONE",
         "settings": "is a type; expected a .*contract.Algorithm",
-        "sarsa": "'sarsa'; there are absent, maesn, misnamed, pearl, random_search, settings",
+        "sarsa": "'sarsa'; there are absent, maesn, misnamed, pearl, ppo, random_search, settings",
     }.items():
         with pytest.raises(AcclimateError, match=why):
             algorithm(name)
@@ -79,6 +79,6 @@ def test_no_algorithm_is_named_where_all_are_served() -> None:
     assert len(served) > 15
     for path in served:
         named = re.findall(
-            r"algorithms\.(?!contract|registry)\w+|== .(?:pearl|maesn)", path.read_text()
+            r"algorithms\.(?!contract|registry)\w+|== .(?:pearl|maesn|ppo)", path.read_text()
         )
         assert not named, f"{path} names {named}"
