@@ -39,6 +39,7 @@ from robot_bridge.transport.key_store import KeyFolder
 
 NAME = "overload"
 RECOVERY = 60.0  # that a bridge gets to serve a new robot after the load [s]
+TRY = 5.0  # after which the new robot connects again and begins a new episode [s]
 
 
 @dataclass(frozen=True)
@@ -169,19 +170,21 @@ def starved(process: subprocess.Popen[bytes], share: float) -> Iterator[None]:
         yield
         return
     core = min(os.sched_getaffinity(0))
+    own = os.getpriority(os.PRIO_PROCESS, process.pid)
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         os.sched_setaffinity(burner.pid, {core})
         for thread in os.listdir(f"/proc/{process.pid}/task"):
             os.sched_setaffinity(int(thread), {core})
         # Of the loop's thread alone. Each step of niceness divides its share by 1.25.
-        os.setpriority(os.PRIO_PROCESS, process.pid, round(math.log((1 - share) / share, 1.25)))
+        steps = round(math.log((1 - share) / share, 1.25))
+        os.setpriority(os.PRIO_PROCESS, process.pid, own + steps)
         yield
     finally:
         burner.kill()
         burner.wait()
         if process.poll() is None:
-            os.setpriority(os.PRIO_PROCESS, process.pid, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, own)
 
 
 @contextmanager
@@ -200,13 +203,20 @@ def flooded(site: Site) -> Iterator[None]:
 
 
 def recovered(site: Site) -> bool:
-    """Whether a new robot is served."""
-    late = site.robot("late")
+    """Whether a new robot is served.
+
+    A robot that was stopped because its first answers were late stays stopped for its episode, so
+    it tries again in a new one.
+    """
     deadline = time.monotonic() + RECOVERY
     while time.monotonic() < deadline:
-        drive([late], site.manifest.control_period, 0.2, lambda: True)
-        if late.timely:
-            return True
+        late = site.robot("late")
+        again = time.monotonic() + TRY
+        while time.monotonic() < again:
+            drive([late], site.manifest.control_period, 0.2, lambda: True)
+            if late.timely:
+                return True
+        late.socket.close(0)
     return False
 
 
