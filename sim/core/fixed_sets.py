@@ -16,7 +16,8 @@ class FixedSets:
     set does not depend on the size of the training set.
 
     Attributes:
-        train, held_out: numbers of tasks; held_out is 0 where training sees every possible task.
+        train, held_out: numbers of tasks; held_out is 0 where training sees every possible task,
+            train is 0 where no run may train on these tasks.
         seed: of both draws.
     """
 
@@ -25,10 +26,12 @@ class FixedSets:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("train", 1), ("held_out", 0), ("seed", 0)):
+        for name in ("train", "held_out", "seed"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} up, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} must be a whole number from 0 up, got {value!r}")
+        if not self.train + self.held_out:
+            raise ValueError("train and held_out must not both be 0")
 
     def size(self, side: Literal["train", "held_out"]) -> int:
         return self.train if side == "train" else self.held_out

@@ -2,7 +2,8 @@
 
 A family of ours stands in `FAMILIES`; another package's is found by its entry point in the group
 "acclimate.families"; any object by `package.module:NAME` or `FOLDER/FILE.py:NAME`
-(docs/families.md). A family is imported when it is asked for.
+(docs/families.md); a plug by its file, `FOLDER/FILE.yaml` (docs/tasks.md). A family is imported
+when it is asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sim.core.family import Family
 GROUP = "acclimate.families"
 FAMILIES = {
     "insertion": "sim.insertion.family:FAMILY",
+    "insertion-broad": "sim.insertion.family:BROAD_FAMILY",
     "locomotion": "sim.locomotion.family:FAMILY",
     "point-sparse": "sim.benchmarks.point:FAMILY",
     "cheetah-vel": "sim.benchmarks.cheetah:VEL_FAMILY",
@@ -31,6 +33,8 @@ FAMILIES = {
     "walker-params": "sim.benchmarks.walker:FAMILY",
 }
 """Name → package.module:NAME."""
+FILES = {".yaml": "sim.insertion.family:plug_family"}
+"""Suffix → package.module:NAME of what makes a family from the path of such a file."""
 
 
 def family_names() -> dict[str, str]:
@@ -40,10 +44,14 @@ def family_names() -> dict[str, str]:
 
 
 def family(name: str) -> Family:
-    """The family of that name, or at `package.module:NAME` or `FOLDER/FILE.py:NAME`.
+    """The family of that name, at `package.module:NAME` or `FOLDER/FILE.py:NAME`, or of a plug's
+    file.
 
     Raises AcclimateError if there is none, or if it is not a `Family`.
     """
+    if (maker := FILES.get(Path(name).suffix)) is not None:
+        module, _, function = maker.partition(":")
+        return getattr(importlib.import_module(module), function)(name)
     path = name if ":" in name else family_names().get(name)
     if path is None:
         raise AcclimateError(

@@ -38,6 +38,10 @@ class Task:
     def __getitem__(self, name: str) -> float:
         return float(self.values[self.space.index(name)])
 
+    def get(self, name: str, default: float) -> float:
+        """The value of a parameter that the space may lack."""
+        return self[name] if name in self.space.names else default
+
     def choice(self, name: str) -> str:
         """The name that a choice parameter takes."""
         parameter = self.space[name]
@@ -120,10 +124,12 @@ class TaskSpace:
                 rows[:, self._measured_indices] = self._draw_measured(self.measured, n, rng)
             return [Task(self, row) for row in rows]
         if not self.fixed.size(split):
-            raise TaskSpaceError(
-                f"task space {self.name!r} holds no task out: training sees all there are; "
-                "say split 'train'"
+            why = (
+                "holds no task out: training sees all there are; say split 'train'"
+                if split == "held_out"
+                else "is for tests alone: no run trains on its tasks; say split 'held_out'"
             )
+            raise TaskSpaceError(f"task space {self.name!r} {why}")
         return [self._sets[split][i] for i in self.fixed.pick(n, split, rng)]
 
     def holds_out(self, split: Split) -> bool:

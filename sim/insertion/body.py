@@ -84,7 +84,7 @@ class WristBody:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._cache: dict[bytes, mujoco.MjModel] = {}
+        self._cache: dict[tuple[str, bytes], mujoco.MjModel] = {}
         self._sim: BatchSim | None = None
 
     @property
@@ -104,7 +104,9 @@ class WristBody:
     def assign(self, tasks: Sequence[Task]) -> None:
         # Compiling takes 40 ms, so tasks that stay keep their models.
         known, self._cache = self._cache, {}
-        for key, task in zip(keys := [t.values.tobytes() for t in tasks], tasks, strict=True):
+        # Of two plugs from files, values may be equal.
+        keys = [(t.choice("family"), t.values.tobytes()) for t in tasks]
+        for key, task in zip(keys, tasks, strict=True):
             if key not in self._cache:
                 self._cache[key] = known[key] if key in known else wrist_model(task)
         models = [self._cache[key] for key in keys]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from sim.core.embodiment import Embodiment, Measure
 from sim.core.family import Family
 from sim.core.worlds import Step
 from sim.insertion.arm import ArmBody
-from sim.insertion.body import WristBody
+from sim.insertion.body import Body, WristBody
+from sim.insertion.parts.spaces import BROAD, BROAD_FACTORS, plug_space
 from sim.insertion.scripted import Demonstrations
 from sim.insertion.space import SPACE, task_factors
 from sim.insertion.spec import FORCE_LIMIT, SPEC
@@ -51,3 +56,32 @@ FAMILY = Family(
         relax=_relax,
     ),
 )
+
+
+def _broad_worlds(
+    worlds: int, seed: int, threads: int, body: Callable[[int], Body] = WristBody
+) -> InsertionWorlds:
+    return InsertionWorlds(worlds, seed, threads, body, BROAD_SPEC)
+
+
+BROAD_SPEC = replace(SPEC, factors=BROAD_FACTORS)
+BROAD_FAMILY = replace(
+    FAMILY,
+    space=BROAD,
+    spec=BROAD_SPEC,
+    make=_broad_worlds,
+    factors=lambda task: task_factors(task, BROAD_FACTORS),
+    embodiment=replace(
+        FAMILY.embodiment,
+        bodies={
+            "arm": lambda: _broad_worlds(1, 0, 1, ArmBody),
+            "wrist": lambda: _broad_worlds(1, 0, 1, WristBody),
+        },
+    ),
+)
+"""Plugs of no standard, to train on."""
+
+
+def plug_family(path: str) -> Family:
+    """The family of one plug that a file describes. Raises GeometryError."""
+    return replace(FAMILY, space=plug_space(Path(path)))

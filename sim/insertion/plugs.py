@@ -28,7 +28,9 @@ class Pin:
     """One pin, its axis along z: centre (x, y), outline in the plane, length below the housing.
 
     A rectangular pin has sides `width` (x) and `depth` (y); a round one has both equal to its
-    diameter. `edge` is the radius of the rounding of its end.
+    diameter. `edge` is the radius of the rounding of its end. A round pin that is `flat` is
+    D-shaped: half a disc of diameter `width`, its arc toward +y, on a rectangle, `depth` from the
+    flat to the arc. `around` is how many capsules stand around a thick round pin.
     """
 
     x: float
@@ -38,6 +40,13 @@ class Pin:
     length: float
     round: bool = False
     edge: float = 0.75 * MM
+    flat: bool = False
+    around: int = 12
+
+    @property
+    def arc(self) -> tuple[float, float]:
+        """Centre of a round pin's arc [m]: its own, unless it is D-shaped."""
+        return (self.x, self.y + (self.depth - self.width) / 2)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class Plug:
     def depth(self) -> float:
         """How far the longest pin's end goes below the socket's face when seated [m]."""
         return max(p.length for p in self.pins)
+
+    @property
+    def turns_freely(self) -> bool:
+        """Whether its yaw makes no difference to the socket: a single round pin on the axis."""
+        return len(self.pins) == 1 and self.pins[0].round and not self.pins[0].flat
 
 
 def _nema_1_15(s: float) -> tuple[Pin, ...]:

@@ -4,7 +4,9 @@ Everything is built from MuJoCo primitives whose collisions are analytic (box, c
 the space that the plate leaves free: the plate is cut into boxes around rectangular holes, and a
 round hole is a square hole whose corners are filled by a ring of boxes with their flats at the
 bore's radius. A pin is a box whose end carries capsules, so that its edge is rounded as a real
-pin's is; a thin round pin is one capsule, a thick peg a ring of them.
+pin's is; a thin round pin is one capsule, a thick peg a ring of them (with n capsules its outline
+falls short by 1 − cos(π/n) of its radius between two of them). A pin of any other outline, such as
+an L or a shell, is several boxes that touch.
 
 Rigid contact at a time step of 2 ms resolves clearances down to 0.05 mm a side; `socket_shapes`
 refuses smaller ones.
@@ -23,8 +25,6 @@ from sim.insertion.plugs import MM, GeometryError, Pin, Plug
 MIN_CLEARANCE = 0.05 * MM
 RING_SIDES = 16
 """Flats of a round bore. Its corners stand 1/cos(π/16) − 1 = 2 % of the radius further out."""
-PEG_CAPSULES = 12
-"""Capsules around a peg: between two of them its outline falls short by 3.4 % of its radius."""
 PLATE_HALF = 40 * MM
 PLATE_DEPTH = 26 * MM
 
@@ -57,35 +57,51 @@ def pin_shapes(pin: Pin, tip: float) -> list[Box | Capsule]:
         pin: the pin.
         tip: height of this pin's end above the origin [m].
     """
-    top = tip + pin.length
-    r = pin.edge
-    if pin.round and r >= 0.49 * pin.width:
+    top, r = tip + pin.length, pin.edge
+    if pin.round and not pin.flat and r >= 0.49 * pin.width:
         return [Capsule((pin.x, pin.y, top), (pin.x, pin.y, tip + r), r)]
-    if pin.round:
-        angles = np.arange(PEG_CAPSULES) * 2 * math.pi / PEG_CAPSULES
-        ring = pin.width / 2 - r
-        return [
-            Capsule((x, y, top), (x, y, tip + r), r)
-            for x, y in zip(
-                pin.x + ring * np.cos(angles), pin.y + ring * np.sin(angles), strict=True
-            )
-        ]
+    if pin.round and not pin.flat:
+        return [*_upright(pin, tip, np.arange(pin.around) * 2 * math.pi / pin.around)]
+    if pin.flat:
+        half_turn = np.arange(pin.around // 2 + 1) * 2 * math.pi / pin.around
+        straight = Pin(
+            pin.x, pin.y - pin.width / 4, pin.width, pin.depth - pin.width / 2, pin.length, edge=r
+        )
+        shank, *rim = _prism(straight, tip)
+        # The rim along the arc's diameter lies inside.
+        return [shank, *(rim[:2] + rim[3:]), *_upright(pin, tip, half_turn)]
+    return _prism(pin, tip)
+
+
+def _prism(pin: Pin, tip: float) -> list[Box | Capsule]:
+    """A box whose end is rounded by capsules: along its four sides, or one if it is a blade."""
+    top, r = tip + pin.length, pin.edge
     half_w, half_d = pin.width / 2, pin.depth / 2
-    blade = 2 * r >= 0.95 * pin.width
+    thin = min(half_w, half_d)
+    blade = r >= 0.95 * thin
     if blade:
-        r = half_w  # one capsule as wide as the blade, its ends flush with the blade's edges
+        r = thin  # one capsule as wide as the blade, its ends flush with the blade's edges
     shank = Box((pin.x, pin.y, (tip + r + top) / 2), (half_w, half_d, (top - tip - r) / 2))
-    z = tip + r
+    z, w, d = tip + r, half_w - r, half_d - r
     if blade:
-        start, end = (pin.x, pin.y - half_d + r, z), (pin.x, pin.y + half_d - r, z)
+        start, end = (pin.x - w, pin.y - half_d + r, z), (pin.x + w, pin.y + half_d - r, z)
         return [shank, Capsule(start, end, r)]
-    w, d = half_w - r, half_d - r
     corners = [(-w, -d), (w, -d), (w, d), (-w, d)]
-    ring = [
+    rim = [
         Capsule((pin.x + a[0], pin.y + a[1], z), (pin.x + b[0], pin.y + b[1], z), r)
         for a, b in zip(corners, corners[1:] + corners[:1], strict=True)
     ]
-    return [shank, *ring]
+    return [shank, *rim]
+
+
+def _upright(pin: Pin, tip: float, angles: np.ndarray) -> list[Capsule]:
+    """Capsules along a round pin's axis that touch its outline from within at these angles."""
+    (x, y), r = pin.arc, pin.edge
+    ring = pin.width / 2 - r
+    return [
+        Capsule((at_x, at_y, tip + pin.length), (at_x, at_y, tip + r), r)
+        for at_x, at_y in zip(x + ring * np.cos(angles), y + ring * np.sin(angles), strict=True)
+    ]
 
 
 def plug_shapes(plug: Plug) -> list[Box | Capsule]:
@@ -150,17 +166,18 @@ def _slab(x0: float, x1: float, y0: float, y1: float) -> Box:
 
 
 def _ring(pin: Pin, radius: float) -> list[Box]:
-    """Boxes that turn the square hole around a round pin into a regular polygon."""
+    """Boxes that turn the square hole around a round pin into a regular polygon, and the hole
+    around a D-shaped one into half of it."""
     # Half as thick as the corner is deep: enough to fill it without reaching another hole.
     thick = max(0.5 * (math.sqrt(2) - 1) * radius, 0.4 * MM)
     half_flat = radius * math.tan(math.pi / RING_SIDES)
     boxes = []
-    for i in range(RING_SIDES):
+    for i in range(RING_SIDES // 2 if pin.flat else RING_SIDES):
         if i % (RING_SIDES // 4) == 0:
             continue  # these four flats are the square's own sides
         angle = 2 * math.pi * i / RING_SIDES
         reach = radius + thick
-        x, y = pin.x + reach * math.cos(angle), pin.y + reach * math.sin(angle)
+        x, y = pin.arc[0] + reach * math.cos(angle), pin.arc[1] + reach * math.sin(angle)
         half = (thick, half_flat, PLATE_DEPTH / 2)
         boxes.append(Box((x, y, -PLATE_DEPTH / 2), half, angle))
     return boxes

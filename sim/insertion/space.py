@@ -89,8 +89,8 @@ FACTOR_TERMS = {
 """What factors are sums of, to first order in the yaw; see `seat_pose`."""
 
 
-def task_factors(task: Task) -> np.ndarray:
-    """The task's factors (n_f,), standardised as `FACTORS` says."""
+def task_factors(task: Task, factors: tuple[Factor, ...] = FACTORS) -> np.ndarray:
+    """The task's factors (n_f,), standardised as `factors` says: those of its family."""
     seat = seat_pose(task)
     physical = np.array(
         [
@@ -104,4 +104,4 @@ def task_factors(task: Task) -> np.ndarray:
             task["retention"],
         ]
     )
-    return (physical - [f.offset for f in FACTORS]) / [f.scale for f in FACTORS]
+    return (physical - [f.offset for f in factors]) / [f.scale for f in factors]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapt.bundle.fields import Factor
 from sim.core.scene import Scene
 from sim.core.task_space import Task
-from sim.core.worlds import Step, check_action
+from sim.core.worlds import Step, WorldSpec, check_action
 from sim.insertion.body import Body, WristBody
 from sim.insertion.plugs import MM
 from sim.insertion.scene import scene
@@ -57,15 +58,15 @@ class Constants:
     delay: np.ndarray
 
     @staticmethod
-    def of(tasks: Sequence[Task]) -> Constants:
+    def of(tasks: Sequence[Task], factors: tuple[Factor, ...]) -> Constants:
         seats = [seat_pose(t) for t in tasks]
         axes = ("x", "y", "z")
         names = [f"{kind}_bias_{a}" for kind in ("force", "torque") for a in axes]
         return Constants(
-            factors=np.stack([task_factors(t) for t in tasks]).astype(np.float32),
+            factors=np.stack([task_factors(t, factors) for t in tasks]).astype(np.float32),
             seat=np.array([[s.x, s.y, s.z, s.yaw] for s in seats]),
             depth=np.array([task_plug(t).depth for t in tasks]),
-            yaw_matters=np.array([t.choice("family") != "peg_round" for t in tasks], float),
+            yaw_matters=np.array([not task_plug(t).turns_freely for t in tasks], float),
             bias=np.array([[t[n] for n in names] for t in tasks]),
             controller=np.array([[t["controller_x"], t["controller_y"]] for t in tasks]),
             delay=np.array([round(t["wrench_delay"] / TIMESTEP) for t in tasks]),
@@ -80,14 +81,18 @@ class InsertionWorlds:
         seed: of the measurement and start noise.
         threads: of the physics.
         body: threads → what carries the plugs; see `sim.insertion.body`.
+        spec: of the family; families differ in how factors are standardised.
     """
 
-    spec = SPEC
-
     def __init__(
-        self, worlds: int, seed: int, threads: int = 2, body: Callable[[int], Body] = WristBody
+        self,
+        worlds: int,
+        seed: int,
+        threads: int = 2,
+        body: Callable[[int], Body] = WristBody,
+        spec: WorldSpec = SPEC,
     ) -> None:
-        self.worlds = worlds
+        self.worlds, self.spec = worlds, spec
         self.rng = np.random.default_rng(seed)
         self.sim = body(threads)
 
@@ -97,7 +102,7 @@ class InsertionWorlds:
         self.tasks = list(tasks)
         self._scenes: dict[int, Scene] = {}
         self.sim.assign(tasks)
-        self.constants = Constants.of(tasks)
+        self.constants = Constants.of(tasks, self.spec.factors)
         b = self.worlds
         self.reference = np.zeros((b, 6))
         self.elapsed = np.zeros(b, int)

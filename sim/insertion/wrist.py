@@ -5,8 +5,8 @@ dampers about the plug's tip hold a virtual mass to a reference pose, and a six-
 sensor sits between wrist and plug. The arm compensates gravity. The mass and inertia that an arm
 presents at its tip depend on the arm and its pose, so they belong to the task.
 
-All tasks have models of the same sizes (unused shapes are parked out of reach), so that one batched
-call steps them all.
+All tasks of a space have models of the same sizes (unused shapes are parked out of reach), so that
+one batched call steps them all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import numpy as np
 from dm_control import mjcf
 
 from sim.core.task_space import Task
-from sim.insertion.plugs import GeometryError, Plug, make_plug
+from sim.insertion.parts import outline
+from sim.insertion.parts.catalogue import catalogue_plug
+from sim.insertion.plugs import FAMILIES, GeometryError, Plug, make_plug
 from sim.insertion.shapes import Box, Capsule, plug_shapes, socket_shapes
 
 TIMESTEP = 0.002
@@ -36,6 +38,7 @@ SOLIMP = (0.95, 0.99, 0.0005, 0.5, 2.0)
 
 PLUG_BOXES, PLUG_CAPSULES = 4, 12
 SOCKET_BOXES = 46
+"""Shapes of a model of the first families; those of others are `sim.insertion.parts.outline`'s."""
 SPRING_START = 0.005
 """Depth at which a socket's springs begin to press [m]."""
 PLUG_COLOUR, SOCKET_COLOUR = (0.85, 0.55, 0.20, 1.0), (0.35, 0.45, 0.60, 1.0)
@@ -72,14 +75,32 @@ def seat_pose(task: Task) -> SeatPose:
 
 def task_plug(task: Task) -> Plug:
     a, b, c, d, e, f = (task[name] for name in SHAPE)
-    return make_plug(task.choice("family"), task["size"], (a, b, c, d, e, f))
+    family, shape = task.choice("family"), (a, b, c, d, e, f)
+    if family in FAMILIES:
+        return make_plug(family, task["size"], shape)
+    return catalogue_plug(family, task["size"], shape)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many shapes a model has, parked ones included."""
+
+    plug_boxes: int
+    plug_capsules: int
+    socket_boxes: int
+
+
+def budget(plug: Plug) -> Budget:
+    if plug.family in FAMILIES:
+        return Budget(PLUG_BOXES, PLUG_CAPSULES, SOCKET_BOXES)
+    return Budget(outline.PLUG_BOXES, outline.PLUG_CAPSULES, outline.SOCKET_BOXES)
 
 
 def build_socket(root: mjcf.RootElement, task: Task, plug: Plug) -> None:
     """Add the task's socket to a model whose origin is the nominal socket's face."""
-    boxes = socket_shapes(plug, task["clearance"])
-    if len(boxes) > SOCKET_BOXES:
-        raise GeometryError(f"socket {plug.family}: {len(boxes)} boxes, room for {SOCKET_BOXES}")
+    boxes, room = socket_shapes(plug, task["clearance"]), budget(plug).socket_boxes
+    if len(boxes) > room:
+        raise GeometryError(f"socket {plug.family}: {len(boxes)} boxes, room for {room}")
     tilt = (task["socket_tilt_x"], task["socket_tilt_y"], task["socket_yaw"])
     socket = root.worldbody.add(
         "body",
@@ -88,7 +109,7 @@ def build_socket(root: mjcf.RootElement, task: Task, plug: Plug) -> None:
         euler=tilt,
     )
     friction = (task["friction"], 0.002, 0.0001)
-    for i in range(SOCKET_BOXES):
+    for i in range(room):
         box = boxes[i] if i < len(boxes) else Box(PARKED, PARKED_HALF)
         socket.add(
             "geom",
@@ -116,17 +137,18 @@ def build_plug(parent: mjcf.Element, task: Task, plug: Plug) -> None:
     shapes = plug_shapes(plug)
     boxes = [s for s in shapes if isinstance(s, Box)]
     capsules = [s for s in shapes if isinstance(s, Capsule)]
-    if len(boxes) > PLUG_BOXES or len(capsules) > PLUG_CAPSULES:
+    room = budget(plug)
+    if len(boxes) > room.plug_boxes or len(capsules) > room.plug_capsules:
         raise GeometryError(f"plug {plug.family}: {len(boxes)} boxes, {len(capsules)} capsules")
     friction = (task["friction"], 0.002, 0.0001)
     common = {"friction": friction, "contype": 2, "conaffinity": 1, "mass": 0}
-    for i in range(PLUG_BOXES):
+    for i in range(room.plug_boxes):
         box = boxes[i] if i < len(boxes) else Box((0, 0, 0.5), PARKED_HALF)
         body.add(
             "geom", name=f"plug_box_{i}", type="box", pos=box.centre, size=box.half,
             rgba=PLUG_COLOUR, **common,
         )  # fmt: skip
-    for i in range(PLUG_CAPSULES):
+    for i in range(room.plug_capsules):
         shape = capsules[i] if i < len(capsules) else Capsule((0, 0, 0.5), (0, 0, 0.501), 0.001)
         body.add(
             "geom", name=f"plug_capsule_{i}", type="capsule", fromto=shape.start + shape.end,

@@ -66,7 +66,7 @@ def test_fixed_sets_come_back_from_their_file(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"train": 0, "held_out": 1}, "fixed: train must be a whole number from 1 up, got 0"),
+        ({"train": 0, "held_out": 0}, "fixed: train and held_out must not both be 0"),
         ({"train": 1, "held_out": -1}, "fixed: held_out .* got -1"),
         ({"train": 1, "held_out": 1, "sed": 1}, "fixed: .*sed.* it has keys train, held_out, seed"),
         ([1, 2], "fixed: expected a mapping, got list"),

@@ -1,0 +1,1 @@
+"""Plugs beyond the first families: described in files, named by a published table, procedural."""
