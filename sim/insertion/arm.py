@@ -25,6 +25,7 @@ from sim.insertion.wrist import (
     base_model,
     build_plug,
     build_socket,
+    delay_steps,
     retention_force,
     seat_pose,
     task_plug,
@@ -56,6 +57,9 @@ def arm_model(task: Task) -> mujoco.MjModel:
     plug = task_plug(task)
     build_socket(root, task, plug)
     tool = add_arm(root, true_masses=True)
+    for joint in root.find_all("joint"):
+        joint.frictionloss = joint.frictionloss * task.get("joint_friction", 1.0)
+    tool.inertial.mass = tool.inertial.mass + task.get("payload", 0.0)
     housing = plug_shapes(plug)[-1]
     if isinstance(housing, Box):
         add_fingers(tool, housing.half[0], plug.depth)
@@ -102,6 +106,7 @@ class ArmBody:
         self._data = mujoco.MjData(self._model)
         self._plug = task_plug(self._task)
         self._face = seat_pose(self._task).z
+        self._delay = delay_steps(self._task)
         self._plug_body = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_BODY, "plug")
         self._zero = np.zeros(6)
 
@@ -112,7 +117,8 @@ class ArmBody:
         mujoco.mj_resetData(model, self._data)
         self._data.qpos[:] = self._control.inverse(pose[0])
         self._control.tune(np.array(STIFFNESS) * self._task["stiffness"])
-        self._zero = np.zeros(6)
+        self._control.damping *= self._task.get("damping", 1.0)
+        self._zero, self._before = np.zeros(6), pose[0]
         wrench, diverged = self._run(pose[0], SETTLING)
         if diverged:
             raise AcclimateError("the arm does not hold its start pose: its physics failed")
@@ -120,7 +126,11 @@ class ArmBody:
 
     def step(self, reference: np.ndarray, substeps: int) -> Motion:
         before = self._data.qpos.copy(), self._data.time
-        wrench, diverged = self._run(reference[0], substeps)
+        late = min(self._delay, substeps)
+        first, diverged = self._run(self._before, late)
+        wrench, failed = self._run(reference[0], substeps - late)
+        wrench, diverged = np.concatenate([first, wrench]), diverged or failed
+        self._before = reference[0].copy()
         if diverged:
             mujoco.mj_resetData(self.model(0), self._data)
             self._data.qpos[:], self._data.time = before

@@ -16,7 +16,7 @@ import numpy as np
 from sim.core.batch import BatchSim
 from sim.core.scene import View
 from sim.core.task_space import Task
-from sim.insertion.wrist import SPRING_START, seat_pose, task_plug, wrist_model
+from sim.insertion.wrist import SPRING_START, delay_steps, seat_pose, task_plug, wrist_model
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,16 @@ class WristBody:
         self._face = np.array([seat_pose(t).z for t in tasks])
         self._travel = np.array([task_plug(t).depth for t in tasks]) - SPRING_START
         self._retention = np.array([t["retention"] for t in tasks])
+        self._delay = np.array([delay_steps(t) for t in tasks])
+        self._before = np.zeros((len(tasks), 6))
 
     def place(self, which: np.ndarray, pose: np.ndarray) -> None:
         self.sim.state[which] = 0.0
         self.qpos[which] = pose
+        self._before[which] = pose
 
     def step(self, reference: np.ndarray, substeps: int) -> Motion:
-        trajectory = self.sim.step(reference, substeps)
+        trajectory = self.sim.step(self._delayed(reference, substeps), substeps)
         height = trajectory.state[:, :, 3]
         wrench = trajectory.sensors[:, :, :6].copy()
         # The rig's springs act at its joint, outside the sensor: add what the wrist would exert
@@ -133,6 +136,14 @@ class WristBody:
         pressed = np.clip(inside / self._travel[:, None], 0.0, 1.0)
         wrench[:, :, 2] -= self._retention[:, None] * pressed
         return Motion(wrench, trajectory.diverged)
+
+    def _delayed(self, reference: np.ndarray, substeps: int) -> np.ndarray:
+        """The reference (B, 6), or for every physics step (B, n, 6) where one comes late."""
+        before, self._before = self._before, reference.copy()
+        if not self._delay.any():
+            return reference
+        late = np.arange(substeps) < self._delay[:, None]
+        return np.where(late[:, :, None], before[:, None], reference[:, None])
 
     def model(self, world: int) -> mujoco.MjModel:
         return self.sim.model(world)

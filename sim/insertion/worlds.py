@@ -56,6 +56,7 @@ class Constants:
     bias: np.ndarray
     controller: np.ndarray
     delay: np.ndarray
+    noise: np.ndarray  # (B, 1), in multiples of the nominal one
 
     @staticmethod
     def of(tasks: Sequence[Task], factors: tuple[Factor, ...]) -> Constants:
@@ -70,6 +71,7 @@ class Constants:
             bias=np.array([[t[n] for n in names] for t in tasks]),
             controller=np.array([[t["controller_x"], t["controller_y"]] for t in tasks]),
             delay=np.array([round(t["wrench_delay"] / TIMESTEP) for t in tasks]),
+            noise=np.array([[t.get("noise", 1.0)] for t in tasks]),
         )
 
 
@@ -186,13 +188,14 @@ class InsertionWorlds:
         window = np.arange(SUBSTEPS - half, SUBSTEPS)[None] - self.constants.delay[:, None]
         mean = np.take_along_axis(wrench, window[:, :, None], axis=1).mean(axis=1)
         noise = self.rng.normal(size=(self.worlds, 6))
-        noise *= [FORCE_NOISE] * 3 + [TORQUE_NOISE] * 3
+        noise *= self.constants.noise * ([FORCE_NOISE] * 3 + [TORQUE_NOISE] * 3)
         self._wrench = np.nan_to_num(mean) + self.constants.bias + noise
         return np.nan_to_num(np.linalg.norm(wrench[:, :, :3], axis=2).max(axis=1))
 
     def _observe(self) -> np.ndarray:
         q, v = self.sim.qpos, self.sim.qvel
-        position = q[:, :3] + self.rng.normal(0.0, POSE_NOISE, (self.worlds, 3))
+        noise = self.rng.normal(0.0, POSE_NOISE, (self.worlds, 3))
+        position = q[:, :3] + self.constants.noise * noise
         lead = self.reference[:, :4] - q[:, :4]
         left = position[:, 2:3] + self.constants.depth[:, None]
         return np.concatenate([position, q[:, 3:6], v, self._wrench, lead, left], axis=1).astype(

@@ -163,6 +163,11 @@ def tool_mass(task: Task) -> float:
     return task["virtual_mass"] + PLUG_MASS
 
 
+def delay_steps(task: Task) -> int:
+    """Physics steps until a new reference takes effect, at most those of a control period."""
+    return round(task.get("command_delay", 0.0) / TIMESTEP)
+
+
 def retention_force(task: Task, depth: float, plug: Plug) -> float:
     """Axial force [N] of the socket's springs on a plug `depth` [m] below the face.
 
@@ -231,11 +236,12 @@ def wrist_model(task: Task) -> mujoco.MjModel:
         joint = wrist.add("joint", name=name, type="slide" if linear else "hinge", axis=axis)
         if name == "z":
             add_retention(joint, task, plug)
+        if linear and (friction := task.get("tip_friction", 0.0)):
+            joint.frictionloss = friction
         k = STIFFNESS[i] * stiffness
         inertia = tool_mass(task) if linear else task["virtual_inertia"]
-        root.actuator.add(
-            "position", name=name, joint=joint, kp=k, kv=2 * math.sqrt(k * inertia)
-        )  # fmt: skip
+        damping = 2 * math.sqrt(k * inertia) * task.get("damping", 1.0)
+        root.actuator.add("position", name=name, joint=joint, kp=k, kv=damping)
     build_plug(wrist, task, plug)
     root.sensor.add("force", name="force", site="wrist_sensor")
     root.sensor.add("torque", name="torque", site="wrist_sensor")

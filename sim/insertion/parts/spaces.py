@@ -22,10 +22,42 @@ TESTS = FixedSets(train=0, held_out=1000, seed=16)
 """Of a plug from a file: its tasks are for tests alone, the same on every machine."""
 
 
-def plug_space(path: Path) -> TaskSpace:
+VARIATION = (
+    Parameter("noise", "1", 1, 1, nominal=1),
+    Parameter("command_delay", "s", 0, 0.04, nominal=0.0),
+    Parameter("damping", "1", 0.6, 1.4, nominal=1),
+    Parameter("tip_friction", "N", 0, 1.5, nominal=0),
+    Parameter("joint_friction", "1", 0.5, 2, "log", 1),
+    Parameter("payload", "kg", 0, 0.5, nominal=0),
+)
+"""What arms differ in, apart from what the first space has: measurement noise, in multiples of the
+nominal one; delay of the reference; damping, in multiples of the critical one; Coulomb friction
+that a controller leaves, at the tip of the rig and in multiples of the nominal one in the joints of
+the arm; and a mass at the arm's tool that its controller does not know of. A space that lacks them
+has the nominal values."""
+
+CONDITIONS: dict[str, tuple[Parameter, ...]] = {
+    "noise doubled": (Parameter("noise", "1", 2, 2, nominal=2),),
+    "40 ms delay": (Parameter("command_delay", "s", 0.04, 0.04, nominal=0.04),),
+    "2° tilt": (
+        Parameter(
+            "socket_tilt_x", "rad", math.radians(2), math.radians(2), nominal=math.radians(2)
+        ),
+        Parameter("socket_tilt_y", "rad", 0, 0),
+    ),
+    "offsets × 1.5": tuple(
+        replace(p, low=1.5 * p.low, high=1.5 * p.high)
+        for p in SPACE.parameters
+        if p.name in {"socket_x", "socket_y", "socket_yaw", "grasp_x", "grasp_y", "grasp_yaw"}
+    ),
+}
+"""Harder conditions than training's, for tests: parameters that replace or join a space's own."""
+
+
+def plug_space(path: Path, condition: str = "") -> TaskSpace:
     """The unknowns of the first space, for the one plug that a file describes.
 
-    Raises GeometryError for the file.
+    condition: of `CONDITIONS`; "" for none. Raises GeometryError for the file.
     """
     description = described_plug(path).description
     low, high = description.clearances
@@ -33,6 +65,7 @@ def plug_space(path: Path) -> TaskSpace:
         Parameter("family", "1", 0, 0, "choice", 0, (str(path),)),
         Parameter("clearance", "m", low, high, "log", math.sqrt(low * high)),
         *(Parameter(name, "1", 0, 0) for name in ("size", *SHAPE)),
+        *(CONDITIONS[condition] if condition else ()),
     ]
     provenance = {**SPACE.provenance, "plug": description.source or description.name}
     return replace(SPACE, parameters=_changed(own), provenance=provenance, fixed=TESTS)
@@ -56,11 +89,14 @@ BROAD = replace(
                 "clearance", "m", 0.05 * MM, 0.3 * MM, "log", 0.12 * MM, held_out=((-0.2, 0.2),)
             ),
             Parameter(SHAPE[0], "1", -1, 1, held_out=LENGTH_BANDS),
+            Parameter("virtual_mass", "kg", 1, 8, "log", 2),
+            Parameter("virtual_inertia", "kg·m²", 0.003, 0.3, "log", 0.03),
+            *VARIATION,
         ]
     ),
     provenance={"ranges": "chosen: plugs of no standard, 3-30 mm wide, at 0.05-0.3 mm a side"},
 )
-"""Plugs of `sim.insertion.parts.procedural`."""
+"""Plugs of `sim.insertion.parts.procedural` on arms of all kinds."""
 
 _clearance = BROAD["clearance"]
 BROAD_FACTORS = tuple(
