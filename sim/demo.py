@@ -18,11 +18,9 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.settings import Count, WholeNumber, compose
 from robot_bridge.errors import BridgeError
+from robot_bridge.trial.about import About, FilmNote, TaskGroup
 from robot_bridge.trial.folder import (
-    About,
     EpisodeLine,
-    FilmNote,
-    TaskGroup,
     clear,
     read_lines,
     write_about,

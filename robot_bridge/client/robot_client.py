@@ -292,10 +292,15 @@ class RobotClient:
             self.halt(reason)
 
     def end_episode(self, outcome: Outcome) -> None:
-        """Say how the episode ended. Raises BridgeError for a number that is not finite or a text
-        that is too long, BridgeLost without a bridge."""
+        """Say how the episode ended. Raises BridgeError for a number that is not finite, a text
+        that is too long or a judged_by that is no measure, BridgeLost without a bridge."""
         numbers = _finite("outcome", {"steps": outcome.steps, "duration": outcome.duration})
         measures = _finite("outcome", outcome.measures)
+        if outcome.judged_by and outcome.judged_by not in measures:
+            raise BridgeError(
+                f"outcome: judged_by is {outcome.judged_by!r}; expected a measure, one of "
+                f"{sorted(measures)}, or nothing"
+            )
         self._occur(safety.Finish())
         # numpy's numbers are taken, too. The reason may quote what no frame can carry; the end of
         # an episode is not lost over that.
@@ -306,6 +311,7 @@ class RobotClient:
                 numbers["duration"],
                 speakable(str(outcome.reason)),
                 measures,
+                outcome.judged_by,
             )
         )
 

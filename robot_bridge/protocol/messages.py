@@ -235,13 +235,18 @@ class Ready(Message, frozen=True):
 
 
 class Outcome(Message, frozen=True):
-    """How an episode ended. duration [s]; measures: further measured values, by name [SI]."""
+    """How an episode ended. duration [s]; measures: further measured values, by name [SI].
+
+    judged_by: the measure that says how good the episode was, more being better; empty where
+    success says it.
+    """
 
     success: bool
     steps: Count
     duration: Number
     reason: Text
     measures: Numbers = {}
+    judged_by: Annotated[str, Meta(max_length=128)] = ""
 
 
 # Events about stops. A driver says that its stop has latched, or opened; the bridge, that a peer

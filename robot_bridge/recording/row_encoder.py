@@ -91,8 +91,10 @@ class RowEncoder:
         return self._row(StateRow, record)
 
     def end(self, record: EndRecord) -> bytes:
-        """An EndRow."""
-        return self._row(EndRow, record, **msgspec.structs.asdict(record.outcome))
+        """An EndRow. Its schema is that of older recordings, so it does not say what judges."""
+        outcome = msgspec.structs.asdict(record.outcome)
+        del outcome["judged_by"]
+        return self._row(EndRow, record, **outcome)
 
     def event(self, record: EventRecord) -> bytes:
         """An EventRow."""

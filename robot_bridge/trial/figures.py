@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from adapt.bundle.fields import Factor, Field
+from robot_bridge.trial.about import Change, Chart
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, read_arrays
 from robot_bridge.trial.statistics import Row
 from robot_bridge.trial.svg import SERIES, SOFT, TRUTH, Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Float64 = npt.NDArray[np.float64]
 
@@ -57,13 +61,64 @@ class Figures(Drawing):
             self.svg(time, f"{shown} mean time of success"),
         ]
 
-    def belief(self, header: TrialHeader, lines: Sequence[EpisodeLine]) -> list[str]:
-        """One task, one chart for each named factor: mean and ± 2σ over transitions, and the
-        truth."""
-        starts = _starts(lines)
-        return [self._belief(factor, lines, starts) for factor in header.latent.factors]
+    def scores(self, groups: Sequence[Sequence[Row]]) -> list[str]:
+        """The measure by which episodes are judged, mean and its interval, against adaptation: one
+        line for each group of tasks. Nothing for a single episode of each task."""
+        name = groups[0][0].judged_by
+        episodes = sorted({row.episode for rows in groups for row in rows})
+        if len(episodes) < 2:
+            return []
+        figure, axes = self.new(LARGE)
+        for index, rows in enumerate(groups):
+            colour = SERIES[index % len(SERIES)]
+            at, spreads = [row.episode for row in rows], [row.measures[name] for row in rows]
+            low, high = [each.low for each in spreads], [each.high for each in spreads]
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(at, [each.mean for each in spreads], "o-", color=colour)
+        axes.set(xlabel="adaptation episodes before", xticks=episodes)
+        axes.set(title=f"{_words(name)}, with the mean's 95 % interval")
+        shown = "Line chart against adaptation episodes; the table above has its numbers:"
+        return [self.svg(figure, f"{shown} {_words(name)}")]
 
-    def _belief(self, factor: Factor, lines: Sequence[EpisodeLine], starts: list[int]) -> str:
+    def chart(self, chart: Chart) -> str:
+        """Lines over one axis, with marks."""
+        figure, axes = self.new(LARGE)
+        label = f"{chart.title}, over {chart.across}."
+        for index, line in enumerate(chart.lines):
+            y = np.array([np.nan if value is None else value for value in line.y])
+            axes.plot(line.x, y, color=SERIES[index % len(SERIES)])
+            if np.isfinite(y).any():
+                label += f" {line.name}: mean {np.nanmean(y):.3g}, at most {np.nanmax(y):.3g}."
+        self._mark(axes, chart.marks)
+        axes.set(title=chart.title, xlabel=chart.across, ylim=(min(0.0, axes.get_ylim()[0]), None))
+        label += "".join(f" At {at:g}: {what}." for what, at in chart.marks.items())
+        return self.svg(figure, label)
+
+    def _mark(self, axes: Axes, marks: Mapping[str, float]) -> None:
+        """Vertical lines, each with its words beside it."""
+        top = axes.get_ylim()[1]
+        for text, at in marks.items():
+            axes.axvline(at, color=SOFT, linewidth=0.7)
+            axes.annotate(
+                text, (at, top), (3, -2), textcoords="offset points", rotation=90, va="top",
+                fontsize=7, color=SOFT,
+            )  # fmt: skip
+
+    def belief(
+        self, header: TrialHeader, lines: Sequence[EpisodeLine], changes: Sequence[Change] = ()
+    ) -> list[str]:
+        """One task, one chart for each named factor: mean and ± 2σ over transitions, and the
+        truth, which changes give anew within each episode."""
+        starts = _starts(lines)
+        return [self._belief(factor, lines, starts, changes) for factor in header.latent.factors]
+
+    def _belief(
+        self,
+        factor: Factor,
+        lines: Sequence[EpisodeLine],
+        starts: list[int],
+        changes: Sequence[Change],
+    ) -> str:
         figure, axes = self.new(SMALL)
         at, mean, deviation = _course(lines, starts, factor)
         bounds = [_natural(factor, mean + side * deviation) for side in (-2, 0, 2)]
@@ -74,11 +129,18 @@ class Figures(Drawing):
         label = f"{_words(factor.name)}: the belief ends at {middle[-1]:.3g} {unit}, two standard "
         label += f"deviations from {low[-1]:.3g} to {high[-1]:.3g}"
         if factor.name in lines[0].truth:
-            truth = float(_natural(factor, lines[0].truth[factor.name])) / ratio
-            axes.axhline(truth, color=TRUTH, linewidth=1.4, dashes=(4, 2))
-            label += f"; the truth is {truth:.3g}"
+            when, values = _truth(factor, lines, starts, changes)
+            axes.plot(
+                when, values / ratio, color=TRUTH, linewidth=1.4, dashes=(4, 2),
+                drawstyle="steps-post",
+            )  # fmt: skip
+            distinct = dict.fromkeys(f"{value / ratio:.3g}" for value in values)
+            label += f"; the truth is {', then '.join(distinct)}"
         for start in starts[1:]:
             axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
+        for start in starts[:-1]:
+            for change in changes:
+                axes.axvline(start + change.step, color=SOFT, linewidth=0.7, linestyle=":")
         axes.set(title=_titled(factor, unit), xlim=(0, max(starts[-1], at[-1], 1)))
         return self.svg(figure, label)
 
@@ -152,6 +214,24 @@ class Figures(Drawing):
 def _natural(factor: Factor, values: Float64 | float) -> Float64:
     """The quantity itself, of a factor that may be its logarithm (unit "log m", for example)."""
     return np.exp(values) if factor.unit.startswith("log ") else np.asarray(values)
+
+
+def _truth(
+    factor: Factor, lines: Sequence[EpisodeLine], starts: Sequence[int], changes: Sequence[Change]
+) -> tuple[Float64, Float64]:
+    """Steps at which the truth is told or changes, and the natural values from each on; of a change
+    that an episode did not reach, nothing."""
+    points: list[tuple[int, float]] = []
+    for line, start, end in zip(lines, starts, starts[1:], strict=False):
+        points.append((start, line.truth.get(factor.name, np.nan)))
+        points += [
+            (start + change.step, change.truth.get(factor.name, np.nan))
+            for change in changes
+            if start + change.step < end
+        ]
+    points.append((starts[-1], points[-1][1]))
+    at, values = np.array(points, float).T
+    return at, _natural(factor, values)
 
 
 def _starts(lines: Sequence[EpisodeLine]) -> list[int]:

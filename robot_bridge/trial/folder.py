@@ -28,6 +28,7 @@ from adapt.strict_json import parse
 from robot_bridge.errors import TrialError
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
+from robot_bridge.trial.about import About
 from robot_bridge.trial.statistics import Row
 
 HEADER, LINES, SUMMARY, ARRAYS = "trial.json", "episodes.jsonl", "summary.json", "arrays"
@@ -65,36 +66,6 @@ class EpisodeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     belief_trace: tuple[BeliefPoint, ...]
     events: tuple[str, ...]
     arrays: str
-
-
-class TaskGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks that a report counts apart from others. tasks: their numbers."""
-
-    title: str
-    tasks: tuple[int, ...]
-
-
-class FilmNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the film shows, and what of it a reader must know. alternative: the same for readers who
-    cannot see it."""
-
-    title: str
-    caption: str
-    alternative: str
-
-
-class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a report says of a trial beyond its numbers, written by what set the tasks.
-
-    title, sentence: at the top of the page. names: of tasks, by number. groups: in the order shown;
-    a task in none of them is counted in none.
-    """
-
-    title: str = ""
-    sentence: str = ""
-    names: dict[int, str] = {}
-    groups: tuple[TaskGroup, ...] = ()
-    film: FilmNote | None = None
 
 
 class TrialWriter:

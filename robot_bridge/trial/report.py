@@ -15,19 +15,19 @@ from markupsafe import Markup
 from adapt.atomic_file import write_atomically
 from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import TrialError
+from robot_bridge.trial.about import About
 from robot_bridge.trial.figures import Figures
 from robot_bridge.trial.folder import (
     FILMS,
-    About,
     EpisodeLine,
     TrialHeader,
     read_about,
     read_header,
     read_lines,
 )
-from robot_bridge.trial.statistics import Row, table
+from robot_bridge.trial.statistics import Row, other_measures, table
 from robot_bridge.trial.svg import SERIES
-from robot_bridge.trial.tasks import Task, by_task, kind, ranked
+from robot_bridge.trial.tasks import Task, by_task, judged_by, kind, ranked, scores
 
 PAGE = "report.html"
 FILM_BYTES = 30 * 1024 * 1024
@@ -115,6 +115,10 @@ def _content(
     shown = ranked([group.tasks for group in groups])
     believed = shown[: settings.beliefs] if header.latent.factors else []
     force = figures.forces(header, settings.folder, shown[: settings.forces])
+    judged = groups[0].rows[0].judged_by
+    if any(row.judged_by != judged for group in groups for row in group.rows):
+        judged = ""
+    rows = [group.rows for group in groups]
     peaks = [line.outcome.measures.get("peak_force", 0.0) for line in lines]
     return {
         "title": settings.title or about.title or header.bundle,
@@ -125,8 +129,17 @@ def _content(
         "episodes": max(len(task) for task in tasks),
         "series": len(SERIES),
         "kind": kind,
-        "success": _safe(figures.success([group.rows for group in groups])),
-        "beliefs": [(task, _safe(figures.belief(header, task))) for task in believed],
+        "judged_by": judged,
+        "columns": other_measures([row for group in rows for row in group]) if judged else [],
+        "success": _safe(figures.scores(rows) if judged else figures.success(rows)),
+        "sections": [
+            (section, _safe([figures.chart(chart) for chart in section.charts]))
+            for section in about.sections
+        ],
+        "beliefs": [
+            (task, _safe(figures.belief(header, task, about.changes.get(task[0].task, ()))))
+            for task in believed
+        ],
         "errors": _safe(figures.errors(header, tasks)),
         "forces": _safe(force.svgs),
         "cut": force.cut,
@@ -164,12 +177,19 @@ def _template() -> Any:
     )
     environment.filters["percent"] = lambda value: f"{value:.0%}"
     environment.filters["seconds"] = lambda value: "–" if value is None else f"{value:.2f} s"
-    environment.filters["outcomes"] = lambda task: ", ".join(
-        "success" if line.outcome.success else "failure" for line in task
-    )
+    environment.filters["number"] = lambda value: f"{value:.4g}"
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    environment.filters["outcomes"] = _outcomes
     environment.globals["style"] = page_style()
     source = resources.files("robot_bridge") / "templates" / "report.html"
     return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _outcomes(task: Task) -> str:
+    """What became of a task's episodes, in order."""
+    if judged_by(task):
+        return ", ".join(f"{score:.4g}" for score in scores(task))
+    return ", ".join("success" if line.outcome.success else "failure" for line in task)
 
 
 def page_style() -> Markup:

@@ -21,7 +21,7 @@ from robot_bridge.protocol.messages import Begin, Welcome
 from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.system.progress import Progress
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
-from robot_bridge.trial.statistics import Row, table
+from robot_bridge.trial.statistics import Row, other_measures, table
 
 HELP = """acclimate trial out=FOLDER [key=value ...]
 
@@ -129,6 +129,8 @@ def run(
 
 def summary_table(rows: list[Row], title: str = "") -> Table:
     """The summary for a terminal. title: of the tasks counted, "" for all of them."""
+    if rows and all(row.judged_by for row in rows):
+        return _score_table(rows, title)
     shown = Table(title=title or "success against adaptation")
     for heading in ("episodes before", "success", "95 % interval", "mean time of success"):
         shown.add_column(heading, justify="right")
@@ -142,15 +144,38 @@ def summary_table(rows: list[Row], title: str = "") -> Table:
     return shown
 
 
+def _score_table(rows: list[Row], title: str) -> Table:
+    """Of episodes that a measure judges: its mean, the other measures' and why episodes ended."""
+    name = rows[0].judged_by
+    others = other_measures(rows)
+    shown = Table(title=title or f"{name.replace('_', ' ')} against adaptation")
+    for heading in ("episodes before", name, "95 % interval", *others):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    shown.add_column("ended")
+    for row in rows:
+        score = row.measures[name]
+        shown.add_row(
+            str(row.episode),
+            f"{score.mean:.4g}",
+            f"{score.low:.4g} to {score.high:.4g}",
+            *(f"{row.measures[other].mean:.4g}" for other in others),
+            ", ".join(f"{count} × {reason}" for reason, count in row.ends.items()),
+        )
+    return shown
+
+
 def run_with_progress(settings: TrialSettings, console: Console) -> list[Row]:
     """`run`, with its progress."""
     with Progress("episodes", settings.tasks * settings.episodes, console=console) as progress:
-        done = wins = 0
+        done, total = 0, 0.0
 
         def count(record: EpisodeRecord) -> None:
-            nonlocal done, wins
-            done, wins = done + 1, wins + record.outcome.success
-            progress.update(done, f"{wins} successes")
+            nonlocal done, total
+            outcome = record.outcome
+            name = outcome.judged_by
+            done, total = done + 1, total + outcome.measures.get(name, outcome.success)
+            told = f"mean {name.replace('_', ' ')} {total / done:.4g}" if name else ""
+            progress.update(done, told or f"{total:.0f} successes")
 
         return run(settings, count)
 

@@ -119,7 +119,9 @@ class Twin:
         }
         success = step is not None and bool(step.success[0])
         duration = steps * self.family.spec.control_period
-        return Outcome(success, steps, duration, reason, measures | {"return": self.total})
+        judged_by = "return" if self.family.judged_by == "return" else ""
+        measures["return"] = self.total
+        return Outcome(success, steps, duration, reason, measures, judged_by)
 
     def take(self, success: bool) -> Take:
         """The motion since the last reset. Raises AcclimateError if nothing can draw it."""

@@ -206,6 +206,9 @@ def test_the_end_of_an_episode_takes_numbers_of_numpy(pair):
         outcome = msgspec.structs.replace(Outcome(True, 3, 0.15, "done"), **wrong)
         with pytest.raises(BridgeError, match=r"outcome: .* expected a finite number"):
             client.end_episode(outcome)
+    judged = msgspec.structs.replace(outcome, measures={"force": 2.0}, judged_by="return")
+    with pytest.raises(BridgeError, match=r"judged_by is 'return'; expected .* \['force'\]"):
+        client.end_episode(judged)
 
 
 def test_a_closed_client_stops_and_says_so(pair):

@@ -13,10 +13,9 @@ from robot_bridge.errors import TrialError
 from robot_bridge.protocol.messages import Outcome
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
 from robot_bridge.trial import report
+from robot_bridge.trial.about import About, Change, Chart, FilmNote, Line, Section, TaskGroup
+from robot_bridge.trial.figures import Figures, _truth
 from robot_bridge.trial.folder import (
-    About,
-    FilmNote,
-    TaskGroup,
     TrialHeader,
     TrialWriter,
     read_lines,
@@ -233,3 +232,55 @@ def test_pages_do_not_differ_from_run_to_run(folder):
     counter = count()
     one, two = (page(folder, out=str(folder / f"{next(counter)}.html")) for _ in range(2))
     assert one == two
+
+
+def judged(path, header=HEADER):
+    """Two tasks of two episodes that their return judges; a fall ends one of them."""
+    returns = {0: (300.0, 350.0), 1: (200.0, 400.0)}
+    with TrialWriter(path, header) as writer:
+        for task, values in returns.items():
+            for number, value in enumerate(values):
+                reason = "fell" if value < 250 else "time is up"
+                measures = {"return": value, "speed_error": 0.1 + number}
+                outcome = Outcome(False, 4, 0.2, reason, measures, "return")
+                writer.add(msgspec.structs.replace(episode(task, number, False), outcome=outcome))
+    return path
+
+
+def test_a_page_shows_what_judges_the_episodes_and_not_a_success_that_they_do_not_have(tmp_path):
+    text = page(judged(tmp_path / "trial"))
+    assert "<b>250 → 375</b>" in text
+    assert "return against adaptation" in text
+    assert "1 × time is up, 1 × fell" in text
+    assert "<td>1.1</td>" in text
+    assert "Task 1: return 200 → 400" in text
+    assert "with the greatest gain in return" in text
+    assert "0 %" not in text
+    body = text[text.index("<main>") : text.index("What was run")]
+    assert "success" not in body.lower()
+
+
+def test_a_changed_truth_is_drawn_from_its_change_on_and_only_where_an_episode_reached_it(folder):
+    lines = read_lines(folder)[:2]
+    changes = (Change(2, "moved", {"seat_x": 0.003}), Change(9, "never", {"seat_x": 9.0}))
+    with Figures() as figures:
+        svg = figures.belief(HEADER, lines, changes)[0]
+        still = figures.belief(HEADER, lines)[0]
+    assert "the truth is 1, then 3" in svg
+    assert 'the truth is 1"' in still
+    when, values = _truth(FACTORS[0], lines, [0, 4, 8], changes)
+    assert when.tolist() == [0, 2, 4, 6, 8]
+    assert values.tolist() == [0.001, 0.003, 0.001, 0.003, 0.003]
+
+
+def test_sections_hold_tables_and_charts_that_are_told_in_words(folder):
+    line = Line("adapting", (0.0, 1.0, 2.0), (0.5, None, 0.25))
+    chart = Chart("speed error [m/s]", "time [s]", (line,), {"ice <patch>": 1.0})
+    section = Section(
+        "Tracking", "Why.", ("what", "adapting"), (("falls", "3"),), (chart,), "Mean."
+    )
+    write_about(folder, About(sections=(section,)))
+    text = page(folder)
+    assert "<h2>Tracking</h2>" in text
+    assert "<td>falls</td><td>3</td>" in text
+    assert "adapting: mean 0.375, at most 0.5. At 1: ice &lt;patch&gt;." in text

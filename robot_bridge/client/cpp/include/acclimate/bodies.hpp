@@ -153,12 +153,13 @@ inline Bytes encode_ready(const Numbers& truth, std::uint64_t session, std::int6
 
 inline Bytes encode(const Outcome& outcome, std::uint64_t session, std::int64_t now_ns) {
     Writer out("EPISODE_END");
-    out.map(5);
+    out.map(6);
     out.key("success"), out.boolean(outcome.success);
     out.key("steps"), out.count(outcome.steps);
     out.key("duration"), out.number(outcome.duration);
     out.key("reason"), out.text(outcome.reason);
     out.key("measures"), body::put(out, outcome.measures);
+    out.key("judged_by"), out.text(outcome.judged_by, NAME_MOST);
     return body::frame(Kind::EPISODE_END, out, session, now_ns);
 }
 

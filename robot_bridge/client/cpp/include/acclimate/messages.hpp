@@ -162,13 +162,15 @@ struct ResetRequest {
 
 using Numbers = std::map<std::string, double>;
 
-// How an episode ended. duration [s]; measures: further measured values [SI].
+// How an episode ended. duration [s]; measures: further measured values [SI]; judged_by: the one of
+// them that says how good the episode was, empty where success says it.
 struct Outcome {
     bool success = false;
     std::uint64_t steps = 0;
     double duration = 0;
     std::string reason;
     Numbers measures;
+    std::string judged_by;
 };
 
 struct Event {
