@@ -8,23 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.algorithms.contract import Action, Agent
+from policies.algorithms.contract import Action, Agent, Belief, Transition
+from policies.algorithms.ppo.belief import transition_rows
 from policies.algorithms.ppo.config import PpoConfig
 from policies.algorithms.ppo.networks import PpoActor
+from policies.networks.modules import FactorEncoder
 
 
 @dataclass(frozen=True)
 class PpoPolicy:
-    """The actor, on the CPU. n_f: number of the task's factors."""
+    """Networks, on the CPU. encoder: of a policy that knows a belief. n_f: number of the task's
+    factors."""
 
     actor: PpoActor
+    encoder: FactorEncoder | None
     n_f: int
     config: PpoConfig
     episodes_per_step: int = 1
 
     @property
     def adapts(self) -> bool:
-        return False
+        return self.encoder is not None
 
     @property
     def privileged(self) -> bool:
@@ -33,8 +37,9 @@ class PpoPolicy:
     def agent(self, worlds: int, generator: torch.Generator, share: int = 1) -> PpoAgent:
         if share != 1:
             raise ValueError(f"share={share}: PPO's worlds share nothing")
-        kinds = {"none": PpoAgent, "truth": ToldAgent}
-        return kinds[self.config.knowledge](self, worlds, generator)
+        if self.encoder is not None:
+            return BelievingAgent(self, self.encoder, worlds, generator)
+        return (ToldAgent if self.privileged else PpoAgent)(self, worlds, generator)
 
 
 class PpoAgent(Agent):
@@ -80,3 +85,48 @@ class ToldAgent(PpoAgent):
 
     def fed(self) -> Tensor:
         return self._truth
+
+
+class BelievingAgent(PpoAgent):
+    """Is fed the belief over the task's factors: `adapt.adapters.gaussian`, batched."""
+
+    STATE = ("adapting", "_ring", "_next")
+
+    def __init__(
+        self, policy: PpoPolicy, encoder: FactorEncoder, worlds: int, generator: torch.Generator
+    ) -> None:
+        super().__init__(policy, worlds, generator)
+        self._encoder = encoder
+        # Precision, and precision × mean.
+        self._ring = torch.zeros(2, worlds, policy.config.capacity, policy.n_f)
+        self._next = np.zeros(worlds, int)
+
+    def reset(self, which: np.ndarray, factors: np.ndarray) -> None:
+        self._ring[:, torch.from_numpy(which)] = 0.0
+        self._next[which] = 0
+
+    def belief(self) -> Belief:
+        precision, weighted = self._ring.sum(2)
+        variance = 1.0 / (1.0 + precision)
+        return Belief(weighted * variance, variance)
+
+    def fed(self) -> Tensor:
+        belief = self.belief()
+        return torch.cat([belief.mean, belief.variance.log()], 1)
+
+    @torch.no_grad()
+    def observe(self, transition: Transition, valid: np.ndarray) -> None:
+        """Fold one transition of each world into its belief where valid (B,)."""
+        t, use = transition, valid & self.adapting
+        rows = transition_rows(
+            self.policy.config,
+            torch.from_numpy(t.observation),
+            torch.from_numpy(t.action),
+            torch.from_numpy(t.reward),
+            torch.from_numpy(t.next_observation),
+        )
+        mean, log_precision = self._encoder(rows)
+        precision = log_precision.exp()
+        world, slot = np.flatnonzero(use), self._next[use] % self._ring.shape[2]
+        self._ring[:, world, slot] = torch.stack([precision, precision * mean])[:, world]
+        self._next += use

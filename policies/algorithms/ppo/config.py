@@ -10,7 +10,7 @@ from msgspec import Meta
 from adapt.settings import Count, Fraction, NonNegative, Positive, Widths
 from policies.training.settings import TrainSettings
 
-Knowledge = Literal["none", "truth"]
+Knowledge = Literal["none", "belief", "truth"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class PpoConfig:
     """Hyperparameters of the learner.
 
     knowledge: what the actor is fed of the task beside the observation: nothing, for a policy that
-        is randomised over tasks; or the true standardised factors, which no robot can know.
+        is randomised over tasks; mean and log variance of a belief over the task's factors, which
+        is trained in the same run; or the true standardised factors, which no robot can know.
     hidden: widths of the actor's layers.
     critic_hidden: widths of the critic's layers. It is told the true factors in every case.
     discount: γ of the returns.
@@ -36,6 +37,12 @@ class PpoConfig:
         half of it the rate rises; 0 keeps the rate.
     max_gradient: norm at which gradients are clipped.
     action_std: initial standard deviation of an action, before the tanh.
+    capacity: transitions behind a belief: the latest ones, so that it follows a change.
+    reward_in_context: a transition of the context holds the measured reward.
+    next_in_context: a transition of the context holds the next observation.
+    encoder_hidden: widths of the encoder's layers.
+    encoder_learning_rate: Adam's, of the encoder.
+    encoder_epochs: passes of the encoder over an iteration's runs.
     """
 
     knowledge: Knowledge = "none"
@@ -53,6 +60,12 @@ class PpoConfig:
     target_kl: NonNegative = 0.01
     max_gradient: Positive = 1.0
     action_std: Positive = 0.6
+    capacity: Count = 100
+    reward_in_context: bool = False
+    next_in_context: bool = True
+    encoder_hidden: Widths = (128, 128)
+    encoder_learning_rate: Positive = 1e-3
+    encoder_epochs: Count = 4
 
 
 @dataclass(frozen=True)

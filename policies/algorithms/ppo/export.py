@@ -1,20 +1,24 @@
-"""What a PPO run puts into a bundle."""
+"""What a PPO run puts into a bundle: the policy; with a belief, the encoder of one transition."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.algorithms import NoAdaptation
+from adapt.bundle.algorithms import Gaussian, NoAdaptation, TransitionRow
 from adapt.bundle.fields import Latent
+from adapt.bundle.manifest import Phase
 from adapt.errors import AcclimateError
 from policies.algorithms.contract import Artefacts
+from policies.algorithms.pearl.export import EncoderGraph
 from policies.algorithms.ppo.agent import PpoPolicy
 from policies.algorithms.ppo.networks import PpoActor
-from policies.export.graphs import like, onnx_graph
+from policies.export.graphs import GOLDEN_ROWS, like, onnx_graph
+from sim.core.worlds import WorldSpec
 
 
 class PolicyGraph(nn.Module):
@@ -29,7 +33,9 @@ class PolicyGraph(nn.Module):
         return self.actor(observation, observation[:, :0] if latent is None else latent)
 
 
-def artefacts(policy: PpoPolicy, run: Path, generator: torch.Generator) -> Artefacts:
+def artefacts(
+    policy: PpoPolicy, spec: WorldSpec, run: Path, generator: torch.Generator
+) -> Artefacts:
     """Raises AcclimateError for a policy that is told the true task."""
     if policy.privileged:
         raise AcclimateError(
@@ -37,9 +43,29 @@ def artefacts(policy: PpoPolicy, run: Path, generator: torch.Generator) -> Artef
             "so it is no bundle"
         )
     golden: dict[str, np.ndarray] = {}
+    n_z = 0 if policy.encoder is None else policy.n_f
     inputs = {"observation": like(policy.actor.normaliser, generator)}
+    if n_z:
+        mean, spread = torch.randn(2, GOLDEN_ROWS, n_z, generator=generator)
+        inputs["latent"] = torch.cat([mean, -2.0 * spread.abs()], 1)
     outputs = ("mean", "log_std")
     graphs = {"policy": onnx_graph(PolicyGraph(policy.actor), inputs, outputs, "policy", golden)}
-    latent = Latent(size=0, prior_mean=[], prior_variance=[], hold=0, factors=[])
-    manifest = {"algorithm": NoAdaptation(), "latent": latent}
+    manifest: dict[str, Any] = {
+        "algorithm": NoAdaptation(),
+        "latent": Latent(
+            size=n_z,
+            prior_mean=[0.0] * n_z,
+            prior_variance=[1.0] * n_z,
+            hold=0,
+            factors=list(spec.factors) if n_z else [],
+        ),
+    }
+    if policy.encoder is not None:
+        inputs = {"transition": like(policy.encoder.normaliser, generator)}
+        outputs, graph = ("mean", "variance"), EncoderGraph(policy.encoder)
+        graphs["encoder"] = onnx_graph(graph, inputs, outputs, "encoder", golden)
+        c = policy.config
+        row = TransitionRow(c.reward_in_context, c.next_in_context)
+        manifest["algorithm"] = Gaussian(row, capacity=c.capacity)
+        manifest["phases"] = (Phase(condition="statistics"),)
     return Artefacts(graphs, golden, manifest, policy.actor.normaliser.seen())

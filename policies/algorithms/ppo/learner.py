@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adapt.errors import AcclimateError
 from policies.algorithms.contract import Artefacts, Metrics, Setup, Trial
 from policies.algorithms.ppo.agent import PpoPolicy
+from policies.algorithms.ppo.belief import BeliefTraining, make_encoder
 from policies.algorithms.ppo.config import PpoSettings
 from policies.algorithms.ppo.export import artefacts
 from policies.algorithms.ppo.networks import PpoActor, PpoCritic
@@ -41,12 +42,19 @@ class PpoLearner:
                 "worlds × rollout_steps"
             )
         n_o, n_a, n_f = self.spec.observation_size, self.spec.action_size, len(self.spec.factors)
-        n_k = {"none": 0, "truth": n_f}[c.knowledge]
+        if c.knowledge != "none" and not n_f:
+            raise AcclimateError(
+                f"learner.knowledge={c.knowledge}: family {self.spec.name!r} names no factors of "
+                "its tasks; expected none"
+            )
+        n_k = {"none": 0, "belief": 2 * n_f, "truth": n_f}[c.knowledge]
         with torch.random.fork_rng():
             torch.manual_seed(setup.seeds.learner)
             self.actor = PpoActor(n_o, n_k, n_a, c.hidden, c.action_std)
             self.critic = PpoCritic(n_o + n_k + n_f, c.critic_hidden)
+            self.encoder = make_encoder(self.spec, c) if c.knowledge == "belief" else None
         self.update = PpoUpdate(self.actor, self.critic, c)
+        self.belief = None if self.encoder is None else BeliefTraining(self.encoder, c)
         self.steps = 0
         self._worlds: Worlds | None = None
 
@@ -59,7 +67,7 @@ class PpoLearner:
         return Trial(self.settings.validation_episodes, stochastic=False)
 
     def policy(self) -> PpoPolicy:
-        return PpoPolicy(self.actor, len(self.spec.factors), self.config)
+        return PpoPolicy(self.actor, self.encoder, len(self.spec.factors), self.config)
 
     @property
     def worlds(self) -> Worlds:
@@ -106,6 +114,8 @@ class PpoLearner:
         metrics = {f"collect/{k}": float(v) for k, v in statistics.items()}
         metrics["collect/reward"] = float(run.reward.sum() / max(run.valid.sum(), 1.0))
         metrics |= {f"learn/{k}": float(v) / s.rollouts for k, v in sums.items()}
+        if self.belief is not None:
+            metrics |= {f"learn/{k}": v for k, v in self.belief.fit(run, factors, order).items()}
         metrics["learn/learning_rate"] = self.update.rate
         metrics["learn/action_std"] = float(self.actor.log_std.detach().exp().mean())
         return metrics | {"time/collect": collecting, "steps": float(self.steps)}
@@ -155,13 +165,15 @@ class PpoLearner:
         }
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"actor": self.actor, "critic": self.critic}
+        found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
+        return found if self.encoder is None else found | {"encoder": self.encoder}
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "learner": {
                 "modules": {k: m.state_dict() for k, m in self.modules().items()},
                 "optimiser": self.update.optimiser.state_dict(),
+                "belief": {} if self.belief is None else self.belief.optimiser.state_dict(),
                 "updates": self.updates,
                 "steps": self.steps,
             }
@@ -172,7 +184,9 @@ class PpoLearner:
         for name, module in self.modules().items():
             module.load_state_dict(learner["modules"][name])
         self.update.optimiser.load_state_dict(learner["optimiser"])
+        if self.belief is not None:
+            self.belief.optimiser.load_state_dict(learner["belief"])
         self.update.steps, self.steps = int(learner["updates"]), int(learner["steps"])
 
     def export(self, run: Path, generator: torch.Generator) -> Artefacts:
-        return artefacts(self.policy(), run, generator)
+        return artefacts(self.policy(), self.spec, run, generator)
