@@ -30,8 +30,10 @@ from robot_bridge.trial.runner import TrialSettings, run_with_progress, summary_
 from robot_bridge.trial.tasks import Task as TaskLines
 from robot_bridge.trial.tasks import by_task, kind, ranked
 from sim.core.parameter import Split
-from sim.core.task_space import Task
-from sim.insertion.plugs import TITLES as PLUGS
+from sim.core.registry import family
+from sim.core.task_space import Task, TaskSpace
+from sim.insertion.parts.catalogue import plug_title
+from sim.insertion.parts.described import plug_file
 from sim.insertion.space import SPACE
 from sim.insertion.spec import FORCE_LIMIT
 from sim.insertion.worlds import FORCE_COMFORT
@@ -46,7 +48,9 @@ adaptation episodes, films one task and writes everything into one HTML page.
 
 Examples:
   acclimate demo
-  acclimate demo groups.held_out=4 groups.unseen_choice=4 seed=1 film=false"""
+  acclimate demo groups.held_out=4 groups.unseen_choice=4 seed=1 film=false
+  acclimate demo plug=my_plug.yaml
+  acclimate demo plug=nema_14_30p"""
 
 BodyName = Literal["arm", "wrist"]
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
@@ -65,6 +69,8 @@ class DemoSettings:
     """bundle: folder or .zip of the bundle; empty takes the one that is shipped.
     out: folder for the trial, its film and its page; an older demo there is replaced.
     body: arm is a whole six-joint arm; wrist is the rig that policies are trained on.
+    plug: one plug in place of the groups': a file (docs/tasks.md), or a name of the published
+        table; it meets groups.held_out sockets. Empty takes the groups'.
     groups: tasks of each group. held_out: trained families in sizes and clearances never trained
         on; unseen_choice: a family never seen.
     episodes: of each task, one after another; the belief is kept from one to the next.
@@ -75,6 +81,7 @@ class DemoSettings:
     bundle: str = ""
     out: Path = Path("runs/demo")
     body: BodyName = "arm"
+    plug: str = ""
     groups: dict[Split, WholeNumber] = field(
         default_factory=lambda: {"held_out": 16, "unseen_choice": 8}
     )
@@ -85,7 +92,10 @@ class DemoSettings:
 
 def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     """Run the demo; returns the page's path. Nothing that it started outlives it."""
-    groups: dict[Split, int] = {s: n for s, n in settings.groups.items() if n}
+    shown = str(plug_file(settings.plug)) if settings.plug else "insertion"
+    space = family(shown).space
+    kinds: list[Split] = ["held_out"] if settings.plug else list(settings.groups)
+    groups: dict[Split, int] = {s: n for s in kinds if (n := settings.groups.get(s, 0))}
     if not groups:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
     bundle = Path(settings.bundle) if settings.bundle else SHIPPED
@@ -112,6 +122,7 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
             children.start(
                 "twin",
                 f"endpoint={endpoint}",
+                f"family={shown}",
                 f"body={settings.body}",
                 f"takes={takes}",
                 f"wait={START:g}",
@@ -131,7 +142,7 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
             except BridgeError as error:
                 raise AcclimateError(f"{error}{children.last_words()}") from error
         lines = read_lines(settings.out)
-        about = describe(settings, lines, groups, takes)
+        about = describe(settings, lines, groups, takes, space)
         for group in group_tasks(lines, about):
             console.print(summary_table(group.rows, group.title))
         if settings.film and lines:
@@ -142,17 +153,24 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
 
 
 def describe(
-    settings: DemoSettings, lines: list[EpisodeLine], groups: dict[Split, int], takes: Path
+    settings: DemoSettings,
+    lines: list[EpisodeLine],
+    groups: dict[Split, int],
+    takes: Path,
+    space: TaskSpace = SPACE,
 ) -> About:
     """What the page says of the tasks: their names, and the groups in which they are counted."""
-    names = {line.task: plug_name(takes, line.task) for line in lines}
+    names = {line.task: plug_name(takes, line.task, space) for line in lines}
+    titles = dict(TITLES)
+    if settings.plug:
+        titles["held_out"] = f"{plug_title(str(plug_file(settings.plug)))} in sockets of its own"
     ends = accumulate(groups.values())
     counted = [
-        TaskGroup(TITLES[split], tuple(range(end - groups[split], end)))
+        TaskGroup(titles[split], tuple(range(end - groups[split], end)))
         for split, end in zip(groups, ends, strict=True)
     ]
     body = "A simulated six-joint arm" if settings.body == "arm" else "A simulated wrist"
-    many = "; ".join(f"{count} of {TITLES[split]}" for split, count in groups.items())
+    many = "; ".join(f"{count} of {titles[split]}" for split, count in groups.items())
     return About(
         title=f"{sum(groups.values())} unknown plugs, {settings.episodes} attempts each",
         sentence=f"{body} that feels and does not see brings a plug into a socket whose place it "
@@ -163,10 +181,10 @@ def describe(
     )
 
 
-def plug_name(takes: Path, task: int) -> str:
+def plug_name(takes: Path, task: int, space: TaskSpace) -> str:
     """The plug of a task, from the first take of it."""
-    drawn = Task(SPACE, Take.load(take_path(takes, task, 0)).task)
-    return f"{PLUGS[drawn.choice('family')]}, clearance {drawn['clearance'] * 1e3:.2f} mm"
+    drawn = Task(space, Take.load(take_path(takes, task, 0)).task)
+    return f"{plug_title(drawn.choice('family'))}, clearance {drawn['clearance'] * 1e3:.2f} mm"
 
 
 def choose(lines: list[EpisodeLine]) -> TaskLines:

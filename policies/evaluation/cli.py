@@ -19,6 +19,7 @@ from policies.training.files import ensure_folder, write_atomically
 from policies.training.runs import load_best, read_log, run_folders
 from policies.training.trainer import Trainer
 from sim.core.family import Family
+from sim.core.registry import family as task_family
 from sim.core.task_space import Split, Task
 
 HELP = """acclimate evaluate RUN [key=value ...]
@@ -32,7 +33,8 @@ adaptation closes, the cost of training, and learning curves.
 Examples:
   acclimate evaluate run=runs/insertion-pearl-0
   acclimate evaluate 'run=runs/point-*' out=runs/compared
-  acclimate evaluate 'run=[runs/cheetah-vel-*,runs/oracle]' out=runs/compared episodes=4"""
+  acclimate evaluate 'run=[runs/cheetah-vel-*,runs/oracle]' out=runs/compared episodes=4
+  acclimate evaluate run=runs/insertion-pearl-0 'plug=[us_ac,my_plug.yaml]'"""
 
 GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
 PRIOR_EPISODES = 3
@@ -45,6 +47,8 @@ class EvaluateSettings:
 
     run: a run folder, or a list of them; a name with * or ? means every run folder that matches.
     out: folder for tables and pictures that compare the runs; required for several runs.
+    plug: of insertion: plugs to try in place of held-out tasks, each a group of its own: a name of
+        the published table, a file (docs/tasks.md), or a list of them. Empty takes held-out tasks.
     tasks: tasks of each group, at most; a family's fixed set may be smaller.
     episodes: consecutive episodes of each task; where a belief steps after several, as
         many as make whole steps.
@@ -55,6 +59,7 @@ class EvaluateSettings:
 
     run: str | tuple[str, ...]
     out: Path | None = None
+    plug: str | tuple[str, ...] = ()
     tasks: Count = 100
     episodes: Count = 11
     seed: WholeNumber = 1000
@@ -158,13 +163,33 @@ def _measured(
     )
 
 
-def groups(family: Family, settings: EvaluateSettings) -> list[tuple[Split, list[Task]]]:
-    """The family's groups of held-out tasks; where it has none, its training tasks."""
+def groups(family: Family, settings: EvaluateSettings) -> list[tuple[str, list[Task]]]:
+    """The family's groups of held-out tasks; where it has none, its training tasks; or plugs."""
+    if settings.plug:
+        return _plugs(family, settings)
     held: list[Split] = [g for g in GROUPS if family.space.holds_out(g)]
     return [
         (group, held_out_tasks(family, group, settings.tasks, settings.seed))
         for group in held or ["train"]
     ]
+
+
+def _plugs(family: Family, settings: EvaluateSettings) -> list[tuple[str, list[Task]]]:
+    """Tasks of the plugs that the settings name. Raises AcclimateError for a run without plugs."""
+    from sim.insertion.parts.described import plug_file
+
+    plugs = (settings.plug,) if isinstance(settings.plug, str) else settings.plug
+    found = []
+    for plug in plugs:
+        theirs = task_family(str(plug_file(plug)))
+        if theirs.spec.name != family.spec.name:
+            raise AcclimateError(
+                f"plug {plug!r} is for a run of family {theirs.spec.name!r}; this one's is "
+                f"{family.spec.name!r}"
+            )
+        tasks = held_out_tasks(theirs, "held_out", settings.tasks, settings.seed)
+        found.append((Path(plug).stem, tasks))
+    return found
 
 
 def held_out_tasks(family: Family, group: Split, n: int, seed: int) -> list[Task]:

@@ -107,6 +107,25 @@ def test_demo_writes_a_page_with_a_film(bundle: Path, tmp_path: Path) -> None:
     assert mentioning(str(tmp_path)) == []
 
 
+def test_a_plug_of_ones_own_is_tried_and_filmed(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: my own peg\nunit: mm\nclearance: 0.2\n"
+        "pins:\n  - {shape: d, at: [0, 0], size: [8, 7], length: 12}\n"
+    )
+    words = ("body=wrist", f"plug={file}", "groups.held_out=1", "episodes=1")
+    process = demo(bundle, tmp_path, *words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "my own peg in sockets of its own" in " ".join(out.split())
+    text = Path(out.split()[-1]).read_text()
+    assert "my own peg, clearance 0.20 mm" in text and "data:video/mp4" in text
+    (other := tmp_path / "other").mkdir()
+    process = demo(bundle, other, "plug=us_dc")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "did you mean 'us_ac'" in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_behind(bundle: Path, tmp_path: Path, number: int) -> None:
     process = demo(bundle, tmp_path, *WORDS, "episodes=1000")

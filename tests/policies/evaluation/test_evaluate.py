@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapt.errors import AcclimateError
 from policies.evaluation.cli import main
 from policies.evaluation.measured import worst
 from policies.training import cli as training
@@ -96,3 +97,16 @@ def test_every_published_familys_experiment_trains(tmp_path: Path, experiment: s
     trainer, _ = load_best(folder)
     assert trainer.settings.family == experiment.replace("_", "-")
     trainer.close()
+
+
+def test_plugs_are_groups_of_an_insertion_run_and_of_no_other(tmp_path: Path, point: Path) -> None:
+    insertion = run(tmp_path, "insertion_pearl", "train_tasks=3")
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nunit: mm\nclearance: 0.2\n"
+        "pins: [{shape: round, at: [0, 0], size: 8, length: 12}]\n"
+    )
+    rows = evaluated(insertion, f"plug=[us_ac,{file}]", "tasks=2", "frozen_prior=false")
+    assert [(r["group"], r["tasks"]) for r in rows] == [("us_ac", 2), ("mine", 2)]
+    with pytest.raises(AcclimateError, match="is for a run of family 'insertion'; this one's is"):
+        main([f"run={point}", "plug=us_ac"])
