@@ -1,9 +1,12 @@
 """Success of the shipped insertion policy from its first episode on, by what its prior knows.
 
     python -m benchmarks.bench_probe [--tasks 20] [--episodes 4] [--seed 0] [--bodies wrist arm]
+                                     [--cells NAME ...]
 
 `wrist` is the rig that training used, in this process. `arm` is the simulated arm, through a bridge
-and `acclimate trial prior=FOLDER`. Every cell meets the same tasks, starts and latents' seeds.
+and `acclimate trial prior=FOLDER`; there the cell `touched` measures its priors by touches,
+`acclimate trial probe=true`, and its cost is recorded, too. Every cell meets the same tasks, starts
+and latents' seeds.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.prior import PRIOR_FORMAT, MeasuredPrior, MeasuredQuantity, latent_prior
 from benchmarks.support.results import record
 from robot_bridge.trial.folder import read_lines
+from robot_bridge.trial.probing import ProbeLine, read_probes
 from robot_bridge.trial.runner import TrialSettings, run
 from sim.core.parameter import Split
 from sim.core.task_space import Task
@@ -43,6 +47,10 @@ NAME = "probe"
 SPLITS: tuple[Split, ...] = ("held_out", "unseen_choice")
 START = 60.0
 """For bridge and twin to appear [s]."""
+PATIENCE = 600.0
+"""For one episode, or one probing, on a busy machine [s]."""
+REACH = 0.07
+"""The bridge's limit on probing [m]."""
 DEGREE = np.pi / 180
 ACROSS, ABOUT = 0.17 * MM, 0.19 * DEGREE
 """What five touches of a socket's plate leave unknown in a prototype's twin (90 % of them within
@@ -84,13 +92,20 @@ def boast(task: Task, rng: np.random.Generator) -> MeasuredPrior:
     return measured(SEAT, _seat(task) + off, [0.2 * MM, 0.2 * MM, about])
 
 
+def true_seat(task: Task, rng: np.random.Generator) -> MeasuredPrior:
+    """The seat as it is, claimed as surely as touches do."""
+    return measured(SEAT, _seat(task), [0.07 * MM, 0.07 * MM, 0.005])
+
+
 SEAT = ("seat_x", "seat_y", "seat_yaw")
+TOUCHED = "touched with the plug"
 CELLS: dict[str, Draw] = {
     "the bundle's": lambda task, rng: None,
     "seat to 1 mm, 1.1°": seat(MM, 1.1 * DEGREE),
     "socket to 0.17 mm, 0.19°, grasp unknown": socket,
     "seat to 0.35 mm, 1.1°": seat(0.35 * MM, 1.1 * DEGREE),
     "seat claimed to 0.2 mm, 1 mm off": boast,
+    "the true seat": true_seat,
 }
 
 
@@ -146,8 +161,37 @@ def in_process(plan: Plan, priors: Sequence[MeasuredPrior | None]) -> np.ndarray
     return success
 
 
-def through_a_bridge(plan: Plan, priors: Sequence[MeasuredPrior | None]) -> np.ndarray:
-    """Success (N, episodes) on the arm: bridge and twin are processes of their own."""
+def touched(plan: Plan) -> np.ndarray:
+    """Success (N, episodes) on the arm whose priors are touched first; records what that cost."""
+    found: list[ProbeLine] = []
+    success = through_a_bridge(plan, [None] * len(plan.drawn()), found)
+    errors = []
+    for line, task in zip(found, plan.drawn(), strict=True):
+        means = {q.name: q.mean for q in line.prior.parameters}
+        errors.append([means[name] for name in SEAT] - _seat(task))
+    forces = [line.outcome.measures["peak_force"] for line in found]
+    seconds = [line.report.seconds for line in found]
+    across = np.linalg.norm(np.array(errors)[:, :2], axis=1) / MM
+    parameters = {"body": "arm", "tasks": 2 * plan.tasks}
+    for metric, value, unit in (
+        ("probing, mean", float(np.mean(seconds)), "s"),
+        ("probing, longest", max(seconds), "s"),
+        ("peak force, median", float(np.median(forces)), "N"),
+        ("peak force, largest", max(forces), "N"),
+        ("seat across, p90 of error", float(np.quantile(across, 0.9)), "mm"),
+    ):
+        record(NAME, metric, value, unit, parameters, plan.seed)
+    return success
+
+
+def through_a_bridge(
+    plan: Plan,
+    priors: Sequence[MeasuredPrior | None],
+    probings: list[ProbeLine] | None = None,
+) -> np.ndarray:
+    """Success (N, episodes) on the arm: bridge and twin are processes of their own. probings: to
+    be filled by touches before each task; None for none."""
+    probes = probings is not None
     with tempfile.TemporaryDirectory() as folder, Signals() as signals:
         scratch = Path(folder)
         endpoint = f"ipc://{scratch}/bridge.ipc"
@@ -157,7 +201,8 @@ def through_a_bridge(plan: Plan, priors: Sequence[MeasuredPrior | None]) -> np.n
             if prior is not None:
                 (given / f"{number}.json").write_bytes(msgspec.json.encode(prior))
         with Children(scratch, signals) as children:
-            children.start("bridge", f"bundle={SHIPPED}", f"endpoint={endpoint}")
+            reach = f"probe.reach={REACH if probes else 0}"
+            children.start("bridge", f"bundle={SHIPPED}", f"endpoint={endpoint}", reach)
             groups = [f"groups.{split}={plan.tasks}" for split in SPLITS]
             children.start("twin", f"endpoint={endpoint}", f"wait={START:g}", "body=arm", *groups)
             settings = TrialSettings(
@@ -167,9 +212,13 @@ def through_a_bridge(plan: Plan, priors: Sequence[MeasuredPrior | None]) -> np.n
                 episodes=plan.episodes,
                 seed=plan.seed,
                 prior=None if priors[0] is None else given,
+                probe=probes,
                 wait=START,
+                patience=PATIENCE,
             )
             run(settings)
+            if probings is not None:
+                probings += read_probes(settings.out)
         success = np.zeros((len(priors), plan.episodes), bool)
         for line in read_lines(settings.out):
             success[line.task, line.episode] = line.outcome.success
@@ -185,12 +234,19 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bodies", nargs="+", choices=get_args(BodyName), default=list(METHODS))
+    cells = [*CELLS, TOUCHED]
+    parser.add_argument("--cells", nargs="+", choices=cells, default=cells, metavar="NAME")
     words = parser.parse_args()
     plan = Plan(words.tasks, words.episodes, words.seed)
     for body in words.bodies:
-        for cell, draw in CELLS.items():
+        for cell in words.cells:
+            if cell == TOUCHED and body != "arm":
+                continue
             rng = np.random.default_rng([plan.seed, 1])
-            success = METHODS[body](plan, [draw(task, rng) for task in plan.drawn()])
+            if cell == TOUCHED:
+                success = touched(plan)
+            else:
+                success = METHODS[body](plan, [CELLS[cell](task, rng) for task in plan.drawn()])
             for number, split in enumerate(SPLITS):
                 rows = success[number * plan.tasks : (number + 1) * plan.tasks]
                 for episode, rate in enumerate(rows.mean(axis=0)):

@@ -43,6 +43,10 @@ class TrialError(BridgeError):
     """A trial cannot start, or its folder cannot be read or written."""
 
 
+class ProbeError(BridgeError):
+    """A robot cannot probe as asked, or its touches tell no pose; nothing was claimed."""
+
+
 class KeyFileError(BridgeError):
     """A key is missing, badly written, or made for another peer."""
 

@@ -30,6 +30,10 @@ class CommandFilter:
         self._measured: Float32 | None = None  # a period ago, if that made sense
         self.unapplied = False
 
+    def use(self, limits: Limits) -> None:
+        """Keep these from the next episode on."""
+        self._limits = limits
+
     def restart(self) -> None:
         """An episode begins: nothing came before."""
         self._last, self.unapplied, self._measured = None, False, None
@@ -81,6 +85,7 @@ class CommandFilter:
             self._last = None
             still = np.zeros(limits.action_size, np.float32)
             version = command.belief_version if command is not None else 0
-            return Command(sequence, 0, mode, still, version)
+            over = answer is not None and answer.over
+            return Command(sequence, 0, mode, still, version, over=over)
         self._last = command
         return command

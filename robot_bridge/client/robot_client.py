@@ -32,7 +32,7 @@ from typing import Self
 
 import numpy as np
 
-from adapt.bundle.fields import Field
+from adapt.bundle.fields import Field, Limit
 from robot_bridge.client.command_filter import CommandFilter
 from robot_bridge.client.receiver import REASON, Receiver
 from robot_bridge.client.safety_monitor import SafetyMonitor, clipped
@@ -56,6 +56,7 @@ from robot_bridge.protocol.messages import (
     Welcome,
     fault_names,
 )
+from robot_bridge.protocol.probe_messages import ProbeTarget
 from robot_bridge.protocol.timing import BRIDGE_LOST, HEARTBEAT
 from robot_bridge.safety import state_machine as safety
 from robot_bridge.safety.limits import Limits
@@ -81,7 +82,9 @@ class RobotClient:
     waits, and what silence is counted in [s]; one control period unless given, or
     SIMULATED_PATIENCE for a simulated clock. spacing: how far from control_period two observations
     may be apart before the robot holds. now_ns: the monotonic clock [ns]. keys: for tcp, a
-    folder of keys or one certificate; None for the default folder.
+    folder of keys or one certificate; None for the default folder. probes: whether the driver
+    performs probing episodes: it tells `ready` the target, its reference follows wherever the
+    episode's limits allow, and it ends the episode when a command says `over`.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class RobotClient:
         spacing: SpacingSettings | None = None,
         now_ns: Callable[[], int] = time.monotonic_ns,
         keys: Path | None = None,
+        probes: bool = False,
     ) -> None:
         self._hello = Hello(
             role="robot",
@@ -108,6 +112,7 @@ class RobotClient:
             action=_specs(action),
             control_period=control_period,
             simulated_time=simulated_time,
+            probes=probes,
         )
         if patience is None:
             patience = SIMULATED_PATIENCE if simulated_time else control_period
@@ -137,9 +142,8 @@ class RobotClient:
         a name or field that no bridge would take.
         """
         welcome = self._link.introduce(self._hello, timeout)
-        limits = Limits(welcome.observation, welcome.action, welcome.limits, welcome.control_period)
-        self._filter = CommandFilter(limits, self._monitor, self._spacing)
         self.welcome = welcome
+        self._filter = CommandFilter(_limits(welcome, welcome.limits), self._monitor, self._spacing)
         self._receiver.shadow = welcome.shadow
         latch = welcome.latches.get(self._hello.name, 0)
         self._occur(safety.Connected(welcome.stop, latch, welcome.stopped))
@@ -181,7 +185,7 @@ class RobotClient:
             # A stop right behind the request: the driver must not set out.
             self._receiver.drain()
             request, self._monitor.request = self._monitor.request, None
-            if request is not None:
+            if request is not None and self._admits(request):
                 self._occur(safety.Reset())
                 return request
             self._beat()
@@ -201,10 +205,25 @@ class RobotClient:
             if frame is None and left <= 0:
                 return None
 
-    def ready(self, truth: Mapping[str, float] | None = None) -> None:
+    def _admits(self, request: ResetRequest) -> bool:
+        """Take over the limits of the episode that is asked for; a driver that does not probe
+        stops where it is asked to."""
+        welcome, command_filter = self.welcome, self._filter
+        if welcome is None or command_filter is None:
+            return False
+        if request.limits and not self._hello.probes:
+            self.halt("asked to probe, which this driver has not said it can")
+            return False
+        command_filter.use(_limits(welcome, request.limits or welcome.limits))
+        return True
+
+    def ready(
+        self, truth: Mapping[str, float] | None = None, target: ProbeTarget | None = None
+    ) -> None:
         """The robot stands at the start. truth: hidden quantities by factor name [SI], for reports.
-        Raises BridgeError for a number that is not finite, BridgeLost without a bridge."""
-        self._link.send(Ready(_finite("truth", truth or {})))
+        target: of a probing episode. Raises BridgeError for a number that is not finite, BridgeLost
+        without a bridge."""
+        self._link.send(Ready(_finite("truth", truth or {}), target))
 
     def exchange(
         self,
@@ -345,6 +364,10 @@ class RobotClient:
             offset.round_trip_ns if offset else None,
         )
         self._link.tell(encode_message(heartbeat, session=self._link.session))
+
+
+def _limits(welcome: Welcome, limits: Sequence[Limit]) -> Limits:
+    return Limits(welcome.observation, welcome.action, limits, welcome.control_period)
 
 
 def _specs(fields: Sequence[Field | FieldSpec]) -> tuple[FieldSpec, ...]:

@@ -7,7 +7,7 @@ Header, little-endian, 40 bytes:
 
 Observation: reward f32 | faults u32 | (n_o,) f32.
 Command: validity i64 | received i64 | sent i64, all [ns] | belief version u32 | mode u8 | shadow u8
-    | 2 zero bytes | (n_a,) f32.
+    | 2 zero bytes | (n_a,) f32. Flags: 2 where a probing episode is over, else 0.
 Bye is empty. All others are MessagePack maps of the structs in `messages`.
 
 Every version can read every HELLO and every REFUSED: this header, and the fields they have now.
@@ -57,6 +57,7 @@ _LONG = (Kind.EPISODE_RECORD, Kind.STATUS)
 # Looked up for every frame; making an enum's member from a number takes a microsecond.
 _KINDS = {int(kind): kind for kind in Kind}
 _MODES = {int(mode): mode for mode in Mode}
+_OVER = int(Flag.LAST)  # of a command: the bridge needs no more of a probing episode
 _ALL_FLAGS = int(Flag.FIRST | Flag.LAST | Flag.TERMINAL | Flag.UNAPPLIED)
 _MOST = {
     kind: RECORD_BYTES if kind in _LONG else 0 if kind is Kind.BYE else CONTROL_BYTES
@@ -203,7 +204,8 @@ def encode_command(command: Command, session: int) -> bytes:
         command.shadow,
     )
     payload = head + command.payload.astype("<f4", copy=False).tobytes()
-    return encode(Kind.COMMAND, payload, session=session, sequence=command.sequence)
+    flags = _OVER if command.over else 0
+    return encode(Kind.COMMAND, payload, session=session, sequence=command.sequence, flags=flags)
 
 
 def decode_command(frame: Frame) -> Command:
@@ -219,7 +221,12 @@ def decode_command(frame: Frame) -> Command:
         raise CodecError(f"COMMAND: shadow {shadow}; expected 0 or 1")
     if shadow and number == Mode.TRACK:
         raise CodecError("COMMAND: mode TRACK from a shadow; expected HOLD, DAMP or STOP")
-    return Command(frame.sequence, validity, mode, payload, version, received, sent, bool(shadow))
+    if frame.flags not in (0, _OVER):
+        raise CodecError(f"COMMAND: flags {frame.flags:#x}; expected 0 or {_OVER:#x}")
+    over = bool(frame.flags)
+    return Command(
+        frame.sequence, validity, mode, payload, version, received, sent, bool(shadow), over
+    )
 
 
 def _parts(frame: Frame, kind: Kind, layout: struct.Struct) -> tuple[tuple, Float32]:

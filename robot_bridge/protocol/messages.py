@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from adapt.bundle.fields import ActionField, Field, Latent, Limit
 from adapt.prior import MeasuredPrior
+from robot_bridge.protocol.probe_messages import Blocks, ProbeTarget
 
 PROTOCOL = 1  # raised whenever a frame of the old kind would be misread
 
@@ -123,7 +124,8 @@ class Command(Struct, frozen=True, eq=False):
     belief_version: of the belief that the latent was drawn from.
     received_ns, sent_ns: when the bridge had the observation and let the command go, on its own
     monotonic clock [ns]. shadow: the bridge only watches; the payload is what it would have
-    commanded, and the mode is never TRACK.
+    commanded, and the mode is never TRACK. over: a probing episode needs no more: measure once
+    again, with LAST, and end it.
     """
 
     sequence: int
@@ -134,6 +136,7 @@ class Command(Struct, frozen=True, eq=False):
     received_ns: int = 0
     sent_ns: int = 0
     shadow: bool = False
+    over: bool = False
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,7 +164,8 @@ class Hello(Lasting, frozen=True):
 
     digest: SHA-256 of the bundle's manifest, or "" for any bundle that the bridge serves; fields,
     units and period [s] must agree in both cases. simulated_time: the robot's clock waits for the
-    answer, so each transition is learnt from before the next action.
+    answer, so each transition is learnt from before the next action. probes: the driver performs
+    probing episodes.
     """
 
     role: Literal["robot", "operator"]
@@ -171,6 +175,7 @@ class Hello(Lasting, frozen=True):
     action: Fields = ()
     control_period: Number = 0.0
     simulated_time: bool = False
+    probes: bool = False
 
 
 class Welcome(Message, frozen=True):
@@ -207,7 +212,8 @@ class Begin(Message, frozen=True):
     """Run one episode. new_task: forget the belief, and draw latents from `seed` and `task`.
 
     adapting: False freezes the belief. An empty robot means the only one connected. prior: what a
-    new task's beliefs start from; None for the bridge's own setting.
+    new task's beliefs start from; None for the bridge's own setting. probe: the bridge touches the
+    cell instead of acting by its policy, for these quantities; empty for none.
     """
 
     robot: Annotated[str, Meta(max_length=128)]
@@ -217,21 +223,29 @@ class Begin(Message, frozen=True):
     new_task: bool
     adapting: bool = True
     prior: MeasuredPrior | None = None
+    probe: Blocks = ()
 
 
-class ResetRequest(Message, frozen=True):
-    """Bring the robot to the start of this episode, then say Ready."""
+# A driver that never probes need not know of what it is never sent.
+class ResetRequest(Message, frozen=True, omit_defaults=True):
+    """Bring the robot to the start of this episode, then say Ready.
+
+    limits: of a probing episode, in place of the bundle's; empty for any other.
+    """
 
     task: Count
     episode: Count
     seed: Count
     new_task: bool
+    limits: tuple[Limit, ...] = ()
 
 
 class Ready(Message, frozen=True):
-    """truth: hidden quantities by factor name [SI], for reports alone; empty on real hardware."""
+    """truth: hidden quantities by factor name [SI], for reports alone; empty on real hardware.
+    target: of a probing episode, what the cell is known to hold."""
 
     truth: Numbers = {}
+    target: ProbeTarget | None = None
 
 
 class Outcome(Message, frozen=True):

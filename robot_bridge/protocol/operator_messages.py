@@ -20,6 +20,7 @@ from robot_bridge.protocol.messages import (
     Text,
     Vector,
 )
+from robot_bridge.protocol.probe_messages import ProbeReport
 
 RobotName = Annotated[str, Meta(max_length=128)]
 Digest = Annotated[str, Meta(max_length=64)]
@@ -39,7 +40,8 @@ class EpisodeRecord(Message, frozen=True):
 
     steps: (T,) little-endian int32, the index of each kept step; observations (T, n_o), commands
     (T, n_a) and rewards (T,): little-endian float32, row by row. Long episodes keep every second,
-    fourth, ... step. events: what went wrong, in order.
+    fourth, ... step. events: what went wrong, in order. probe: of a probing episode, which keeps
+    no steps.
     """
 
     robot: str
@@ -56,6 +58,7 @@ class EpisodeRecord(Message, frozen=True):
     commands: bytes
     rewards: bytes
     events: Annotated[tuple[Text, ...], Meta(max_length=256)]
+    probe: ProbeReport | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """steps (T,) int32, observations (T, n_o), commands (T, n_a), rewards (T,) float32."""

@@ -10,6 +10,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
 from adapt.prior import MeasuredPrior
 from robot_bridge.errors import CodecError, VersionError, described
+from robot_bridge.probing.limits import ProbeSettings
 from robot_bridge.protocol.codec import (
     Frame,
     decode,
@@ -57,7 +58,7 @@ class Dispatcher:
     open_bundle: reads a further model as the first was. stages: how long each stage of the work
     takes. together: answer observations that are there at once by one run of the policy; `flush`
     has to follow then. stopped: begin with a stop of every robot. priors: measured, by robot, and
-    under EVERY that of the others."""
+    under EVERY that of the others. probe: how robots are let probe."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Dispatcher:
         stopped: bool = False,
         spacing: SpacingSettings | None = None,
         priors: Mapping[str, MeasuredPrior] | None = None,
+        probe: ProbeSettings | None = None,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -101,6 +103,8 @@ class Dispatcher:
                 pace,
                 spacing,
                 measured.get(hello.name, measured.get(EVERY)),
+                probe,
+                hello.probes,
             )
 
         self._admission = Admission(

@@ -20,6 +20,7 @@ from adapt.inference.session import CPU
 from adapt.prior import MeasuredPrior, latent_prior, read_prior
 from adapt.settings import WholeNumber, compose
 from robot_bridge.errors import CodecError, described
+from robot_bridge.probing.limits import ProbeSettings
 from robot_bridge.protocol.operator_messages import StageStatus
 from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
@@ -73,6 +74,7 @@ class BridgeSettings:
     guard: when is a robot outside of what training saw?
     pace: when is the bridge too slow for a robot, by its own clock?
     spacing: when is a driver too fast or too slow for its bundle?
+    probe: how far and how hard may a robot touch its cell when an operator asks for a probing?
     together: whether one run of the policy answers several robots whose observations arrive at
         once: auto does so on a GPU alone, where a run costs more than its rows.
     loop: blocking sleeps between frames; polling spins while robots speak and needs its own core.
@@ -100,6 +102,7 @@ class BridgeSettings:
     guard: GuardSettings = field(default_factory=GuardSettings)
     pace: DeadlineSettings = field(default_factory=DeadlineSettings)
     spacing: SpacingSettings = field(default_factory=SpacingSettings)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
     together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
     core: WholeNumber | None = None
@@ -160,6 +163,7 @@ class Daemon:
             settings.stopped,
             settings.spacing,
             priors,
+            settings.probe,
         )
 
     def run(self, halted: Callable[[], bool], timing: LoopTiming | None = None) -> None:

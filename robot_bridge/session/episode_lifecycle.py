@@ -14,6 +14,7 @@ from adapt.errors import SnapshotError
 from adapt.guard import GuardSettings
 from adapt.prior import MeasuredPrior
 from robot_bridge.errors import BridgeError
+from robot_bridge.probing.limits import ProbeSettings
 from robot_bridge.protocol.messages import (
     Begin,
     Flag,
@@ -28,6 +29,7 @@ from robot_bridge.session.adaptation_worker import AdaptationWorker
 from robot_bridge.session.episode_recorder import Episode
 from robot_bridge.session.event_throttle import EventThrottle
 from robot_bridge.session.policy_instance import Kept, PolicyInstance
+from robot_bridge.session.probing_episode import ProbingEpisode
 from robot_bridge.session.snapshot_publisher import SnapshotPublisher
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.records import EndRecord
@@ -61,12 +63,15 @@ class EpisodeLifecycle:
         shadow: bool,
         guard: GuardSettings | None,
         prior: MeasuredPrior | None = None,
+        probe: ProbeSettings | None = None,
+        probes: bool = False,
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
         # Whether each transition is learnt from before the next action.
         self._in_step = simulated_time or bundle.manifest.synchronous
         self.policy = PolicyInstance(bundle, seed, guard or GuardSettings(), prior)
+        self.probing = ProbingEpisode(probe or ProbeSettings(), probes, shadow)
         self._shadow = shadow
         self._coming: tuple[PolicyBundle, bool] | None = None  # a model to swap in; whether at once
         self._retry = 0.0  # when a swap that failed is tried again [s]
@@ -89,14 +94,15 @@ class EpisodeLifecycle:
         self._snapshots = SnapshotPublisher(name, self.policy, self._taps, self.notices)
 
     def begin(self, begin: Begin) -> ResetRequest:
-        """Prepare for an operator's episode. Raises BridgeError while another is under way, and
-        PriorError, for a prior that the bundle cannot express."""
+        """Prepare for an operator's episode. Raises BridgeError while another is under way,
+        PriorError for a prior that the bundle cannot express, ProbeError where it cannot probe."""
         idle = time.monotonic() - self._observed
         if self._episode is not None and not self.settling and idle > STALLED:
             text = f"nothing measured for {idle:.0f} s, and another episode is asked for"
             self._cut("episode_stalled", text)
         if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
+        limits = self.probing.prepare(self.name, begin, self.policy.bundle)
         if begin.new_task:
             self.policy.begin_task(begin.seed, begin.task, begin.prior)
         elif begin.prior is not None:
@@ -106,7 +112,7 @@ class EpisodeLifecycle:
             self.keep("task")
         self._begin, self._ready = begin, Ready()
         self._begin_by = time.monotonic() + BEGINNING
-        return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task)
+        return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task, limits)
 
     def ready(self, ready: Ready) -> None:
         """The robot stands at the start."""
@@ -256,6 +262,7 @@ class EpisodeLifecycle:
         width = limits.observation_size + limits.action_size
         self._episode = Episode(self.name, self._begin, self.policy.belief, width)
         self._episode.ready = self._ready
+        self.probing.open(self._begin, self._ready, self.policy.bundle)
         self._begin = self._outcome = self._last = None
         self._over = False
         self.notices.restart()
@@ -325,7 +332,7 @@ class EpisodeLifecycle:
         task, number = (begin.task, begin.episode) if begin else (-1, -1)
         if self._taps.recording:
             self._taps.ended(EndRecord(self.name, time.monotonic_ns(), task, number, outcome))
-        record = episode.record(outcome, self.policy.belief)
+        record = episode.record(outcome, self.policy.belief, self.probing.report())
         self._episode = self._outcome = self._last = None
         if record is not None:
             self._records.append(record)

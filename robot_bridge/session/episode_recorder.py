@@ -9,6 +9,7 @@ import numpy as np
 from adapt.belief.gaussian import Belief
 from robot_bridge.protocol.messages import Begin, Float32, Outcome, Ready
 from robot_bridge.protocol.operator_messages import BeliefPoint, EpisodeRecord
+from robot_bridge.protocol.probe_messages import ProbeReport
 
 # Bounds of every record, for any bundle: together well below what a frame may hold,
 # and packed on the loop's thread within a few milliseconds.
@@ -88,7 +89,9 @@ class Episode:
         else:
             self._left_out += 1
 
-    def record(self, outcome: Outcome, belief: Belief) -> EpisodeRecord | None:
+    def record(
+        self, outcome: Outcome, belief: Belief, probe: ProbeReport | None = None
+    ) -> EpisodeRecord | None:
         """The record, with the belief after everything was learnt; None without an operator."""
         begin = self.begin
         if begin is None:
@@ -112,6 +115,7 @@ class Episode:
             commands=np.array([item[2] for item in kept], "<f4").tobytes(),
             rewards=np.array([item[3] for item in kept], "<f4").tobytes(),
             events=tuple(events),
+            probe=probe,
         )
 
 

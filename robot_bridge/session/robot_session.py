@@ -14,6 +14,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.guard import GuardSettings
 from adapt.prior import MeasuredPrior
 from robot_bridge.errors import described
+from robot_bridge.probing.limits import ProbeSettings
 from robot_bridge.protocol.messages import Command, Flag, Float32, Mode, Observation, fault_names
 from robot_bridge.safety.deadline_monitor import DeadlineMonitor, DeadlineSettings
 from robot_bridge.safety.spacing import SpacingMonitor, SpacingSettings
@@ -41,7 +42,8 @@ class RobotSession:
     of every transition, on the thread that learnt from it, and of what a replay starts from.
     shadow: answer what would be commanded, marked as such, and learn nothing, for no robot follows.
     guard, pace, spacing: when the robot is outside of what training saw, when the bridge is too
-    slow for it, and when its driver keeps another period than the bundle's.
+    slow for it, and when its driver keeps another period than the bundle's. probe, probes: how
+    probing goes, and whether the driver performs it.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class RobotSession:
         pace: DeadlineSettings | None = None,
         spacing: SpacingSettings | None = None,
         prior: MeasuredPrior | None = None,
+        probe: ProbeSettings | None = None,
+        probes: bool = False,
     ) -> None:
         self.name = name
         self.simulated_time = simulated_time
         self.episodes = EpisodeLifecycle(
-            name, bundle, seed, simulated_time, taps, shadow, guard, prior
+            name, bundle, seed, simulated_time, taps, shadow, guard, prior, probe, probes
         )
         self.policy = self.episodes.policy
         self.halted = ""  # why the bridge has stopped it
@@ -141,14 +145,15 @@ class RobotSession:
         if flags & FIRST:
             self._before = self._measured = None
         episodes.observed(observation)
-        policy, payload = self.policy, observation.payload
-        limits, elapsed = policy.limits, self._stamps.elapsed
+        policy, payload, probing = self.policy, observation.payload, episodes.probing
+        limits, elapsed = probing.limits or policy.limits, self._stamps.elapsed
         before, self._measured = self._measured, None
         # Nearly always true. Otherwise the checks below find out what is wrong.
         sound = limits.sound(payload, before, elapsed)
         name, text = self._forbidden(observation, sound)
         if name:
             notices.last(name, text)
+            probing.disturbed(text)
             return self._held(observation)
         self._measured = payload
         if spacing[0]:
@@ -162,10 +167,13 @@ class RobotSession:
         if broken:
             mode, text = broken
             notices.last("limit_broken", text)
+            probing.disturbed(text)
             return self._held(observation, mode)
         if spacing[0]:
             notices.last(*spacing)
             return self._held(observation)
+        if probing.limits is not None:
+            return self._probe(observation)
         if policy.weigh(payload, sound):
             verdict = policy.verdict
             notices.say(
@@ -189,7 +197,8 @@ class RobotSession:
             return "robot_fault", f"the robot reports {fault_names(observation.faults)}"
         if not self.episodes.running:
             return "no_episode", "an observation outside an episode; one starts with flag FIRST"
-        if not sound and (text := self.policy.limits.invalid(observation.payload)):
+        limits = self.episodes.probing.limits or self.policy.limits
+        if not sound and (text := limits.invalid(observation.payload)):
             return "observation_invalid", text
         if not math.isfinite(observation.reward):
             return "observation_invalid", f"not finite: the reward is {observation.reward}"
@@ -222,6 +231,17 @@ class RobotSession:
         mode = Mode.HOLD if self._shadow else Mode.TRACK
         version, wanted = action.belief_version, action.physical
         return self._answer(observation, mode, payload, version, wanted, action.latent, version)
+
+    def _probe(self, observation: Observation) -> Answer:
+        """The policy is not asked, and nothing is learnt: the bridge touches the cell."""
+        probing = self.episodes.probing
+        limits = probing.limits or self.policy.limits
+        wanted = probing.step(observation.payload, limits.offset)
+        payload, _ = limits.clamp(wanted, self._before)
+        answer = self._still(observation, Mode.TRACK)
+        self._before = payload
+        command = structs.replace(answer.command, payload=payload, over=probing.over)
+        return structs.replace(answer, command=command)
 
     def _still(self, observation: Observation, mode: Mode) -> Answer:
         self._before = None

@@ -25,6 +25,7 @@ from robot_bridge.trial.folder import (
     read_header,
     read_lines,
 )
+from robot_bridge.trial.probing import found_rows, read_probes
 from robot_bridge.trial.statistics import Row, other_measures, table
 from robot_bridge.trial.svg import SERIES
 from robot_bridge.trial.tasks import Task, by_task, judged_by, kind, ranked, scores
@@ -144,6 +145,7 @@ def _content(
         "forces": _safe(force.svgs),
         "cut": force.cut,
         "peak": max(peaks),
+        "probes": found_rows(read_probes(settings.folder)),
         "film": _film(settings.folder),
         "events": [(line, text) for line in lines for text in line.events],
         "listed": EVENTS,

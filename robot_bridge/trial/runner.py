@@ -16,11 +16,12 @@ from rich.table import Table
 from adapt.prior import MeasuredPrior, read_prior
 from adapt.settings import Count, Positive, WholeNumber, compose, resolved
 from robot_bridge.client.operator_client import OperatorClient
-from robot_bridge.errors import RobotLost
+from robot_bridge.errors import RobotLost, TrialError
 from robot_bridge.protocol.messages import Begin, Welcome
 from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.system.progress import Progress
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
+from robot_bridge.trial.probing import ProbeLine, probe_task, write_probes
 from robot_bridge.trial.statistics import Row, other_measures, table
 
 HELP = """acclimate trial out=FOLDER [key=value ...]
@@ -48,6 +49,8 @@ class TrialSettings:
     first_task: number of the first task.
     prior: file of a measured prior (prior.json of acclimate calibrate) that every task's beliefs
         start from, or a folder that holds N.json for task N. null takes the bridge's own.
+    probe: true lets the robot touch each task's cell first, and starts its beliefs from what that
+        tells. The bridge must allow it: its setting probe.reach.
     adapting: false keeps the belief at its prior, for comparison.
     overwrite: true replaces an older trial in the folder.
     release: true releases the robot if it is stopped: you have looked, and it may move.
@@ -64,6 +67,7 @@ class TrialSettings:
     seed: WholeNumber = 0
     first_task: WholeNumber = 0
     prior: Path | None = None
+    probe: bool = False
     adapting: bool = True
     overwrite: bool = False
     release: bool = False
@@ -87,9 +91,17 @@ def read_priors(settings: TrialSettings) -> Priors:
     return dict.fromkeys(tasks, read_prior(path))
 
 
-def schedule(settings: TrialSettings, robot: str, priors: Priors) -> Iterator[Begin]:
-    """The episodes in order. The seed of a task does not depend on the tasks before it."""
+def schedule(
+    settings: TrialSettings,
+    robot: str,
+    priors: Priors,
+    probed: Callable[[int], ProbeLine] | None = None,
+) -> Iterator[Begin]:
+    """The episodes in order. The seed of a task does not depend on the tasks before it. probed:
+    measures a task that has no prior yet."""
     for task in range(settings.first_task, settings.first_task + settings.tasks):
+        if probed is not None and task not in priors:
+            write_probes(settings.out, [probed(task)])
         for episode in range(settings.episodes):
             new = episode == 0
             prior = priors.get(task) if new else None
@@ -101,23 +113,34 @@ def run(
 ) -> list[Row]:
     """Run a trial and write its folder; progress is told of every episode.
 
-    Raises TrialError for the folder, PriorError for a prior, BridgeLost and RobotLost when one of
-    them is gone; the episodes until then are kept.
+    Raises TrialError for the folder, PriorError for a prior, ProbeError where touches tell nothing,
+    BridgeLost and RobotLost when one of them is gone; the episodes until then are kept.
     """
     # Before anything moves: a trial that cannot be written need not run.
     check_free(settings.out, settings.overwrite)
+    if settings.probe and settings.prior is not None:
+        raise TrialError("both probe=true and prior= are given; expected one of them")
     priors = read_priors(settings)
     with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
         welcome = operator.connect(settings.wait)
         robot = operator.wait_robot(settings.robot, settings.wait)
         if settings.release:
             operator.release(robot)
+
+        def probed(task: int) -> ProbeLine:
+            line = probe_task(operator, robot, task, settings.seed, settings.patience)
+            priors[task] = line.prior
+            return line
+
+        # Before anything is written: what cannot be probed leaves no trial.
+        first = [probed(settings.first_task)] if settings.probe else []
         lines: list[EpisodeLine] = []
         header = _header(settings, welcome, robot)
         # An older trial goes only now that there is a bridge and a robot to make another.
         with TrialWriter(settings.out, header, settings.overwrite) as writer:
             try:
-                for begin in schedule(settings, robot, priors):
+                write_probes(settings.out, first)
+                for begin in schedule(settings, robot, priors, probed if settings.probe else None):
                     record = operator.run(begin, settings.patience)
                     lines.append(writer.add(record))
                     progress(record)

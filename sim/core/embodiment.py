@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from robot_bridge.protocol.probe_messages import ProbeTarget
 from sim.core.worlds import Step
 
 
@@ -35,6 +36,15 @@ def _nothing(worlds: Any) -> None:
 
 
 @dataclass(frozen=True)
+class Probing:
+    """How a world is touched. target: worlds → what the cell is known to hold. allow: (worlds,
+    whether) → the reference may leave the task's workspace, or no longer."""
+
+    target: Callable[[Any], ProbeTarget]
+    allow: Callable[[Any, bool], None]
+
+
+@dataclass(frozen=True)
 class Embodiment:
     """One simulated robot of a family.
 
@@ -44,6 +54,7 @@ class Embodiment:
     succeeded, failed: the Outcome's reason where a terminal state ends an episode.
     hold: called before a step under HOLD. relax: called before a step under DAMP or STOP, so that
         stiffness holds the robot no longer. Under every mode but TRACK the action is 0.
+    probing: None for a family that has nothing to touch.
     """
 
     bodies: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
@@ -53,6 +64,7 @@ class Embodiment:
     failed: str = "failed"
     hold: Callable[[Any], None] = _nothing
     relax: Callable[[Any], None] = _nothing
+    probing: Probing | None = None
 
     def ending(self, step: Step) -> str:
         """Why one world's episode ended with this step; "" if it goes on."""

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.core.embodiment import Embodiment, Measure
+from sim.core.embodiment import Embodiment, Measure, Probing
 from sim.core.family import Family
 from sim.core.worlds import Step
 from sim.insertion.arm import ArmBody
 from sim.insertion.body import Body, WristBody
 from sim.insertion.parts.spaces import BROAD, BROAD_FACTORS, plug_space
+from sim.insertion.probe import allow_probing, probe_target
 from sim.insertion.scripted import Demonstrations
 from sim.insertion.space import SPACE, task_factors
 from sim.insertion.spec import FORCE_LIMIT, SPEC
@@ -54,6 +55,7 @@ FAMILY = Family(
         succeeded="seated",
         failed="force limit",
         relax=_relax,
+        probing=Probing(probe_target, allow_probing),
     ),
 )
 

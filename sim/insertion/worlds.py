@@ -84,7 +84,12 @@ class InsertionWorlds:
         threads: of the physics.
         body: threads → what carries the plugs; see `sim.insertion.body`.
         spec: of the family; families differ in how factors are standardised.
+
+    probing: while True the reference may go as far as it is told, and no episode ends but by force:
+        for touches outside of the task's own workspace.
     """
+
+    probing = False
 
     def __init__(
         self,
@@ -150,6 +155,7 @@ class InsertionWorlds:
         self._seated = np.where(seated, self._seated + 1, 0)
         broken = force > FORCE_LIMIT
         success = (self._seated >= SEATED_PERIODS) & ~broken & ~motion.diverged
+        success &= not self.probing
         terminal = success | broken
         fraction = np.clip(depth / full, 0.0, 1.0)
         return Step(
@@ -157,7 +163,7 @@ class InsertionWorlds:
             reward=self._reward(action, fraction, force, success, broken).astype(np.float32),
             measured_reward=(0.5 * fraction + success).astype(np.float32),
             discount=1.0 - terminal.astype(np.float32),
-            truncated=(self.elapsed >= HORIZON) & ~terminal,
+            truncated=(self.elapsed >= HORIZON) & ~terminal & (not self.probing),
             success=success,
             diverged=motion.diverged,
         )
@@ -177,7 +183,9 @@ class InsertionWorlds:
         measured = self.sim.qpos[:, :4]
         reference = self.reference[:, :4] + action * ACTION_SCALE
         reference = np.clip(reference, measured - REFERENCE_CLIP, measured + REFERENCE_CLIP)
-        self.reference[:, :4] = np.clip(reference, WORKSPACE_LOW, WORKSPACE_HIGH)
+        if not self.probing:
+            reference = np.clip(reference, WORKSPACE_LOW, WORKSPACE_HIGH)
+        self.reference[:, :4] = reference
 
     def _sense(self, wrench: np.ndarray) -> np.ndarray:
         """Update the measured wrench; return each world's peak contact force (B,) [N].

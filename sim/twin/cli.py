@@ -96,6 +96,7 @@ def main(argv: list[str]) -> int:
         spec.control_period,
         simulated_time=not settings.realtime,
         keys=settings.keys,
+        probes=twin.family.embodiment.probing is not None,
     )
     try:
         # While there is no bridge to say goodbye to, a signal ends the wait at once.

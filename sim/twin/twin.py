@@ -13,6 +13,7 @@ import numpy as np
 from adapt.errors import AcclimateError
 from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.protocol.messages import Command, Mode, Outcome, ResetRequest
+from robot_bridge.protocol.probe_messages import ProbeTarget
 from robot_bridge.system.clock import Rate
 from sim.core.parameter import Split
 from sim.core.registry import family
@@ -91,11 +92,20 @@ class Twin:
             self.worlds.assign([task])
             self._task = task
         # An episode's noise depends on nothing that ran before it.
-        self.worlds.rng = np.random.default_rng([request.seed, request.task, request.episode])
+        probes = bool(request.limits)
+        entropy = [request.seed, request.task, request.episode, *([1] if probes else [])]
+        self.worlds.rng = np.random.default_rng(entropy)
+        if self.family.embodiment.probing is not None:
+            self.family.embodiment.probing.allow(self.worlds, probes)
         observation = self.worlds.reset(ALL)[0]
         self._joints, self._gauge, self.total = [], [], 0.0
         self._note(None)
         return observation
+
+    def target(self) -> ProbeTarget | None:
+        """What a probing robot is told of the task; None for a family that has nothing to touch."""
+        probing = self.family.embodiment.probing
+        return probing.target(self.worlds) if probing is not None else None
 
     def follow(self, command: Command) -> Step:
         """One control period under a command."""
@@ -151,7 +161,7 @@ def perform(
     rate: of the clock, None for none.
     """
     observation = twin.reset(request)
-    client.ready(truth(twin.worlds))
+    client.ready(truth(twin.worlds), twin.target() if request.limits else None)
     if rate is not None:
         rate.restart()
     command = client.exchange(observation, first=True)
@@ -164,7 +174,7 @@ def perform(
             return None
         step = twin.follow(command)
         steps += 1
-        reason = twin.family.embodiment.ending(step)
+        reason = twin.family.embodiment.ending(step) or ("probed" if command.over else "")
         if rate is not None:
             rate.wait()
         command = client.exchange(

@@ -9,6 +9,7 @@ from robot_bridge.protocol.messages import (
     Mode,
     Outcome,
     Release,
+    ResetRequest,
     Stop,
 )
 from tests.support.bridge.unpaced import LOOSE
@@ -128,3 +129,14 @@ def test_rates_count_the_time_that_has_passed(bundle, monkeypatch):
     wire.now_ns += PERIOD_NS // 5 - PERIOD_NS
     command = wire.exchange(track(0.001, 0, 0))
     np.testing.assert_allclose(command.payload[0], 0.2 * 0.001, rtol=1e-4)
+
+
+FAR = (Limit("workspace", "translation", -9.0, 9.0, "m", "probing"),)
+PROBING = ResetRequest(0, 0, 0, True, FAR)
+
+
+def test_a_driver_that_does_not_probe_stops_where_it_is_asked_to(wire):
+    wire.bridge(PROBING)
+    assert wire.client.wait_reset(0.0) is None
+    assert wire.client.stopped
+    assert "has not said it can" in wire.client.state.reason

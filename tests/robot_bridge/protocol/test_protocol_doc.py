@@ -12,7 +12,7 @@ import pytest
 
 from adapt.bundle import fields as bundle_fields
 from adapt.prior import MeasuredPrior, MeasuredQuantity
-from robot_bridge.protocol import codec, messages, operator_messages, timing
+from robot_bridge.protocol import codec, messages, operator_messages, probe_messages, timing
 from robot_bridge.protocol.handshake import ACTION_MOST, OBSERVATION_MOST, PERIOD_TOLERANCE
 from robot_bridge.protocol.messages import (
     FieldSpec,
@@ -152,6 +152,11 @@ def test_every_struct_is_listed_with_its_fields():
         bundle_fields.Limit,
         MeasuredPrior,
         MeasuredQuantity,
+        probe_messages.ProbeTarget,
+        probe_messages.Post,
+        probe_messages.ProbeReport,
+        probe_messages.Touch,
+        probe_messages.Level,
     )
     structs |= {kind.__name__: kind for kind in nested}
     assert set(listed) == set(structs)

@@ -49,7 +49,7 @@ class FakeClient:
     class state:
         reason = "the operator said so"
 
-    def ready(self, truth: dict[str, float]) -> None:
+    def ready(self, truth: dict[str, float], target: object = None) -> None:
         self.truth = truth
 
     def exchange(self, observation: np.ndarray, reward: float = 0.0, **flags: bool) -> Command:
