@@ -7,9 +7,81 @@ on a robot, one transition at a time; tests hold the two together.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class Posterior(Protocol):
+    """Beliefs over the latent, in any number of leading dimensions (…)."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(…, n_z)."""
+        ...
+
+    @property
+    def variance(self) -> Tensor:
+        """(…, n_z)."""
+        ...
+
+    def negative_log_density(self, target: Tensor) -> Tensor:
+        """−log q(target) (…,) [nat] of targets that broadcast to (…, n_z)."""
+        ...
+
+    def sample(self, exploration: float, generator: torch.Generator) -> Tensor:
+        """Latents (…, n_z); `exploration` scales the standard deviations."""
+        ...
+
+    def at(self, first: Tensor, second: Tensor) -> Posterior:
+        """Beliefs (N,) by their indices (N,) in both leading dimensions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """Gaussians that are independent in each dimension: a `Posterior`. mean, variance: (…, n_z)."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def negative_log_density(self, target: Tensor) -> Tensor:
+        return negative_log_density(target, self.mean, self.variance).sum(-1)
+
+    def sample(self, exploration: float, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + exploration * self.variance.sqrt() * noise
+
+    def at(self, first: Tensor, second: Tensor) -> Diagonal:
+        return Diagonal(self.mean[first, second], self.variance[first, second])
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The beliefs of n runs after every prefix of their transitions.
+
+    beliefs: (n, T + 1), entry 0 is the prior. count: (n,) the last entry of each run; those beyond
+    it mean nothing. None where every run has all.
+    """
+
+    beliefs: Posterior
+    count: Tensor | None = None
+
+    def after(self, run: Tensor, prefix: Tensor) -> Posterior:
+        """Beliefs (N,) of runs (N,) after prefixes (N,) of so many transitions, or of all."""
+        if self.count is not None:
+            prefix = torch.minimum(prefix, self.count[run])
+        return self.beliefs.at(run, prefix)
+
+    def loss(self, truth: Tensor) -> Tensor:
+        """−log q(truth) [nat], mean over runs and prefixes. truth: (n, n_z)."""
+        loss = self.beliefs.negative_log_density(truth[:, None])
+        if self.count is None:
+            return loss.mean()
+        there = torch.arange(loss.shape[1], device=loss.device) <= self.count[:, None]
+        return (loss * there).sum() / there.sum()
 
 
 def prefix_posteriors(mean: Tensor, log_precision: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

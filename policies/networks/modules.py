@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from policies.networks.belief import Diagonal, Prefixes, prefix_posteriors
+
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
 
 
@@ -124,3 +126,12 @@ class FactorEncoder(nn.Module):
         mean, raw = self.body(self.normaliser(transition)).float().chunk(2, -1)
         log_precision = (raw + self.START).clamp(self.LOG_PRECISION_MIN, self.LOG_PRECISION_MAX)
         return mean, log_precision
+
+    def posteriors(self, context: Tensor, valid: Tensor) -> Prefixes:
+        """Beliefs after every prefix of runs: products of factors.
+
+        context: transitions (n, T, n_c). valid: (n, T), 0 drops a factor.
+        """
+        mean, log_precision = self(context)
+        with torch.autocast(context.device.type, enabled=False):
+            return Prefixes(Diagonal(*prefix_posteriors(mean, log_precision, valid)))

@@ -179,7 +179,7 @@ SPEC = WorldSpec(
     limits=_limits(),
     reward="0.5 clip(-z / longest pin, 0, 1), z of tip_position, plus 1 in the period in which the "
     "episode succeeds: in two periods in a row -z is at least min(longest pin - 1 mm, 0.95 longest "
-    "pin), and no contact force has exceeded 80 N. (In training z is measured from the true face.) "
+    "pin), and no contact force has exceeded 80 N. (In training the true face judges success.) "
     "An episode ends so, or with more than 80 N, both terminal; else after 50 periods. At a reset "
     "the tip goes to (0, 0, 6 mm) at rotation 0, rests, the wrench is zeroed, and the reference is "
     "set to the measured pose.",

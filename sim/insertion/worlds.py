@@ -158,10 +158,13 @@ class InsertionWorlds:
         success &= not self.probing
         terminal = success | broken
         fraction = np.clip(depth / full, 0.0, 1.0)
+        observation = self._observe()
+        # A robot knows where the face should be, not where it is.
+        measured = np.clip(-observation[:, 2] / full, 0.0, 1.0)
         return Step(
-            observation=self._observe(),
+            observation=observation,
             reward=self._reward(action, fraction, force, success, broken).astype(np.float32),
-            measured_reward=(0.5 * fraction + success).astype(np.float32),
+            measured_reward=(0.5 * measured + success).astype(np.float32),
             discount=1.0 - terminal.astype(np.float32),
             truncated=(self.elapsed >= HORIZON) & ~terminal & (not self.probing),
             success=success,

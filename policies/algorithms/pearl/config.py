@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -20,8 +21,15 @@ class PearlConfig:
 
     objective: what trains the encoder: the critic's loss, or the posterior of the task's true
         factors. "none" has no latent; "privileged" is told the true factors and has no encoder.
+    belief: what the encoder makes of transitions. "product" makes one Gaussian factor of each, and
+        the belief is their product, as published. "recurrent" carries a state from transition to
+        transition and reads a mixture of Gaussians from it ("posterior" alone): it can remember
+        where the robot has searched in vain.
     latent: size of z for "critic"; "posterior" and "privileged" take one dimension per factor.
-    capacity: transitions in the context.
+    capacity: transitions in the context of a product.
+    state: numbers in the state of a recurrent belief.
+    components: Gaussians in the mixture of a recurrent belief.
+    window: transitions that the gradient of a recurrent belief goes back.
     hold: control periods for which a latent is held; 0 holds it for an episode.
     exploration: latents are drawn with the belief's standard deviations times this.
     reward_in_context: a transition of the context holds the reward.
@@ -29,13 +37,15 @@ class PearlConfig:
     actor_hidden: widths of the actor's layers.
     critic: which twin critic (policies/networks/critics.py).
     critic_hidden: widths of each critic's layers.
-    encoder_hidden: widths of the encoder's layers.
+    encoder_hidden: widths of the encoder's layers; of a recurrent belief, those before the state.
     discount: γ of the returns.
     target_rate: τ, the share by which the target network follows the critic in an update (SAC).
     n_step: rewards summed before a target takes the following value from the critic. More than one
         carry values back faster, and judge an action by what an older policy did after it.
     learning_rate: Adam's, of actor, critic and temperature; falls linearly to a tenth.
     encoder_learning_rate: Adam's, of the encoder; falls linearly to a tenth.
+    fixed_actor: train the belief alone, for a policy that knows what to do with a latent; `start`
+        names where that comes from.
     kl_weight: β of the objective "critic".
     reward_scale: rewards are multiplied by this for the critic, which sets the weight of the
         entropy beside them.
@@ -53,8 +63,12 @@ class PearlConfig:
     """
 
     objective: Literal["critic", "posterior", "none", "privileged"] = "posterior"
+    belief: Literal["product", "recurrent"] = "product"
     latent: Count = 5
     capacity: Count = 160
+    state: Count = 128
+    components: Annotated[int, Meta(ge=1, le=1024)] = 10
+    window: Count = 64
     hold: WholeNumber = 8
     exploration: NonNegative = 1.25
     reward_in_context: bool = True
@@ -68,6 +82,7 @@ class PearlConfig:
     n_step: Count = 1
     learning_rate: Positive = 3e-4
     encoder_learning_rate: Positive = 5e-4
+    fixed_actor: bool = False
     kl_weight: NonNegative = 0.1
     reward_scale: Positive = 1.0
     standardise_rewards: bool = False
@@ -83,6 +98,9 @@ class PearlConfig:
 class PearlSettings(CollectSettings, TrainSettings):
     """PEARL: the belief changes at every transition; soft actor-critic learns from a replay.
 
+    start: a run folder or a bundle whose networks this run takes over, with their normalisers: the
+        actor, and the critic and the encoder where it has such as this run trains. null starts
+        anew.
     device: auto takes CUDA where there is a GPU.
     precision: auto takes bfloat16 where the processor multiplies it natively.
     script_iterations: iterations at the start that collect with the family's script instead of the
@@ -100,6 +118,7 @@ class PearlSettings(CollectSettings, TrainSettings):
 
     algorithm: Literal["pearl"] = "pearl"
     family: str = "insertion"
+    start: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     train_tasks: Count = 2560

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapt.bundle.algorithms import Gaussian, NoAdaptation, TransitionRow
+from adapt.bundle.algorithms import Gaussian, NoAdaptation, Recurrent, TransitionRow
 from adapt.bundle.fields import Latent
 from adapt.errors import AcclimateError
 from policies.algorithms.contract import Artefacts
@@ -16,6 +16,7 @@ from policies.algorithms.pearl.agent import PearlPolicy
 from policies.export.graphs import GOLDEN_ROWS, like, onnx_graph
 from policies.export.observed_range import seen_in
 from policies.networks.modules import Actor, FactorEncoder
+from policies.networks.recurrent import RecurrentEncoder
 from sim.core.worlds import WorldSpec
 
 
@@ -44,6 +45,20 @@ class EncoderGraph(nn.Module):
         return mean, torch.exp(-log_precision)
 
 
+class BeliefStepGraph(nn.Module):
+    """What belief_step.onnx computes: the next state, and the mixture that is read from it."""
+
+    def __init__(self, encoder: RecurrentEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, state: Tensor, transition: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        state = self.encoder.step(state, transition)
+        found = self.encoder.read(state)
+        weight = found.log_weight.exp()
+        return state, weight, found.means.flatten(1), found.roots.flatten(1)
+
+
 def artefacts(
     policy: PearlPolicy, spec: WorldSpec, run: Path, generator: torch.Generator
 ) -> Artefacts:
@@ -61,11 +76,23 @@ def artefacts(
         inputs["latent"] = torch.randn(GOLDEN_ROWS, n_z, generator=generator)
     outputs = ("mean", "log_std")
     graphs["policy"] = onnx_graph(PolicyGraph(policy.actor), inputs, outputs, "policy", golden)
-    if policy.encoder is not None:
+    algorithm: NoAdaptation | Gaussian | Recurrent = NoAdaptation()
+    row = TransitionRow(c.reward_in_context, c.next_in_context)
+    if isinstance(policy.encoder, FactorEncoder):
         inputs = {"transition": like(policy.encoder.normaliser, generator)}
         encoder = EncoderGraph(policy.encoder)
         outputs = ("mean", "variance")
         graphs["encoder"] = onnx_graph(encoder, inputs, outputs, "encoder", golden)
+        algorithm = Gaussian(row, capacity=c.capacity)
+    elif policy.encoder is not None:
+        n_s = policy.encoder.n_s
+        state = 2 * torch.rand(GOLDEN_ROWS, n_s, generator=generator) - 1
+        inputs = {"state": state, "transition": like(policy.encoder.normaliser, generator)}
+        step = BeliefStepGraph(policy.encoder)
+        outputs = ("new_state", "weight", "mean", "cholesky")
+        graphs["belief_step"] = onnx_graph(step, inputs, outputs, "belief_step", golden)
+        initial = policy.encoder.initial(1)[0].tolist()
+        algorithm = Recurrent(row, initial, "mixture", c.components)
     latent = Latent(
         size=n_z,
         prior_mean=[0.0] * n_z,
@@ -74,6 +101,4 @@ def artefacts(
         factors=list(spec.factors) if c.objective == "posterior" else [],
         exploration=c.exploration,
     )
-    row = TransitionRow(c.reward_in_context, c.next_in_context)
-    algorithm = Gaussian(row, capacity=c.capacity) if n_z else NoAdaptation()
     return Artefacts(graphs, golden, {"algorithm": algorithm, "latent": latent}, seen_in(run))

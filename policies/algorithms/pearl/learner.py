@@ -16,6 +16,7 @@ from policies.algorithms.pearl.agent import PearlPolicy
 from policies.algorithms.pearl.config import PearlSettings
 from policies.algorithms.pearl.export import artefacts
 from policies.algorithms.pearl.networks import PearlNetworks
+from policies.algorithms.pearl.start import states_of
 from policies.replay.run_replay import RunReplay
 from policies.rollout.collectors import Collector, make_collector, total, worlds_per_job
 from policies.rollout.jobs import CollectJob
@@ -41,6 +42,7 @@ class PearlLearner:
         # These refuse what does not fit before anything is made.
         worlds_per_job(s)
         _check_fractions(s)
+        _check_belief(s)
         self._rng, self._job_seed = setup.seeds.loop, setup.seeds.worlds
         self._collector: Collector | None = None
         self.factors = np.stack([self.family.factors(t) for t in self.tasks]).astype(np.float32)
@@ -75,6 +77,8 @@ class PearlLearner:
     def iterate(self, iteration: int) -> Metrics:
         """Collect a run in every world; once the script has ended, update."""
         s, start = self.settings, time.perf_counter()
+        if iteration == 0 and s.start is not None:
+            self.networks.take_over(states_of(s.start), s.start)
         metrics = {f"collect/{k}": v for k, v in self._collect(iteration).items()}
         metrics["time/collect"] = time.perf_counter() - start
         learning = iteration + 1 - max(s.script_iterations, 1)
@@ -196,4 +200,25 @@ def _check_fractions(settings: PearlSettings) -> None:
         raise AcclimateError(
             f"told_fraction={told}: only with learner.objective=posterior is a latent the truth "
             f"that some worlds could be told; here it is {objective}"
+        )
+
+
+def _check_belief(settings: PearlSettings) -> None:
+    """Raises AcclimateError for a belief that the objective cannot train, or an actor that is fixed
+    and comes from nowhere."""
+    c = settings.learner
+    if c.belief == "recurrent" and c.objective != "posterior":
+        raise AcclimateError(
+            f"learner.belief=recurrent is trained to name the task's factors; it needs "
+            f"learner.objective=posterior, not {c.objective}"
+        )
+    if c.fixed_actor and settings.start is None:
+        raise AcclimateError(
+            "learner.fixed_actor=true trains the belief of a policy that exists; name its run or "
+            "bundle by start="
+        )
+    if c.fixed_actor and c.objective != "posterior":
+        raise AcclimateError(
+            f"learner.fixed_actor=true: a critic that is not trained teaches no encoder; it needs "
+            f"learner.objective=posterior, not {c.objective}"
         )

@@ -21,6 +21,8 @@ The actor sees z alone, sampled from the belief after a random prefix of a run.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +30,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from adapt.errors import AcclimateError
 from policies.algorithms.pearl.config import PearlConfig
-from policies.networks.belief import kl_to_prior, negative_log_density, prefix_posteriors
+from policies.networks.belief import Prefixes, kl_to_prior
 from policies.networks.critics import Critic, make_critic
 from policies.networks.modules import Actor, FactorEncoder, RewardUnits
+from policies.networks.recurrent import RecurrentEncoder
 from policies.replay.run_replay import Rows, RunReplay
 from sim.core.worlds import WorldSpec
+
+Encoder = FactorEncoder | RecurrentEncoder
+
+
+def make_encoder(n_c: int, n_z: int, config: PearlConfig) -> Encoder:
+    """The encoder of `PearlConfig.belief`. n_c: features of a transition."""
+    c = config
+    if c.belief == "product":
+        return FactorEncoder(n_c, n_z, c.encoder_hidden)
+    return RecurrentEncoder(n_c, n_z, c.encoder_hidden, c.state, c.components, c.window)
 
 
 class PearlNetworks:
@@ -69,9 +83,9 @@ class PearlNetworks:
             self.critic = make_critic(
                 config.critic, n_o, n_rest, config.critic_hidden, value_scale
             ).to(device)
-            self.encoder = None
+            self.encoder: Encoder | None = None
             if self.n_z and config.objective != "privileged":
-                self.encoder = FactorEncoder(n_c, self.n_z, config.encoder_hidden).to(device)
+                self.encoder = make_encoder(n_c, self.n_z, config).to(device)
         self.units = RewardUnits().to(device) if config.standardise_rewards else None
         # Training mode is for one pass alone: the one that a critic without a target learns from.
         self.critic.eval()
@@ -94,14 +108,37 @@ class PearlNetworks:
             )
         self.generator = torch.Generator(device=device).manual_seed(seed + 1)
         self.updates = 0
+        # Modules that came with their normalisers from elsewhere.
+        self.taken: list[str] = []
+
+    def take_over(self, states: Mapping[str, Mapping[str, Tensor]], source: Path) -> None:
+        """Start from other networks, with their normalisers, by the names of `modules`. What this
+        one does not have is left aside, as is the encoder of another kind of belief. Raises
+        AcclimateError for networks of other shapes, and without an actor."""
+        if "actor" not in states:
+            raise AcclimateError(f"start={source}: it has no actor of PEARL's")
+        for name, module in self.modules().items():
+            mine, theirs = module.state_dict(), states.get(name, {})
+            if name != "actor" and mine.keys() != theirs.keys():
+                continue
+            differing = [k for k in {**mine, **theirs} if _shape(mine, k) != _shape(theirs, k)]
+            if differing:
+                told = ", ".join(
+                    f"{k}: {_shape(theirs, k)} there, {_shape(mine, k)} here" for k in differing
+                )
+                raise AcclimateError(f"start={source}: its {name} has other shapes ({told})")
+            module.load_state_dict(theirs)
+            self.taken.append(name)
 
     def fit_normalisers(self, observation: Tensor, context: Tensor) -> None:
         """Fit the input normalisers to observations (N, n_o) and transitions (N, n_c)."""
-        self.actor.normaliser.fit(observation)
-        self.critic.normaliser.fit(observation)
-        if self.target is not None:
+        if "actor" not in self.taken:
+            self.actor.normaliser.fit(observation)
+        if "critic" not in self.taken:
+            self.critic.normaliser.fit(observation)
+        if self.target is not None and "target" not in self.taken:
             self.target.normaliser.fit(observation)
-        if self.encoder is not None:
+        if self.encoder is not None and "encoder" not in self.taken:
             self.encoder.normaliser.fit(context)
 
     def fit_rewards(self, reward: Tensor, going_on: Tensor) -> None:
@@ -124,6 +161,8 @@ class PearlNetworks:
         """
         c = self.config
         runs = replay.sample_runs(c.tasks_per_batch, c.context_recency, rng)
+        if c.fixed_actor and self.encoder is not None:
+            return self._update_belief(self.encoder, replay, runs, factors)
         rows = replay.rows(runs, c.rows_per_task, rng)
         rows = Rows(*(getattr(rows, f).to(self.device) for f in Rows.__dataclass_fields__))
         truth = torch.from_numpy(factors[replay.arrays["task"][runs]]).to(self.device)
@@ -173,27 +212,51 @@ class PearlNetworks:
             known = truth if self.n_z else truth[:, :0]
             return known.repeat_interleave(c.rows_per_task, 0), None
         n = c.tasks_per_batch * c.rows_per_task
-        context, valid = replay.context(runs)
-        with self._autocast():
-            mean, log_precision = self.encoder(context.to(self.device))
-        mean, variance = prefix_posteriors(mean, log_precision, valid.to(self.device))
+        beliefs = self._beliefs(self.encoder, replay, runs)
         prefix = torch.from_numpy(rng.integers(replay.steps + 1, size=n)).to(self.device)
         task = torch.arange(c.tasks_per_batch, device=self.device)
         task = task.repeat_interleave(c.rows_per_task)
-        row_mean, row_variance = mean[task, prefix], variance[task, prefix]
-        noise = torch.randn(n, self.n_z, generator=self.generator, device=self.device)
-        latent = row_mean + c.exploration * row_variance.sqrt() * noise
-        info["belief_std"] = variance[:, -1].detach().sqrt().mean()
-        info["kl"] = kl_to_prior(row_mean, row_variance).sum(-1).mean()
+        row = beliefs.after(task, prefix)
+        latent = row.sample(c.exploration, self.generator)
+        info["belief_std"] = self._final_std(beliefs)
+        info["kl"] = kl_to_prior(row.mean, row.variance).sum(-1).mean()
         if c.objective == "critic":
             return latent, c.kl_weight * info["kl"]
-        loss = negative_log_density(truth[:, None], mean, variance).sum(-1).mean()
+        loss = beliefs.loss(truth)
         info["belief_nll"] = loss.detach()
         latent = latent.detach()
         if c.told_rows:
             told = torch.rand(n, 1, generator=self.generator, device=self.device) < c.told_rows
             latent = torch.where(told, truth.repeat_interleave(c.rows_per_task, 0), latent)
         return latent, loss
+
+    def _update_belief(
+        self, encoder: Encoder, replay: RunReplay, runs: np.ndarray, factors: np.ndarray
+    ) -> dict[str, Tensor]:
+        """One gradient step of the encoder alone."""
+        truth = torch.from_numpy(factors[replay.arrays["task"][runs]]).to(self.device)
+        beliefs = self._beliefs(encoder, replay, runs)
+        loss = beliefs.loss(truth)
+        self.optimisers["encoder"].zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(encoder.parameters(), 10.0)
+        self.optimisers["encoder"].step()
+        self.updates += 1
+        info = {"belief_nll": loss.detach(), "belief_std": self._final_std(beliefs)}
+        return info | {"encoder_gradient": norm}
+
+    def _beliefs(self, encoder: Encoder, replay: RunReplay, runs: np.ndarray) -> Prefixes:
+        """After every prefix of the runs."""
+        context, valid = replay.context(runs)
+        with self._autocast():
+            return encoder.posteriors(context.to(self.device), valid.to(self.device))
+
+    def _final_std(self, beliefs: Prefixes) -> Tensor:
+        """Mean standard deviation after whole runs."""
+        n, last = beliefs.beliefs.mean.shape[:2]
+        run = torch.arange(n, device=self.device)
+        variance = beliefs.after(run, torch.full_like(run, last - 1)).variance
+        return variance.detach().sqrt().mean()
 
     def _critic_loss(
         self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]
@@ -258,9 +321,11 @@ class PearlNetworks:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def modules(self) -> dict[str, nn.Module]:
-        found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
-        if self.target is not None:
-            found["target"] = self.target
+        found: dict[str, nn.Module] = {"actor": self.actor}
+        if not self.config.fixed_actor:
+            found["critic"] = self.critic
+            if self.target is not None:
+                found["target"] = self.target
         if self.encoder is not None:
             found["encoder"] = self.encoder
         if self.units is not None:
@@ -275,6 +340,7 @@ class PearlNetworks:
             "log_temperature": self.log_temperature.detach().clone(),
             "generator": self.generator.get_state(),
             "updates": self.updates,
+            "taken": self.taken,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -286,3 +352,8 @@ class PearlNetworks:
             self.log_temperature.copy_(state["log_temperature"])
         self.generator.set_state(state["generator"])
         self.updates = int(state["updates"])
+        self.taken = list(state.get("taken", []))
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(state[name].shape) if name in state else None
