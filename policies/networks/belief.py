@@ -35,10 +35,6 @@ class Posterior(Protocol):
         """Latents (…, n_z); `exploration` scales the standard deviations."""
         ...
 
-    def at(self, first: Tensor, second: Tensor) -> Posterior:
-        """Beliefs (N,) by their indices (N,) in both leading dimensions."""
-        ...
-
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -58,30 +54,40 @@ class Diagonal:
         return Diagonal(self.mean[first, second], self.variance[first, second])
 
 
-@dataclass(frozen=True)
-class Prefixes:
-    """The beliefs of n runs after every prefix of their transitions.
-
-    beliefs: (n, T + 1), entry 0 is the prior. count: (n,) the last entry of each run; those beyond
-    it mean nothing. None where every run has all.
-    """
-
-    beliefs: Posterior
-    count: Tensor | None = None
+class Prefixes(Protocol):
+    """The beliefs of n runs after every prefix of their T transitions; after none, the prior."""
 
     def after(self, run: Tensor, prefix: Tensor) -> Posterior:
-        """Beliefs (N,) of runs (N,) after prefixes (N,) of so many transitions, or of all."""
-        if self.count is not None:
-            prefix = torch.minimum(prefix, self.count[run])
+        """Beliefs (N,) of runs (N,) after prefixes (N,) of so many transitions, or of all that are
+        valid."""
+        ...
+
+    def final(self) -> Posterior:
+        """Beliefs (n,) after whole runs."""
+        ...
+
+    def loss(self, truth: Tensor, generator: torch.Generator) -> Tensor:
+        """−log q(truth) [nat], mean over runs and prefixes, or over some that the generator draws.
+
+        truth: (n, n_z).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ProductPrefixes:
+    """`Prefixes` of products. beliefs: (n, T + 1)."""
+
+    beliefs: Diagonal
+
+    def after(self, run: Tensor, prefix: Tensor) -> Diagonal:
         return self.beliefs.at(run, prefix)
 
-    def loss(self, truth: Tensor) -> Tensor:
-        """−log q(truth) [nat], mean over runs and prefixes. truth: (n, n_z)."""
-        loss = self.beliefs.negative_log_density(truth[:, None])
-        if self.count is None:
-            return loss.mean()
-        there = torch.arange(loss.shape[1], device=loss.device) <= self.count[:, None]
-        return (loss * there).sum() / there.sum()
+    def final(self) -> Diagonal:
+        return Diagonal(self.beliefs.mean[:, -1], self.beliefs.variance[:, -1])
+
+    def loss(self, truth: Tensor, generator: torch.Generator) -> Tensor:
+        return self.beliefs.negative_log_density(truth[:, None]).mean()
 
 
 def prefix_posteriors(mean: Tensor, log_precision: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,12 +61,8 @@ class Mixture:
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return mean + exploration * (root @ noise[..., None])[..., 0]
 
-    def at(self, first: Tensor, second: Tensor) -> Mixture:
-        index = first, second
-        return Mixture(self.log_weight[index], self.means[index], self.roots[index])
-
     def where(self, met: Tensor) -> Mixture:
-        """These beliefs (…, B) where met (B,), elsewhere the standard normal prior."""
+        """These beliefs (B,) where met (B,), elsewhere the standard normal prior."""
         k, n_z = self.means.shape[-2:]
         eye = torch.eye(n_z, device=self.means.device)
         flat = self.log_weight.new_tensor(-math.log(k))

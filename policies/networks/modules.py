@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from policies.networks.belief import Diagonal, Prefixes, prefix_posteriors
+from policies.networks.belief import Diagonal, ProductPrefixes, prefix_posteriors
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
 
@@ -127,11 +127,11 @@ class FactorEncoder(nn.Module):
         log_precision = (raw + self.START).clamp(self.LOG_PRECISION_MIN, self.LOG_PRECISION_MAX)
         return mean, log_precision
 
-    def posteriors(self, context: Tensor, valid: Tensor) -> Prefixes:
+    def posteriors(self, context: Tensor, valid: Tensor) -> ProductPrefixes:
         """Beliefs after every prefix of runs: products of factors.
 
         context: transitions (n, T, n_c). valid: (n, T), 0 drops a factor.
         """
         mean, log_precision = self(context)
         with torch.autocast(context.device.type, enabled=False):
-            return Prefixes(Diagonal(*prefix_posteriors(mean, log_precision, valid)))
+            return ProductPrefixes(Diagonal(*prefix_posteriors(mean, log_precision, valid)))

@@ -12,12 +12,12 @@ the robot has searched, and a mixture can say "not here" of a place between two 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from policies.networks.belief import Prefixes
 from policies.networks.mixture import Mixture
 from policies.networks.modules import Normaliser, mlp
 
@@ -82,7 +82,7 @@ class RecurrentEncoder(nn.Module):
         root = torch.cat(parts, -1)[..., self.layout].reshape(*lead, k, n_z, n_z)
         return Mixture(torch.log_softmax(logit, -1), mean.reshape(*lead, k, n_z), root)
 
-    def posteriors(self, context: Tensor, valid: Tensor) -> Prefixes:
+    def posteriors(self, context: Tensor, valid: Tensor) -> RecurrentPrefixes:
         """Beliefs after every prefix of runs.
 
         context: transitions (n, T, n_c). valid: (n, T), 0 leaves a transition out.
@@ -94,12 +94,41 @@ class RecurrentEncoder(nn.Module):
         with torch.autocast(context.device.type, enabled=False):
             x = self.embedding(self.normaliser(context))
             state = self.initial(len(x))
-            # Before the first transition, where the belief is the prior, the state says nothing.
-            made = [state[:, None]]
+            states = [state[:, None]]
             for window in x.split(self.window, 1):
-                states, last = self.cell(window, state.detach()[None])
-                made.append(states)
+                made, last = self.cell(window, state.detach()[None])
+                states.append(made)
                 state = last[0]
-            after = self.read(torch.cat(made, 1))
-            met = torch.arange(x.shape[1] + 1, device=x.device) > 0
-        return Prefixes(after.where(met), valid.sum(1).long())
+        return RecurrentPrefixes(self, torch.cat(states, 1), valid.sum(1).long())
+
+
+@dataclass(frozen=True)
+class RecurrentPrefixes:
+    """`Prefixes` of states (n, T + 1, n_s), of which the first count (n,) after the initial one
+    come from valid transitions. A belief is read where it is asked for: reading costs more than
+    carrying a state on.
+    """
+
+    encoder: RecurrentEncoder
+    states: Tensor
+    count: Tensor
+
+    READS = 32
+    """Prefixes of a run that its loss is read at."""
+
+    def after(self, run: Tensor, prefix: Tensor) -> Mixture:
+        prefix = torch.minimum(prefix, self.count[run])
+        with torch.autocast(self.states.device.type, enabled=False):
+            return self.encoder.read(self.states[run, prefix]).where(prefix > 0)
+
+    def final(self) -> Mixture:
+        return self.after(torch.arange(len(self.count), device=self.count.device), self.count)
+
+    def loss(self, truth: Tensor, generator: torch.Generator) -> Tensor:
+        # Not after none: what the prior says cannot be learnt.
+        shape = len(self.count), self.READS
+        drawn = torch.rand(shape, generator=generator, device=self.count.device)
+        prefix = 1 + (drawn * self.count[:, None]).long()
+        run = torch.arange(shape[0], device=self.count.device).repeat_interleave(self.READS)
+        beliefs = self.after(run, prefix.reshape(-1))
+        return beliefs.negative_log_density(truth[run]).mean()

@@ -2,7 +2,8 @@
 temperature (Haarnoja et al. 2018, arXiv 1812.05905).
 
 The belief over the latent z is a product of one Gaussian factor per context transition and a
-standard normal prior. `PearlConfig.objective` says what trains the encoder:
+standard normal prior, or a mixture that is read from a recurrent state (`PearlConfig.belief`).
+`PearlConfig.objective` says what trains the encoder:
 
 - "critic", as published: z's sample feeds the critic, whose loss trains the encoder, plus
   β KL(belief ‖ prior). This is an information bottleneck: it rewards a belief for being narrow
@@ -218,11 +219,11 @@ class PearlNetworks:
         task = task.repeat_interleave(c.rows_per_task)
         row = beliefs.after(task, prefix)
         latent = row.sample(c.exploration, self.generator)
-        info["belief_std"] = self._final_std(beliefs)
+        info["belief_std"] = beliefs.final().variance.detach().sqrt().mean()
         info["kl"] = kl_to_prior(row.mean, row.variance).sum(-1).mean()
         if c.objective == "critic":
             return latent, c.kl_weight * info["kl"]
-        loss = beliefs.loss(truth)
+        loss = beliefs.loss(truth, self.generator)
         info["belief_nll"] = loss.detach()
         latent = latent.detach()
         if c.told_rows:
@@ -236,13 +237,16 @@ class PearlNetworks:
         """One gradient step of the encoder alone."""
         truth = torch.from_numpy(factors[replay.arrays["task"][runs]]).to(self.device)
         beliefs = self._beliefs(encoder, replay, runs)
-        loss = beliefs.loss(truth)
+        loss = beliefs.loss(truth, self.generator)
         self.optimisers["encoder"].zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(encoder.parameters(), 10.0)
         self.optimisers["encoder"].step()
         self.updates += 1
-        info = {"belief_nll": loss.detach(), "belief_std": self._final_std(beliefs)}
+        info = {
+            "belief_nll": loss.detach(),
+            "belief_std": beliefs.final().variance.detach().sqrt().mean(),
+        }
         return info | {"encoder_gradient": norm}
 
     def _beliefs(self, encoder: Encoder, replay: RunReplay, runs: np.ndarray) -> Prefixes:
@@ -250,13 +254,6 @@ class PearlNetworks:
         context, valid = replay.context(runs)
         with self._autocast():
             return encoder.posteriors(context.to(self.device), valid.to(self.device))
-
-    def _final_std(self, beliefs: Prefixes) -> Tensor:
-        """Mean standard deviation after whole runs."""
-        n, last = beliefs.beliefs.mean.shape[:2]
-        run = torch.arange(n, device=self.device)
-        variance = beliefs.after(run, torch.full_like(run, last - 1)).variance
-        return variance.detach().sqrt().mean()
 
     def _critic_loss(
         self, rows: Rows, latent: Tensor, truth: Tensor, info: dict[str, Tensor]

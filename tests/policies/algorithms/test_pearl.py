@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from policies.algorithms.contract import Action, Agent
-from policies.algorithms.pearl.agent import PearlAgent, PearlPolicy
+from policies.algorithms.pearl.agent import PearlAgent, PearlPolicy, ProductAgent
 from policies.algorithms.pearl.config import PearlConfig
 from policies.algorithms.pearl.networks import PearlNetworks
 from policies.networks.critics import CriticKind
@@ -243,7 +243,7 @@ def test_a_diverged_step_restarts_its_episode_and_counts_for_nothing() -> None:
     worlds.assign([SPACE.task(goal=1.0), SPACE.task(goal=1.0)])
     worlds.diverge = {(1, 2)}
 
-    class Still(PearlAgent):
+    class Still(ProductAgent):
         def act(self, observation, stochastic, latent=None) -> Action:
             return Action(np.zeros((2, 1), np.float32))
 

@@ -140,6 +140,22 @@ def test_the_privileged_controller_succeeds_in_every_family(made):
     assert max(r.max() for r in before) <= 0
 
 
+def test_depth_is_measured_from_the_nominal_face_and_success_judged_by_the_true_one(made):
+    """A robot knows the face to half a millimetre, and must not be told it by its reward."""
+    worlds = made(2, tasks=[SPACE.task(socket_z=z) for z in (-5e-4, 5e-4)])
+    steps = play(worlds, Privileged().act)
+    full = worlds.constants.depth
+    for before, step in zip(steps, steps[1:], strict=False):
+        told = np.clip(-step.observation[:, 2] / full, 0.0, 1.0)
+        went = ~before.done
+        np.testing.assert_allclose(
+            step.measured_reward[went], (0.5 * told + step.success)[went], atol=1e-6
+        )
+    assert first_ends(steps, "success").all()
+    # The shallow one is home before the robot would say so.
+    assert first_ends(steps, "measured_reward")[1] < 1.5
+
+
 def test_doing_nothing_does_not_insert(made):
     tasks = per_family()
     worlds = made(len(tasks), tasks=tasks)
