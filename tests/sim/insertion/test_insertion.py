@@ -1,6 +1,7 @@
 """The laws of the insertion task."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import mujoco
 import numpy as np
@@ -145,7 +146,7 @@ def test_depth_is_measured_from_the_nominal_face_and_success_judged_by_the_true_
     worlds = made(2, tasks=[SPACE.task(socket_z=z) for z in (-5e-4, 5e-4)])
     steps = play(worlds, Privileged().act)
     full = worlds.constants.depth
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in pairwise(steps):
         told = np.clip(-step.observation[:, 2] / full, 0.0, 1.0)
         went = ~before.done
         np.testing.assert_allclose(
