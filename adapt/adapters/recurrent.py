@@ -74,7 +74,9 @@ class RecurrentAdapter(Adapter):
         if self._spec.head == "mixture":
             weight, mean, root = np.split(numbers, [k, k + k * n_z])
             shaped = mean.reshape(k, n_z), root.reshape(k, n_z, n_z)
-            return make_mixture(weight, *shaped, count, version, state)
+            found = make_mixture(weight, *shaped, count, version, state)
+            # The network's belief started from training's prior.
+            return found.times(*self._start.ratio(self._own)) if self._start_bytes else found
         mean, variance = np.split(numbers, 2)
         if not (np.isfinite(numbers).all() and (variance > 0.0).all()):
             raise BeliefError(
@@ -82,7 +84,6 @@ class RecurrentAdapter(Adapter):
                 "and a positive variance"
             )
         if self._start_bytes:
-            # The network's belief started from training's prior.
             precision, shift = self._start.ratio(self._own)
             total = 1.0 / variance + precision
             mean, variance = (mean / variance + shift) / total, 1.0 / total

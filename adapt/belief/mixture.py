@@ -6,7 +6,8 @@ or right, but not in between".
 Its mean and variance are its moments. With a prior of components (w_k, m_k, v_k) and factors whose
 product has precision P and precision x mean h, independent in each dimension, component k of the
 posterior has precision 1/v_k + P and mean (m_k/v_k + h) / precision, and its weight is multiplied
-by the evidence that the component gives to the factors.
+by the evidence that the component gives to the factors. `MixtureBelief.times` is the same for full
+covariances.
 """
 
 from __future__ import annotations
@@ -39,6 +40,24 @@ class MixtureBelief(Belief, frozen=True, eq=False):
         latent = (self.means[component] + self.roots[component] @ noise).astype(np.float32)
         latent.setflags(write=False)
         return latent
+
+    def times(self, precision: Float64, information: Float64) -> MixtureBelief:
+        """The product with a Gaussian factor, independent in each dimension, of this precision and
+        precision x mean, (n_z,). Raises BeliefError where nothing finite is left."""
+        m, r = self.means, self.roots
+        # With S = I + Rᵀ P R a component's covariance R Rᵀ becomes R S⁻¹ Rᵀ.
+        inner = np.eye(m.shape[1]) + r.mT @ (precision[:, None] * r)
+        half = np.linalg.solve(np.linalg.cholesky(inner), r.mT)
+        covariance = half.mT @ half
+        off = information - precision * m
+        moved = (covariance @ off[:, :, None])[:, :, 0]
+        evidence = m @ information - 0.5 * (m**2) @ precision + 0.5 * (off * moved).sum(axis=1)
+        log_weights = evidence - 0.5 * np.linalg.slogdet(inner)[1]
+        log_weights[self.weights > 0.0] += np.log(self.weights[self.weights > 0.0])
+        log_weights[self.weights == 0.0] = -np.inf
+        weights = np.exp(log_weights - log_weights.max())
+        roots = np.linalg.cholesky(covariance)
+        return make_mixture(weights, m + moved, roots, self.count, self.version, self.state)
 
 
 def make_mixture(

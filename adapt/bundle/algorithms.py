@@ -177,10 +177,8 @@ class Recurrent(Variant, frozen=True, tag="recurrent"):
         return self.max_widening
 
     def refuses_prior(self, manifest: Manifest) -> str:
-        # The network's belief holds training's prior. A Gaussian one can be multiplied by the ratio
-        # of the two priors; the state cannot.
-        if self.head != "gaussian":
-            return f"a recurrent belief with head {self.head!r} cannot be combined with a prior"
+        # The network's belief holds training's prior. What a head reads can be multiplied by the
+        # ratio of the two priors; the state cannot.
         if any(phase.condition == "state" for phase in manifest.phases):
             return "a policy is fed the state of a recurrent belief, which holds training's prior"
         return ""

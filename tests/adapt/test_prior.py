@@ -12,6 +12,7 @@ from msgspec import structs
 from adapt.adapters.registry import make_adapter
 from adapt.adapters.snapshot import seal, unseal
 from adapt.belief.gaussian import GaussianPrior
+from adapt.belief.mixture import MixtureBelief
 from adapt.bundle.algorithms import Component, Mixture, TransitionRow
 from adapt.bundle.fields import Factor, Term
 from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
@@ -270,9 +271,31 @@ def test_a_recurrent_belief_is_multiplied_by_the_ratio_of_the_priors(tmp_path):
     other = make_adapter(plain.bundle, 1)
     other.restore(adapter.snapshot())
     assert other.belief.mean.tobytes() == adapter.belief.mean.tobytes()
-    refusing = make_adapter(PolicyBundle.load(tiny_recurrent.write(tmp_path / "m", "mixture")), 0)
-    with pytest.raises(PriorError, match="head 'mixture'"):
+    refusing = make_adapter(PolicyBundle.load(tiny_recurrent.write(tmp_path / "n", "none")), 0)
+    with pytest.raises(PriorError, match="fed the state"):
         refusing.start_from(narrow)
+
+
+def test_a_recurrent_mixture_is_multiplied_by_the_ratio_of_the_priors(tmp_path):
+    plain = make_adapter(PolicyBundle.load(tiny_recurrent.write(tmp_path / "b", "mixture")), 0)
+    adapter, own = make_adapter(plain.bundle, 0), plain.start
+    narrow = GaussianPrior(own.mean + 0.5, own.variance * 0.1)
+    adapter.start_from(narrow)
+    np.testing.assert_array_equal(adapter.belief.mean, narrow.mean)
+    for transition in transitions(3):
+        wide, found = plain.observe(transition), adapter.observe(transition)
+        assert isinstance(wide, MixtureBelief)
+        expected = wide.times(*narrow.ratio(own))
+        np.testing.assert_array_equal(found.state, wide.state)
+        np.testing.assert_allclose(found.mean, expected.mean)
+        assert (found.variance < wide.variance).all()
+    other = make_adapter(plain.bundle, 1)
+    other.restore(adapter.snapshot())
+    assert other.belief.mean.tobytes() == adapter.belief.mean.tobytes()
+    adapter.start_from(own)
+    assert adapter.observe(transitions(1)[0]).mean == pytest.approx(
+        make_adapter(plain.bundle, 0).observe(transitions(1)[0]).mean
+    )
 
 
 def test_a_mixture_loses_the_components_that_a_measurement_speaks_against(tmp_path):

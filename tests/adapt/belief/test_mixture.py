@@ -40,6 +40,29 @@ def test_a_posterior_is_prior_times_factors():
     np.testing.assert_allclose(belief.variance, (density * (grid - mean) ** 2).sum(), atol=1e-6)
 
 
+def test_a_mixture_of_full_covariances_times_a_factor_is_their_product_on_a_grid():
+    belief = make_mixture(WEIGHTS, MEANS, ROOTS, 4, 7)
+    mean, variance = np.array([0.3, 0.8]), np.array([0.5, 0.2])
+    found = belief.times(1 / variance, mean / variance)
+    axis = np.linspace(-5.0, 5.0, 801)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    density = np.zeros(len(grid))
+    for w, m, r in zip(belief.weights, MEANS, ROOTS, strict=True):
+        off = np.linalg.solve(r, (grid - m).T)
+        density += w * np.exp(-0.5 * (off**2).sum(0)) / np.prod(np.diag(r))
+    density *= np.exp(-0.5 * ((grid - mean) ** 2 / variance).sum(1))
+    density /= density.sum()
+    np.testing.assert_allclose(found.mean, density @ grid, atol=1e-4)
+    np.testing.assert_allclose(found.variance, density @ (grid - found.mean) ** 2, atol=1e-4)
+    assert (found.count, found.version) == (4, 7)
+    # Where it says nothing, nothing changes; also of a component without weight.
+    for weights in (WEIGHTS, np.array([1.0, 0.0])):
+        same = make_mixture(weights, MEANS, ROOTS, 0, 0)
+        again = same.times(np.zeros(2), np.zeros(2))
+        np.testing.assert_allclose(again.weights, same.weights)
+        np.testing.assert_allclose(again.roots, same.roots, atol=1e-12)
+
+
 def test_without_factors_the_posterior_is_the_prior():
     nothing = np.zeros(2)
     belief = MixturePrior([3.0, 1.0], MEANS.tolist(), [[1.0, 2.0]] * 2).times(
