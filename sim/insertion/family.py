@@ -13,6 +13,7 @@ from sim.core.family import Family
 from sim.core.worlds import Step
 from sim.insertion.arm import ArmBody
 from sim.insertion.body import Body, WristBody
+from sim.insertion.cell import CellBody
 from sim.insertion.parts.spaces import BROAD, BROAD_FACTORS, plug_space
 from sim.insertion.probe import allow_probing, probe_target
 from sim.insertion.scripted import Demonstrations
@@ -46,6 +47,7 @@ FAMILY = Family(
         bodies={
             "arm": lambda: InsertionWorlds(1, 0, 1, ArmBody),
             "wrist": lambda: InsertionWorlds(1, 0, 1, WristBody),
+            "cell": lambda: InsertionWorlds(1, 0, 1, CellBody),
         },
         measures={
             "peak_force": Measure("N", lambda worlds, step: worlds.peak_force[0]),
@@ -78,6 +80,7 @@ BROAD_FAMILY = replace(
         bodies={
             "arm": lambda: _broad_worlds(1, 0, 1, ArmBody),
             "wrist": lambda: _broad_worlds(1, 0, 1, WristBody),
+            "cell": lambda: _broad_worlds(1, 0, 1, CellBody),
         },
     ),
 )

@@ -40,8 +40,8 @@ class TwinSettings:
     name: of the robot; operators call it by this name.
     family: of tasks, the one that the bundle was trained on: a name of ours, FOLDER/FILE.py:NAME or
         package.module:NAME (docs/families.md).
-    body: one of the family's; empty takes its first. Of insertion: arm, a whole six-joint arm, or
-        wrist, the rig that policies are trained on.
+    body: one of the family's; empty takes its first. Of insertion: arm, a whole six-joint arm;
+        wrist, the rig that policies are trained on; or cell, an arm that brings itself back.
     realtime: true keeps the control rate by the clock; false runs as fast as it can.
     groups: tasks of each group, in this order; the trial's seed draws them. Empty takes 20 of each
         group that training never meets.
