@@ -161,21 +161,25 @@ def describe(
 ) -> About:
     """What the page says of the tasks: their names, and the groups in which they are counted."""
     names = {line.task: plug_name(takes, line.task, space) for line in lines}
-    titles = dict(TITLES)
+    count, titles = sum(groups.values()), dict(TITLES)
+    title = f"{count} unknown plugs, {settings.episodes} attempts each"
     if settings.plug:
-        titles["held_out"] = f"{plug_title(str(plug_file(settings.plug)))} in sockets of its own"
+        plug = plug_title(str(plug_file(settings.plug)))
+        title = f"{plug}: {count} tasks × {settings.episodes} attempts"
+        titles["held_out"] = f"{plug}, each time before another socket"
     ends = accumulate(groups.values())
     counted = [
         TaskGroup(titles[split], tuple(range(end - groups[split], end)))
         for split, end in zip(groups, ends, strict=True)
     ]
     body = "A simulated six-joint arm" if settings.body == "arm" else "A simulated wrist"
-    many = "; ".join(f"{count} of {titles[split]}" for split, count in groups.items())
+    many = "; ".join(f"{n} of {titles[split]}" for split, n in groups.items())
+    shown = f"The plug: {titles['held_out']}" if settings.plug else f"Plugs: {many}"
     return About(
-        title=f"{sum(groups.values())} unknown plugs, {settings.episodes} attempts each",
+        title=title,
         sentence=f"{body} that feels and does not see brings a plug into a socket whose place it "
         f"knows only to 3 mm and 5°. From attempt to attempt it infers where the socket is. "
-        f"Plugs: {many}.",
+        f"{shown}.",
         names=names,
         groups=tuple(counted),
     )

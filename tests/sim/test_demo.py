@@ -117,9 +117,10 @@ def test_a_plug_of_ones_own_is_tried_and_filmed(bundle: Path, tmp_path: Path) ->
     process = demo(bundle, tmp_path, *words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "my own peg in sockets of its own" in " ".join(out.split())
+    assert "my own peg, each time before another socket" in " ".join(out.split())
     text = Path(out.split()[-1]).read_text()
     assert "my own peg, clearance 0.20 mm" in text and "data:video/mp4" in text
+    assert "my own peg: 1 tasks × 1 attempts" in text
     (other := tmp_path / "other").mkdir()
     process = demo(bundle, other, "plug=us_dc")
     _, err = process.communicate(timeout=60)
