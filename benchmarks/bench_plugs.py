@@ -219,7 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--attempts", type=int, default=20, help="sockets for each plug")
     parser.add_argument("--harder", type=int, default=8, help="the same, under each condition")
-    parser.add_argument("--bodies", nargs="+", choices=list(BODIES), default=list(BODIES))
+    parser.add_argument("--bodies", nargs="*", choices=list(BODIES), default=list(BODIES))
     parser.add_argument("--plugs", nargs="+", choices=named_plugs(), default=list(PUBLISHED))
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
