@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from adapt.bundle.policy_bundle import PolicyBundle
+from sim.demo import SHIPPED
 from sim.insertion.space import FACTOR_TERMS, FACTORS, SPACE, task_factors
 
 
@@ -17,3 +19,8 @@ def test_a_sum_has_its_terms_slopes_and_their_spread(name):
         step = 0.1 * term.std
         moved = task_factors(SPACE.task(**{term.name: term.mean + step}))[factor.index]
         assert (moved - start) * factor.scale / step == pytest.approx(term.weight)
+
+
+def test_the_shipped_bundles_space_is_this_one():
+    """Seeds draw the tasks that they drew when the bundle was trained and its numbers recorded."""
+    assert PolicyBundle.load(SHIPPED).manifest.task_space == SPACE.to_dict()
