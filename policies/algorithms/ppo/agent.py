@@ -11,24 +11,26 @@ from torch import Tensor
 from policies.algorithms.contract import Action, Agent, Belief, Transition
 from policies.algorithms.ppo.belief import transition_rows
 from policies.algorithms.ppo.config import PpoConfig
+from policies.algorithms.ppo.memory import Memory
 from policies.algorithms.ppo.networks import PpoActor
 from policies.networks.modules import FactorEncoder
 
 
 @dataclass(frozen=True)
 class PpoPolicy:
-    """Networks, on the CPU. encoder: of a policy that knows a belief. n_f: number of the task's
-    factors."""
+    """Networks, on the CPU. encoder: of a policy that knows a belief. memory: of one that has a
+    history. n_f: number of the task's factors."""
 
     actor: PpoActor
     encoder: FactorEncoder | None
+    memory: Memory | None
     n_f: int
     config: PpoConfig
     episodes_per_step: int = 1
 
     @property
     def adapts(self) -> bool:
-        return self.encoder is not None
+        return self.encoder is not None or self.memory is not None
 
     @property
     def privileged(self) -> bool:
@@ -39,6 +41,8 @@ class PpoPolicy:
             raise ValueError(f"share={share}: PPO's worlds share nothing")
         if self.encoder is not None:
             return BelievingAgent(self, self.encoder, worlds, generator)
+        if self.memory is not None:
+            return RememberingAgent(self, self.memory, worlds, generator)
         return (ToldAgent if self.privileged else PpoAgent)(self, worlds, generator)
 
 
@@ -117,16 +121,55 @@ class BelievingAgent(PpoAgent):
     @torch.no_grad()
     def observe(self, transition: Transition, valid: np.ndarray) -> None:
         """Fold one transition of each world into its belief where valid (B,)."""
-        t, use = transition, valid & self.adapting
-        rows = transition_rows(
-            self.policy.config,
-            torch.from_numpy(t.observation),
-            torch.from_numpy(t.action),
-            torch.from_numpy(t.reward),
-            torch.from_numpy(t.next_observation),
-        )
-        mean, log_precision = self._encoder(rows)
+        use = valid & self.adapting
+        mean, log_precision = self._encoder(_rows(self.policy.config, transition))
         precision = log_precision.exp()
         world, slot = np.flatnonzero(use), self._next[use] % self._ring.shape[2]
         self._ring[:, world, slot] = torch.stack([precision, precision * mean])[:, world]
         self._next += use
+
+
+class RememberingAgent(PpoAgent):
+    """Is fed the state of a memory: `adapt.adapters.recurrent` without a head, batched."""
+
+    STATE = ("adapting", "_state")
+
+    def __init__(
+        self, policy: PpoPolicy, memory: Memory, worlds: int, generator: torch.Generator
+    ) -> None:
+        super().__init__(policy, worlds, generator)
+        self._memory = memory
+        self._state = torch.zeros(worlds, memory.n_s)
+
+    def reset(self, which: np.ndarray, factors: np.ndarray) -> None:
+        new = torch.from_numpy(which)[:, None]
+        self._state = torch.where(new, torch.zeros_like(self._state), self._state)
+
+    def fed(self) -> Tensor:
+        return self._state
+
+    def act(
+        self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: Tensor | None = None
+    ) -> Action:
+        """See `Agent.act`. latent: not used. Nothing in a state is drawn, so a robot's equals it,
+        and where it does not, the parity gate shall find other actions."""
+        return super().act(observation, stochastic)
+
+    @torch.no_grad()
+    def observe(self, transition: Transition, valid: np.ndarray) -> None:
+        """Carry the states on by one transition of each world where valid (B,)."""
+        use = torch.from_numpy(valid & self.adapting)[:, None]
+        new = self._memory(self._state, _rows(self.policy.config, transition))
+        self._state = torch.where(use, new, self._state)
+
+
+def _rows(config: PpoConfig, transition: Transition) -> Tensor:
+    """(B, n_c)."""
+    t = transition
+    return transition_rows(
+        config,
+        torch.from_numpy(t.observation),
+        torch.from_numpy(t.action),
+        torch.from_numpy(t.reward),
+        torch.from_numpy(t.next_observation),
+    )

@@ -25,11 +25,16 @@ MAX_GRADIENT = 10.0
 
 def make_encoder(spec: WorldSpec, config: PpoConfig) -> FactorEncoder:
     """From one transition to one factor, with a normaliser that is fitted on the way."""
-    n_o, n_f = spec.observation_size, len(spec.factors)
-    n_c = n_o * (1 + config.next_in_context) + spec.action_size + config.reward_in_context
-    encoder = FactorEncoder(n_c, n_f, config.encoder_hidden)
+    n_c = transition_size(spec, config)
+    encoder = FactorEncoder(n_c, len(spec.factors), config.encoder_hidden)
     encoder.normaliser = RunningNormaliser(n_c)
     return encoder
+
+
+def transition_size(spec: WorldSpec, config: PpoConfig) -> int:
+    """n_c."""
+    n_o = spec.observation_size
+    return n_o * (1 + config.next_in_context) + spec.action_size + config.reward_in_context
 
 
 def transition_rows(
@@ -39,7 +44,7 @@ def transition_rows(
     measured_reward: Tensor,
     next_observation: Tensor,
 ) -> Tensor:
-    """What the encoder reads (…, n_c), in the order of adapt.bundle.algorithms.TransitionRow."""
+    """What encoder and memory read (…, n_c), as adapt.bundle.algorithms.TransitionRow orders it."""
     parts = [observation, action]
     if config.reward_in_context:
         parts.append(measured_reward[..., None])

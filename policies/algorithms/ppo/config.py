@@ -10,7 +10,7 @@ from msgspec import Meta
 from adapt.settings import Count, Fraction, NonNegative, Positive, Widths
 from policies.training.settings import TrainSettings
 
-Knowledge = Literal["none", "belief", "truth"]
+Knowledge = Literal["none", "history", "belief", "truth"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class PpoConfig:
     """Hyperparameters of the learner.
 
     knowledge: what the actor is fed of the task beside the observation: nothing, for a policy that
-        is randomised over tasks; mean and log variance of a belief over the task's factors, which
+        is randomised over tasks; the state of a memory of all transitions so far, which is trained
+        with the policy; mean and log variance of a belief over the task's factors, which
         is trained in the same run; or the true standardised factors, which no robot can know.
     hidden: widths of the actor's layers.
     critic_hidden: widths of the critic's layers. It is told the true factors in every case.
@@ -43,6 +44,7 @@ class PpoConfig:
     encoder_hidden: widths of the encoder's layers.
     encoder_learning_rate: Adam's, of the encoder.
     encoder_epochs: passes of the encoder over an iteration's runs.
+    memory_size: numbers in the memory's state.
     """
 
     knowledge: Knowledge = "none"
@@ -66,6 +68,7 @@ class PpoConfig:
     encoder_hidden: Widths = (128, 128)
     encoder_learning_rate: Positive = 1e-3
     encoder_epochs: Count = 4
+    memory_size: Count = 64
 
 
 @dataclass(frozen=True)

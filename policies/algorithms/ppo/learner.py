@@ -16,6 +16,7 @@ from policies.algorithms.ppo.agent import PpoPolicy
 from policies.algorithms.ppo.belief import BeliefTraining, make_encoder
 from policies.algorithms.ppo.config import PpoSettings
 from policies.algorithms.ppo.export import artefacts
+from policies.algorithms.ppo.memory import Memory, Sequences
 from policies.algorithms.ppo.networks import PpoActor, PpoCritic
 from policies.algorithms.ppo.rollout import RolloutRecorder, make_batch
 from policies.algorithms.ppo.update import PpoUpdate
@@ -42,18 +43,20 @@ class PpoLearner:
                 "worlds × rollout_steps"
             )
         n_o, n_a, n_f = self.spec.observation_size, self.spec.action_size, len(self.spec.factors)
-        if c.knowledge != "none" and not n_f:
+        if c.knowledge in ("belief", "truth") and not n_f:
             raise AcclimateError(
                 f"learner.knowledge={c.knowledge}: family {self.spec.name!r} names no factors of "
                 "its tasks; expected none"
             )
-        n_k = {"none": 0, "belief": 2 * n_f, "truth": n_f}[c.knowledge]
+        fed = {"none": 0, "history": c.memory_size, "belief": 2 * n_f, "truth": n_f}
+        n_k = fed[c.knowledge]
         with torch.random.fork_rng():
             torch.manual_seed(setup.seeds.learner)
             self.actor = PpoActor(n_o, n_k, n_a, c.hidden, c.action_std)
             self.critic = PpoCritic(n_o + n_k + n_f, c.critic_hidden)
             self.encoder = make_encoder(self.spec, c) if c.knowledge == "belief" else None
-        self.update = PpoUpdate(self.actor, self.critic, c)
+            self.memory = Memory.of(self.spec, c) if c.knowledge == "history" else None
+        self.update = PpoUpdate(self.actor, self.critic, c, self.memory)
         self.belief = None if self.encoder is None else BeliefTraining(self.encoder, c)
         self.steps = 0
         self._worlds: Worlds | None = None
@@ -67,7 +70,7 @@ class PpoLearner:
         return Trial(self.settings.validation_episodes, stochastic=False)
 
     def policy(self) -> PpoPolicy:
-        return PpoPolicy(self.actor, self.encoder, len(self.spec.factors), self.config)
+        return PpoPolicy(self.actor, self.encoder, self.memory, len(self.spec.factors), self.config)
 
     @property
     def worlds(self) -> Worlds:
@@ -98,7 +101,7 @@ class PpoLearner:
         factors = torch.from_numpy(worlds.factors()).float()
         rolling = RollOut(worlds, agent)
         if iteration == 0:
-            self._fit_normaliser(rolling, index)
+            self._look_around(rolling, index)
         recorder = RolloutRecorder(worlds, index, s.rollouts * s.rollout_steps)
         collecting = time.perf_counter() - start
         sums: dict[str, Tensor] = {}
@@ -128,23 +131,34 @@ class PpoLearner:
         if not valid.any():
             return {}
         batch = make_batch(recorder, piece, factors, self.actor, self.critic, self.config)
-        found = self.update(batch, order) | {
+        sequences = None
+        if self.memory is not None:
+            sequences = Sequences.of(recorder, piece, self.config)
+        found = self.update(batch, order, sequences) | {
             "value": self.critic.centre.clone(),
             "value_explained": batch.explained,
         }
-        # Only now: the update compares with means that the old normaliser gave.
-        observation = torch.from_numpy(recorder.run.observation[:, piece])
-        self.actor.normaliser.update(observation[valid])
+        # Only now: the update compares with means that the old normalisers gave.
+        self._fit_normalisers(recorder, piece)
         return found
 
-    def _fit_normaliser(self, rolling: RollOut, index: np.ndarray) -> None:
-        """Show the normaliser what an untrained policy meets, before anything is learnt from it."""
+    def _fit_normalisers(self, recorder: RolloutRecorder, piece: slice) -> None:
+        """Show the normalisers a piece of a run."""
+        valid = torch.from_numpy(recorder.run.valid[:, piece]) > 0
+        observation = torch.from_numpy(recorder.run.observation[:, piece])
+        self.actor.normaliser.update(observation[valid])
+        if self.memory is not None:
+            transitions = Sequences.of(recorder, piece, self.config).transitions
+            self.memory.normaliser.update(transitions[valid])
+
+    def _look_around(self, rolling: RollOut, index: np.ndarray) -> None:
+        """Show the normalisers what an untrained policy meets, before anything is learnt from
+        it."""
         steps = self.settings.rollout_steps
         recorder = RolloutRecorder(rolling.worlds, index, steps)
-        recorder.extend(steps)
+        piece = recorder.extend(steps)
         rolling.run(recorder, True)
-        run = recorder.run
-        self.actor.normaliser.update(torch.from_numpy(run.observation[run.valid > 0]))
+        self._fit_normalisers(recorder, piece)
         self.steps += steps * self.settings.worlds
 
     def _task_indices(self, iteration: int) -> np.ndarray:
@@ -166,7 +180,10 @@ class PpoLearner:
 
     def modules(self) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
-        return found if self.encoder is None else found | {"encoder": self.encoder}
+        for name, module in (("encoder", self.encoder), ("memory", self.memory)):
+            if module is not None:
+                found[name] = module
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         return {

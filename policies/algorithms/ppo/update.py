@@ -4,12 +4,14 @@ learning rate steered by KL as in rsl_rl (Rudin et al. 2022, arXiv 2109.11978)."
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from policies.algorithms.ppo.config import PpoConfig
+from policies.algorithms.ppo.memory import Memory, Sequences
 from policies.algorithms.ppo.networks import PpoActor, PpoCritic
 from policies.algorithms.ppo.rollout import Batch
 
@@ -18,14 +20,17 @@ RATE_STEP, RATE_LOW, RATE_HIGH = 1.5, 1e-5, 1e-2
 
 
 class PpoUpdate:
-    """One optimiser for actor and critic, and the passes over a batch.
+    """One optimiser for actor, critic and memory, and the passes over a batch.
 
     steps: gradient steps so far.
     """
 
-    def __init__(self, actor: PpoActor, critic: PpoCritic, config: PpoConfig) -> None:
-        self.actor, self.critic, self.config = actor, critic, config
-        self._parameters = [*actor.parameters(), *critic.parameters()]
+    def __init__(
+        self, actor: PpoActor, critic: PpoCritic, config: PpoConfig, memory: Memory | None = None
+    ) -> None:
+        self.actor, self.critic, self.config, self.memory = actor, critic, config, memory
+        trained = [actor, critic] if memory is None else [actor, critic, memory]
+        self._parameters = [p for module in trained for p in module.parameters()]
         self.optimiser = torch.optim.Adam(self._parameters, config.learning_rate, fused=True)
         self.steps = 0
 
@@ -34,40 +39,71 @@ class PpoUpdate:
         """Adam's learning rate."""
         return self.optimiser.param_groups[0]["lr"]
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Some epochs of gradient steps; generator: of the rows' order.
+    def __call__(
+        self, batch: Batch, generator: torch.Generator, sequences: Sequences | None = None
+    ) -> dict[str, Tensor]:
+        """Some epochs of gradient steps.
+
+        Args:
+            generator: of the rows' order.
+            sequences: the same roll-out in its order, where there is a memory.
 
         A pass that has gone too far from the old policy is the last one. Returns means over the
         steps by name; "kl" is the last pass's.
         """
-        c, n = self.config, len(batch.rows)
-        parts, steps = min(c.minibatches, n), 0
+        c, steps = self.config, 0
         sums: dict[str, Tensor] = {}
+        last = torch.zeros(())
         for _ in range(c.epochs):
-            shuffled = batch.rows[torch.randperm(n, generator=generator)]
-            kl = torch.zeros(())
-            for rows in shuffled.tensor_split(parts):
-                found = self._step(rows, batch)
-                kl = kl + found["kl"] / parts
+            kls: list[Tensor] = []
+            for rows, fed in self._minibatches(batch, generator, sequences):
+                found = self._step(rows, fed, batch)
+                kls.append(found["kl"])
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
-            steps += parts
-            if c.target_kl and kl > 2.0 * c.target_kl:
+            if not kls:
+                return {}
+            steps += len(kls)
+            last = torch.stack(kls).mean()
+            if c.target_kl and last > 2.0 * c.target_kl:
                 break
         self.steps += steps
         if c.target_kl:
-            self._steer(float(kl))
-        return {name: value / steps for name, value in sums.items()} | {"kl": kl}
+            self._steer(float(last))
+        return {name: value / steps for name, value in sums.items()} | {"kl": last}
 
-    def _step(self, rows: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step on rows of the batch."""
+    def _minibatches(
+        self, batch: Batch, generator: torch.Generator, sequences: Sequences | None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Rows of one pass, and what a memory feeds the actor now; with a memory in whole worlds,
+        for its state goes through time."""
+        if self.memory is None or sequences is None:
+            n = len(batch.rows)
+            shuffled = batch.rows[torch.randperm(n, generator=generator)]
+            yield from ((rows, None) for rows in shuffled.tensor_split(self._parts(n)))
+            return
+        n = len(sequences.row)
+        for worlds in torch.randperm(n, generator=generator).tensor_split(self._parts(n)):
+            row = sequences.row[worlds]
+            states = self.memory.states(sequences.start[worlds], sequences.transitions[worlds])
+            if (row >= 0).any():
+                yield batch.rows[row[row >= 0]], states[row >= 0]
+
+    def _parts(self, n: int) -> int:
+        return min(self.config.minibatches, n)
+
+    def _step(self, rows: Tensor, fed: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step on rows of the batch; fed: (N, n_k) in the place of what it holds."""
         c = self.config
         n_in, n_f = batch.sizes[:2]
+        inputs = rows[:, :n_in]
+        if fed is not None:
+            inputs = torch.cat([inputs[:, : n_in - fed.shape[1]], fed], 1)
         raw, old_mean, advantage, target, old_value = rows[:, n_in + n_f :].split(
             batch.sizes[2:], 1
         )
         mean, log_std, old_log_std = (
-            self.actor.body(rows[:, :n_in]),
+            self.actor.body(inputs),
             self.actor.log_std,
             batch.log_std,
         )

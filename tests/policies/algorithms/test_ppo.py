@@ -77,7 +77,7 @@ def test_it_learns_to_reach_a_goal_that_it_is_told_and_cannot_without(tmp_path: 
     assert reached["none"] < 0.8
 
 
-@pytest.mark.parametrize("knowledge", ["none", "belief", "truth"])
+@pytest.mark.parametrize("knowledge", ["none", "history", "belief", "truth"])
 def test_one_iteration_after_a_restored_state_is_the_same_to_the_bit(
     tmp_path: Path, knowledge: str
 ) -> None:
