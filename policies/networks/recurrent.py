@@ -22,6 +22,17 @@ from policies.networks.mixture import Mixture
 from policies.networks.modules import Normaliser, mlp
 
 
+def gru_step(cell: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
+    """States (n, n_s) after one more input (n, ·). The unit's equations are spelt out, for the
+    exported graph has one step of it."""
+    of = cell.get_parameter
+    given = F.linear(inputs, of("weight_ih_l0"), of("bias_ih_l0")).chunk(3, -1)
+    kept = F.linear(state, of("weight_hh_l0"), of("bias_hh_l0")).chunk(3, -1)
+    reset, update = (torch.sigmoid(a + b) for a, b in zip(given[:2], kept[:2], strict=True))
+    new = torch.tanh(given[2] + reset * kept[2])
+    return new + update * (state - new)
+
+
 class RecurrentEncoder(nn.Module):
     """Transitions → state → mixture of K Gaussians with full covariances.
 
@@ -62,13 +73,7 @@ class RecurrentEncoder(nn.Module):
 
     def step(self, state: Tensor, transition: Tensor) -> Tensor:
         """States (n, n_s) after one more transition (n, n_c)."""
-        x = self.embedding(self.normaliser(transition))
-        cell = self.cell.get_parameter
-        given = F.linear(x, cell("weight_ih_l0"), cell("bias_ih_l0")).chunk(3, -1)
-        kept = F.linear(state, cell("weight_hh_l0"), cell("bias_hh_l0")).chunk(3, -1)
-        reset, update = (torch.sigmoid(a + b) for a, b in zip(given[:2], kept[:2], strict=True))
-        new = torch.tanh(given[2] + reset * kept[2])
-        return new + update * (state - new)
+        return gru_step(self.cell, self.embedding(self.normaliser(transition)), state)
 
     def read(self, state: Tensor) -> Mixture:
         """The beliefs (…,) of states (…, n_s), which have met a transition."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from policies.algorithms.ppo.belief import transition_rows, transition_size
 from policies.algorithms.ppo.config import PpoConfig
 from policies.algorithms.ppo.networks import RunningNormaliser
 from policies.algorithms.ppo.rollout import RolloutRecorder
+from policies.networks.recurrent import gru_step
 from sim.core.worlds import WorldSpec
 
 
@@ -34,15 +34,8 @@ class Memory(nn.Module):
         return Memory(transition_size(spec, config), config.memory_size)
 
     def forward(self, state: Tensor, transition: Tensor) -> Tensor:
-        """States (B, n_s) after one more transition (B, n_c). The unit's equations are spelt out,
-        for the exported graph has one step of it."""
-        cell = self.cell.get_parameter
-        x = self.normaliser(transition)
-        given = F.linear(x, cell("weight_ih_l0"), cell("bias_ih_l0")).chunk(3, -1)
-        kept = F.linear(state, cell("weight_hh_l0"), cell("bias_hh_l0")).chunk(3, -1)
-        reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
-        new = torch.tanh(given[2] + reset * kept[2])
-        return new + update * (state - new)
+        """States (B, n_s) after one more transition (B, n_c)."""
+        return gru_step(self.cell, self.normaliser(transition), state)
 
     def states(self, start: Tensor, transitions: Tensor) -> Tensor:
         """States (B, T, n_s) before each of T transitions (B, T, n_c); the first is start."""
