@@ -89,7 +89,7 @@ def compare(runs: Sequence[EvaluatedRun]) -> list[Comparison]:
     """Families in the order of their first run, each with its groups of tasks."""
     families: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
-        families.setdefault(run.settings.family, []).append(run)
+        families.setdefault(run.settings.tasks_of, []).append(run)
     return [
         _compare(family, group, members)
         for family, members in families.items()

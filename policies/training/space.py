@@ -14,7 +14,7 @@ FILE = "space.yaml"
 
 def training_space(settings: TrainSettings) -> TaskSpace:
     """Raises TaskSpaceError for a file that cannot be read, or measures nothing of the family's."""
-    space = family(settings.family).space
+    space = family(settings.tasks_of).space
     if settings.space is None:
         return space
     return space.narrowed(TaskSpace.load(measured_file(settings)))

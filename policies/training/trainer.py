@@ -32,7 +32,7 @@ class Trainer:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = s = settings
         torch.set_num_threads(s.threads)
-        self.family = family(s.family)
+        self.family = family(s.tasks_of)
         seeds = Seeds.of(s.seed)
         space = training_space(s)
         tasks = space.sample(s.train_tasks, seeds.tasks, "train")

@@ -55,6 +55,8 @@ class Embodiment:
     hold: called before a step under HOLD. relax: called before a step under DAMP or STOP, so that
         stiffness holds the robot no longer. Under every mode but TRACK the action is 0.
     probing: None for a family that has nothing to touch.
+    rest: control periods under `relax` after a stop or a failure, which may leave the robot in
+        motion; the episode's outcome does not count them.
     """
 
     bodies: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Embodiment:
     hold: Callable[[Any], None] = _nothing
     relax: Callable[[Any], None] = _nothing
     probing: Probing | None = None
+    rest: int = 0
 
     def ending(self, step: Step) -> str:
         """Why one world's episode ended with this step; "" if it goes on."""

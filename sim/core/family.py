@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -51,6 +52,8 @@ class Family:
     judged_by: what chooses checkpoints and is reported first: the success rate, or the return of
         the measured reward.
     embodiment: how one world stands as a simulated robot; the training world unless given.
+    on_robot: (this family, file) → the same family on a robot of the user's own that the file
+        describes; raises AcclimateError. None for a family that takes none.
     """
 
     space: TaskSpace
@@ -60,6 +63,7 @@ class Family:
     script: Callable[..., Script] = UniformActions
     judged_by: Literal["success", "return"] = "return"
     embodiment: Embodiment = field(default_factory=Embodiment)
+    on_robot: Callable[[Family, Path], Family] | None = None
 
     @property
     def bodies(self) -> Mapping[str, Callable[[], Any]]:

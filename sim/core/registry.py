@@ -43,12 +43,29 @@ def family_names() -> dict[str, str]:
     return found | FAMILIES
 
 
+def on_robot(name: str, robot: Path | None) -> str:
+    """The name of a family on a robot of the user's own; the family's own name without one."""
+    return name if robot is None else f"{name}@{robot}"
+
+
 def family(name: str) -> Family:
     """The family of that name, at `package.module:NAME` or `FOLDER/FILE.py:NAME`, or of a plug's
-    file.
+    file; behind it, after "@", the file of a robot of the user's own.
 
-    Raises AcclimateError if there is none, or if it is not a `Family`.
+    Raises AcclimateError if there is none, if it is not a `Family`, or if the robot does not fit.
     """
+    name, _, robot = name.partition("@")
+    found = _family(name)
+    if not robot:
+        return found
+    if found.on_robot is None:
+        raise AcclimateError(
+            f"robot={robot}: family {name!r} takes no robot of your own; locomotion does"
+        )
+    return found.on_robot(found, Path(robot))
+
+
+def _family(name: str) -> Family:
     if (maker := FILES.get(Path(name).suffix)) is not None:
         module, _, function = maker.partition(":")
         return getattr(importlib.import_module(module), function)(name)

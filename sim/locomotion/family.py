@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from msgspec import structs
 
 from sim.core.embodiment import Embodiment, Measure
 from sim.core.family import Family
 from sim.core.worlds import Step, Worlds
+from sim.locomotion.model import user_body
 from sim.locomotion.spec import SPEC
 from sim.locomotion.task import FLAT_SPACE, SPACE, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
@@ -38,6 +42,23 @@ def _speed_error(worlds: LocomotionWorlds, step: Step | None) -> float:
     return float(worlds.speed_error()[0])
 
 
+REST = 100
+"""Control periods in which a robot that fell or was stopped comes to rest under damping: 2 s."""
+
+
+def _on_robot(found: Family, robot: Path) -> Family:
+    """The family on the robot of a joint map, which is checked here, before anything moves."""
+    stance = ", ".join(f"{angle:g}" for angle in user_body(robot).stance)
+    fields = tuple(
+        structs.replace(field, description=f"joint angles less the stance ({stance})")
+        if field.name == "joint_position"
+        else field
+        for field in found.spec.observation
+    )
+    spec, make = replace(found.spec, observation=fields), cast("Any", found.make)
+    return replace(found, spec=spec, make=partial(make, robot=robot))
+
+
 FAMILY = Family(
     SPACE,
     SPEC,
@@ -55,7 +76,9 @@ FAMILY = Family(
         failed="fell",
         hold=LocomotionWorlds.stand,
         relax=LocomotionWorlds.damp,
+        rest=REST,
     ),
+    on_robot=_on_robot,
 )
 
 TRAINING = replace(FAMILY, make=partial(LocomotionWorlds, substeps=2, anywhere=True))

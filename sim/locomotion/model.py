@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import cache, lru_cache
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -15,6 +16,8 @@ from sim.locomotion import terrain
 from sim.locomotion.spec import TIMESTEP
 from sim.locomotion.task import actual, strengths
 from sim.robots import go2
+from sim.robots.quadruped import Quadruped, go2_class
+from sim.robots.user_robot import load_robot
 
 GRAVITY = 9.81
 LOAD_BOX = (0.10, 0.08, 0.05)
@@ -26,6 +29,18 @@ FIRM, SOFT = 0.02, 0.10
 
 def build() -> mjcf.RootElement:
     """The robot over flat ground, with a payload of nothing."""
+    root = _ground()
+    base = go2.add_quadruped(root)
+    load = base.add("body", name="payload", pos=(0, 0, LOAD_HEIGHT))
+    load.add("inertial", pos=(0, 0, 0), mass=1e-3, diaginertia=(1e-6, 1e-6, 1e-6))
+    load.add(
+        "geom", name="payload", type="box", size=LOAD_BOX, rgba=(0.75, 0.45, 0.2, 1), **go2.LOOK
+    )
+    return root
+
+
+def _ground() -> mjcf.RootElement:
+    """Flat ground, and how its contacts are solved."""
     root = mjcf.RootElement(model="locomotion")
     root.compiler.angle = "radian"
     root.option.timestep = TIMESTEP
@@ -43,25 +58,26 @@ def build() -> mjcf.RootElement:
         "geom", name="ground", type="hfield", hfield="ground", pos=(0, 0, terrain.FLOOR),
         contype=1, conaffinity=0, rgba=(0.55, 0.56, 0.52, 1),
     )  # fmt: skip
-    base = go2.add_quadruped(root)
-    load = base.add("body", name="payload", pos=(0, 0, LOAD_HEIGHT))
-    load.add("inertial", pos=(0, 0, 0), mass=1e-3, diaginertia=(1e-6, 1e-6, 1e-6))
-    load.add(
-        "geom", name="payload", type="box", size=LOAD_BOX, rgba=(0.75, 0.45, 0.2, 1), **go2.LOOK
-    )
     return root
 
 
 @cache
-def nominal_model() -> mujoco.MjModel:
-    """The compiled robot before any task."""
+def nominal_body() -> Quadruped:
+    """Our own robot before any task."""
     root = build()
-    return mujoco.MjModel.from_xml_string(root.to_xml_string(), root.get_assets())
+    return go2_class(mujoco.MjModel.from_xml_string(root.to_xml_string(), root.get_assets()))
 
 
 @cache
-def _scratch() -> mujoco.MjData:
-    return mujoco.MjData(nominal_model())
+def user_body(path: Path) -> Quadruped:
+    """The robot of a joint map (see `sim.robots.joint_map`). Raises RobotError."""
+    world = mujoco.MjSpec.from_string(_ground().to_xml_string())
+    return load_robot(path, world, LOAD_HEIGHT, LOAD_BOX)
+
+
+def nominal_model() -> mujoco.MjModel:
+    """Our own robot's compiled model before any task."""
+    return nominal_body().model
 
 
 @lru_cache(256)
@@ -76,20 +92,23 @@ def ground(task: Task) -> np.ndarray:
     return _tile(task.choice("terrain"), task["difficulty"], int(task["seed"]))
 
 
-def task_model(task: Task, heights: np.ndarray, timestep: float = TIMESTEP) -> mujoco.MjModel:
+def task_model(
+    task: Task, heights: np.ndarray, timestep: float = TIMESTEP, body: Quadruped | None = None
+) -> mujoco.MjModel:
     """A model of its own for the task; see `set_task`."""
-    model = copy.copy(nominal_model())
+    body = body or nominal_body()
+    model = copy.copy(body.model)
     model.opt.timestep = timestep
-    set_task(model, task, heights)
+    set_task(model, task, heights, body)
     return model
 
 
-def set_task(model: mujoco.MjModel, task: Task, heights: np.ndarray) -> None:
-    """Turn a model of this family into the task's robot on a tile of heights (CELLS, CELLS) [m].
+def set_task(model: mujoco.MjModel, task: Task, heights: np.ndarray, body: Quadruped) -> None:
+    """Turn a model of this body into the task's robot on a tile of heights (CELLS, CELLS) [m].
 
     A slope leans gravity towards −x, so that +x is uphill.
     """
-    nominal, acts, strength = nominal_model(), actual(task), strengths(task)
+    nominal, acts, strength = body.model, actual(task), strengths(task)
     model.hfield_data[:] = terrain.field_data(heights).ravel()
     slope = acts["slope"]
     model.opt.gravity[:] = -GRAVITY * math.sin(slope), 0.0, -GRAVITY * math.cos(slope)
@@ -108,4 +127,4 @@ def set_task(model: mujoco.MjModel, task: Task, heights: np.ndarray) -> None:
     feet = [model.geom(f"{leg}_foot").id for leg in go2.LEGS]
     model.geom_friction[feet, 0] = acts["friction"]
     model.geom_solref[feet, 0] = FIRM * (SOFT / FIRM) ** acts["softness"]
-    mujoco.mj_setConst(model, _scratch())
+    mujoco.mj_setConst(model, body.scratch)

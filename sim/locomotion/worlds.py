@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from adapt.errors import AcclimateError
 from robot_bridge.drivers.gait import GaitClock
 from sim.core.batch import BatchSim, Trajectory
 from sim.core.scene import Scene, View
@@ -19,7 +21,14 @@ from sim.core.task_space import Task
 from sim.core.worlds import Step, check_action
 from sim.locomotion import terrain
 from sim.locomotion.account import EpisodeAccount
-from sim.locomotion.model import GRAVITY, ground, set_task, task_model
+from sim.locomotion.model import (
+    GRAVITY,
+    ground,
+    nominal_body,
+    set_task,
+    task_model,
+    user_body,
+)
 from sim.locomotion.reward import Motion, reward, tracking
 from sim.locomotion.spec import (
     CONTROL_PERIOD,
@@ -33,7 +42,7 @@ from sim.locomotion.spec import (
     modulate,
 )
 from sim.locomotion.task import FACTORS, ICE_FRICTION, actual, task_factors
-from sim.robots.go2 import FOOT_RADIUS, HIP_X, LEGS, STANCE, joint_ranges
+from sim.robots.go2 import HIP_X, LEGS
 
 HOLD_COMMAND = 250
 """Control periods for which a command lasts: 5 s."""
@@ -72,6 +81,7 @@ class LocomotionWorlds:
         threads: of the physics.
         substeps: physics steps in a control period; two are less exact and nearly twice as fast.
         anywhere: episodes start at any place of the tile; else on its level centre.
+        robot: joint map of a robot of the user's own; None for ours.
     """
 
     spec = SPEC
@@ -83,6 +93,7 @@ class LocomotionWorlds:
         threads: int = 2,
         substeps: int = SUBSTEPS,
         anywhere: bool = False,
+        robot: Path | None = None,
     ) -> None:
         self.worlds = worlds
         self.rng = np.random.default_rng(seed)
@@ -93,12 +104,12 @@ class LocomotionWorlds:
         self.commands_drawn = True
         self.command = np.zeros((worlds, 3))
         self.elapsed = np.zeros(worlds, int)
-        self._clock = GaitClock(worlds, STANCE, CONTROL_PERIOD)
+        self._body = body = nominal_body() if robot is None else user_body(robot)
+        self._clock = GaitClock(worlds, body.stance, CONTROL_PERIOD)
         self._actions = np.zeros((3, worlds, N_ACTION))
-        self._targets = np.tile(STANCE, (worlds, 3, 1))
-        self._low, self._high = joint_ranges()
+        self._targets = np.tile(body.stance, (worlds, 3, 1))
         self._up = np.tile([0.0, 0.0, 1.0], (worlds, 1))
-        self._limp = False
+        self._limp = self._held = False
         self.account = EpisodeAccount(worlds, CONTROL_PERIOD)
 
     @property
@@ -115,14 +126,24 @@ class LocomotionWorlds:
     def change(self, which: np.ndarray, tasks: Sequence[Task]) -> None:
         """Other bodies or ground in worlds (B,), one task for each, in the middle of an episode.
 
-        The ground's shape should stay: a robot would find itself within the new one.
+        Raises AcclimateError where the ground's shape differs: a robot would be within it.
         """
-        self._set(np.flatnonzero(which), tasks)
+        worlds = np.flatnonzero(which)
+        for world, task in zip(worlds, tasks, strict=True):
+            if not np.array_equal(ground(task), self._heights[world]):
+                raise AcclimateError(
+                    "a task cannot change terrain, difficulty or seed within an episode: the robot "
+                    "would find itself within the new ground"
+                )
+        self._set(worlds, tasks)
 
     def _set(self, worlds: Sequence[int] | np.ndarray, tasks: Sequence[Task]) -> None:
         heights = [ground(t) for t in tasks]
         if self._sim is None:
-            models = [task_model(t, h, self._timestep) for t, h in zip(tasks, heights, strict=True)]
+            models = [
+                task_model(t, h, self._timestep, self._body)
+                for t, h in zip(tasks, heights, strict=True)
+            ]
             self._sim = BatchSim(models, self._threads)
             self._heights = np.stack(heights)
             self._factors = np.zeros((self.worlds, len(FACTORS)), np.float32)
@@ -137,7 +158,7 @@ class LocomotionWorlds:
         for world, task, height in zip(worlds, tasks, heights, strict=True):
             self._scenes.pop(int(world), None)
             model, acts = self._sim.model(int(world)), actual(task)
-            set_task(model, task, height)
+            set_task(model, task, height, self._body)
             self._heights[world] = height
             self._factors[world] = task_factors(task)
             self._delay[world], self._slope[world] = acts["delay"], acts["slope"]
@@ -163,13 +184,13 @@ class LocomotionWorlds:
             sim.qpos[which, :2] = place
             footprint = place[:, None] + FOOTPRINT
             under = terrain.height_at(self._heights[which], footprint).max(axis=1)
-            sim.qpos[which, 2] = under + 0.3
+            sim.qpos[which, 2] = under + self._body.height
             sim.qpos[which, 3], sim.qpos[which, 6] = np.cos(yaw / 2), np.sin(yaw / 2)
-            sim.qpos[which, 7:] = STANCE + self.rng.uniform(-0.05, 0.05, (n, N_JOINTS))
+            sim.qpos[which, 7:] = self._body.stance + self.rng.uniform(-0.05, 0.05, (n, N_JOINTS))
             self.elapsed[which] = 0
             self._clock.reset(which, self.rng.random(n))
             self._actions[:, which] = 0.0
-            self._targets[which] = STANCE
+            self._targets[which] = self._body.stance
             self.account.reset(which)
             self._lay_ice(which, np.repeat(place[:, None], 4, axis=1))
             if self.commands_drawn:
@@ -216,8 +237,8 @@ class LocomotionWorlds:
         self._limp = True
 
     def stand(self) -> None:
-        """The command is to stand, until the next one is drawn: what HOLD asks."""
-        self.command[:] = 0.0
+        """In the next step the gait stands, whatever the command: what HOLD asks."""
+        self._held = True
 
     def scene(self, world: int) -> Scene:
         if world not in self._scenes:
@@ -238,7 +259,9 @@ class LocomotionWorlds:
         """New joint targets, the newest of three that a delayed robot may still follow."""
         self._actions = np.stack([action, self._actions[0], self._actions[1]])
         modulation = modulate(action)
-        target = np.clip(self._clock.targets(modulation, self.command), self._low, self._high)
+        body, asked = self._body, np.where(self._held, 0.0, self.command)
+        target = np.clip(self._clock.targets(modulation, asked), body.low, body.high)
+        self._held = False
         self._targets = np.stack([target, self._targets[:, 0], self._targets[:, 1]], axis=1)
 
     def _moved(self) -> Trajectory:
@@ -280,7 +303,7 @@ class LocomotionWorlds:
         noise = self.rng.standard_normal((b, 6 + 2 * N_JOINTS))
         gravity = _to_body(q[:, 3:7], self._down()) + GRAVITY_NOISE * noise[:, :3]
         gyro = v[:, 3:6] + GYRO_NOISE * noise[:, 3:6]
-        joints = q[:, 7:] - STANCE + ANGLE_NOISE * noise[:, 6 : 6 + N_JOINTS]
+        joints = q[:, 7:] - self._body.stance + ANGLE_NOISE * noise[:, 6 : 6 + N_JOINTS]
         speeds = v[:, 6:] + SPEED_NOISE * noise[:, 6 + N_JOINTS :]
         parts = [
             gravity,
@@ -307,7 +330,8 @@ class LocomotionWorlds:
     def _motion(self, sensors: np.ndarray) -> Motion:
         q, v = self.sim.qpos, self.sim.qvel
         place, speed = sensors[:, :12].reshape(-1, 4, 3), sensors[:, 12:24].reshape(-1, 4, 3)
-        foot = place[..., 2] - FOOT_RADIUS - terrain.height_at(self._heights, place[..., :2])
+        soil = terrain.height_at(self._heights, place[..., :2])
+        foot = place[..., 2] - self._body.foot_radius - soil
         under = terrain.height_at(self._heights, self._corners())
         normal = ground_normal(under, _yaw(q[:, 3:7]))
         return Motion(
@@ -321,7 +345,7 @@ class LocomotionWorlds:
             action=self._actions[0],
             before=self._actions[1],
             earlier=self._actions[2],
-            joints=q[:, 7:] - STANCE,
+            joints=q[:, 7:] - self._body.stance,
             foot_height=foot,
             foot_speed=np.linalg.norm(speed[..., :2], axis=2),
             contact=foot < 0.01,

@@ -13,7 +13,9 @@ from robot_bridge.client.robot_client import RobotClient
 from robot_bridge.system.clock import Rate
 from robot_bridge.system.signals import Interrupt
 from sim.core.parameter import Split
+from sim.core.registry import on_robot
 from sim.core.scene import drawable
+from sim.core.schedule import read_schedule
 from sim.twin.child_processes import Signals
 from sim.twin.twin import Twin, perform
 
@@ -45,6 +47,9 @@ class TwinSettings:
     realtime: true keeps the control rate by the clock; false runs as fast as it can.
     groups: tasks of each group, in this order; the trial's seed draws them. Empty takes 20 of each
         group that training never meets.
+    schedule: YAML file of what changes within each episode (docs/tasks.md); null for nothing.
+    robot: file of a robot of your own in the place of the family's (docs/robots.md): for
+        locomotion a joint map. null takes the family's.
     takes: folder for every episode's motion, to be filmed; empty keeps none.
     wait: time for the bridge to appear [s].
     """
@@ -56,6 +61,8 @@ class TwinSettings:
     body: str = ""
     realtime: bool = False
     groups: dict[Split, WholeNumber] = field(default_factory=dict)
+    schedule: Path | None = None
+    robot: Path | None = None
     takes: str = ""
     wait: Positive = 10.0
 
@@ -84,9 +91,11 @@ def main(argv: list[str]) -> int:
     settings = compose("twin", TwinSettings, argv, HELP)
     if settings.groups and not sum(settings.groups.values()):
         raise AcclimateError("the twin has no tasks; say groups.held_out=20, for example")
-    twin = Twin(settings.family, settings.body, settings.groups)
+    schedule = read_schedule(settings.schedule) if settings.schedule else None
+    name = on_robot(settings.family, settings.robot)
+    twin = Twin(name, settings.body, settings.groups, schedule)
     if settings.takes:
-        drawable(settings.family, twin.worlds)
+        drawable(name, twin.worlds)
     spec = twin.family.spec
     client = RobotClient(
         settings.endpoint,

@@ -18,8 +18,9 @@ from robot_bridge.system.clock import Rate
 from sim.core.parameter import Split
 from sim.core.registry import family
 from sim.core.scene import Drawable, drawable
+from sim.core.schedule import Schedule, changeable
 from sim.core.task_space import Task, TaskSpace
-from sim.core.worlds import Step, Worlds
+from sim.core.worlds import Step, Worlds, WorldSpec
 from sim.render.takes import Take
 
 ALL = np.ones(1, bool)
@@ -44,20 +45,29 @@ def draw_tasks(space: TaskSpace, groups: Mapping[Split, int], seed: int) -> list
 
 def truth(worlds: Worlds) -> dict[str, float]:
     """The task's factors in physical units, by name."""
-    standard = worlds.factors()[0]
-    factors = worlds.spec.factors
-    return {f.name: float(standard[f.index] * f.scale + f.offset) for f in factors}
+    return physical(worlds.spec, worlds.factors()[0])
+
+
+def physical(spec: WorldSpec, standard: np.ndarray) -> dict[str, float]:
+    """Standardised factors (n_f,) in physical units, by name."""
+    return {f.name: float(standard[f.index] * f.scale + f.offset) for f in spec.factors}
 
 
 class Twin:
     """One simulated robot and its tasks.
 
     name: of the family, as `sim.core.registry.family` takes it. body: one of the family's, "" for
-    its first. groups: split → how many tasks; None for `default_groups`. Raises AcclimateError for
-    what the family does not have.
+    its first. groups: split → how many tasks; None for `default_groups`. schedule: what changes
+    within each episode. Raises AcclimateError for what the family does not have.
     """
 
-    def __init__(self, name: str, body: str, groups: Mapping[Split, int] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        body: str,
+        groups: Mapping[Split, int] | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
         self.name, self.family = name, family(name)
         self.body = body or next(iter(self.family.bodies))
         self.worlds = self.family.one_world(self.body)
@@ -68,7 +78,13 @@ class Twin:
         self._groups = groups or default_groups(self.family.space)
         # Drawn here as well, so that a group without tasks is found before an episode.
         self._tasks: dict[int, list[Task]] = {0: draw_tasks(self.family.space, self._groups, 0)}
+        self._schedule = schedule or Schedule()
+        if self._schedule.changes:
+            changeable(name, self.worlds)
+        self._schedule.tasks(self._tasks[0][0])  # as above
         self._task: Task | None = None
+        self._due: list[tuple[int, Task]] = []  # changes to come: control period, task
+        self._period = 0  # of the episode
         self._joints: list[np.ndarray] = []
         self._gauge: list[float] = []
         self.total = 0.0  # measured reward of the episode so far
@@ -87,8 +103,10 @@ class Twin:
                 f"task {request.task} was asked for; this twin has 0 to {len(tasks) - 1} ({have}), "
                 "see its setting groups"
             )
-        task = tasks[request.task]
-        if task is not self._task:
+        period = self.family.spec.control_period
+        (_, task), *changes = self._schedule.tasks(tasks[request.task])
+        self._due = [(round(at / period), changed) for at, changed in changes]
+        if changes or self._task is None or not np.array_equal(task.values, self._task.values):
             self.worlds.assign([task])
             self._task = task
         # An episode's noise depends on nothing that ran before it.
@@ -98,7 +116,7 @@ class Twin:
         if self.family.embodiment.probing is not None:
             self.family.embodiment.probing.allow(self.worlds, probes)
         observation = self.worlds.reset(ALL)[0]
-        self._joints, self._gauge, self.total = [], [], 0.0
+        self._joints, self._gauge, self.total, self._period = [], [], 0.0, 0
         self._note(None)
         return observation
 
@@ -108,7 +126,10 @@ class Twin:
         return probing.target(self.worlds) if probing is not None else None
 
     def follow(self, command: Command) -> Step:
-        """One control period under a command."""
+        """One control period under a command, behind the changes that are due."""
+        while self._due and self._due[0][0] <= self._period:
+            changeable(self.name, self.worlds).change(ALL, [self._due.pop(0)[1]])
+        self._period += 1
         action = np.zeros(len(self._scale))
         if command.mode is Mode.TRACK:
             action = (command.payload - self._offset) / self._scale
@@ -120,6 +141,24 @@ class Twin:
         self.total += float(step.measured_reward[0])
         self._note(step)
         return step
+
+    def truth(self) -> dict[str, float]:
+        """The factors that stay what they are for the whole episode, in physical units, by name."""
+        now, factors = self.worlds.factors()[0], self.family.factors
+        first = factors(self._assigned)
+        changes = [~np.isclose(factors(task), first) for _, task in self._due]
+        changed = np.any(changes, axis=0) if changes else np.zeros(len(first), bool)
+        told = physical(self.family.spec, now)
+        return {f.name: told[f.name] for f in self.family.spec.factors if not changed[f.index]}
+
+    def rest(self) -> None:
+        """Come to rest under damping, after a stop or a failure: a body in mid-stride moves on."""
+        for _ in range(self.family.embodiment.rest):
+            self.family.embodiment.relax(self.worlds)
+            step = self.worlds.step(np.zeros((1, len(self._scale))))
+            self._note(step)
+            if step.diverged[0]:
+                return
 
     def outcome(self, step: Step | None, steps: int, reason: str) -> Outcome:
         """How the episode ended after so many steps, the last of them given."""
@@ -136,12 +175,17 @@ class Twin:
     def take(self, success: bool) -> Take:
         """The motion since the last reset. Raises AcclimateError if nothing can draw it."""
         drawable(self.name, self.worlds)
-        assigned = self._task
-        if assigned is None:
-            raise RuntimeError("reset the twin before its first take")
+        assigned = self._assigned
         period = self.family.spec.control_period
         joints, gauge = np.array(self._joints), np.array(self._gauge)
         return Take(self.name, self.body, assigned.values, period, joints, gauge, success)
+
+    @property
+    def _assigned(self) -> Task:
+        """The task with which the episode began."""
+        if self._task is None:
+            raise RuntimeError("reset the twin first")
+        return self._task
 
     def _note(self, step: Step | None) -> None:
         if isinstance(self.worlds, Drawable):
@@ -161,7 +205,7 @@ def perform(
     rate: of the clock, None for none.
     """
     observation = twin.reset(request)
-    client.ready(truth(twin.worlds), twin.target() if request.limits else None)
+    client.ready(twin.truth(), twin.target() if request.limits else None)
     if rate is not None:
         rate.restart()
     command = client.exchange(observation, first=True)
@@ -169,7 +213,9 @@ def perform(
     while not reason:
         if command.mode is Mode.STOP:
             reason = f"stopped: {client.state.reason}"
-            break
+            outcome = twin.outcome(step, steps, reason)
+            twin.rest()
+            return outcome
         if halted():
             return None
         step = twin.follow(command)
@@ -183,4 +229,7 @@ def perform(
             last=bool(reason),
             terminal=bool(step.discount[0] == 0),
         )
-    return twin.outcome(step, steps, reason)
+    outcome = twin.outcome(step, steps, reason)
+    if reason == twin.family.embodiment.failed:
+        twin.rest()
+    return outcome

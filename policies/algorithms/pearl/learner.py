@@ -104,7 +104,7 @@ class PearlLearner:
         """Started when it is first needed: evaluation and export need none."""
         if self._collector is None:
             s = self.settings
-            self._collector = make_collector(s, s.family, s.threads)
+            self._collector = make_collector(s, s.tasks_of, s.threads)
         return self._collector
 
     def close(self) -> None:
