@@ -1,11 +1,9 @@
-"""`acclimate demo`: a policy meets unknown plugs on a simulated robot, and adapts."""
+"""`acclimate demo`: a policy meets unknown tasks on a simulated robot, and adapts."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -17,20 +15,18 @@ from rich.console import Console
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError
 from adapt.settings import Count, WholeNumber, compose
-from robot_bridge.errors import BridgeError
 from robot_bridge.trial.about import About, FilmNote, TaskGroup
 from robot_bridge.trial.folder import (
     EpisodeLine,
     clear,
-    read_lines,
     write_about,
 )
 from robot_bridge.trial.report import ReportSettings, group_tasks, write_report
-from robot_bridge.trial.runner import TrialSettings, run_with_progress, summary_table
+from robot_bridge.trial.runner import summary_table
 from robot_bridge.trial.tasks import Task as TaskLines
 from robot_bridge.trial.tasks import by_task, kind, ranked
 from sim.core.parameter import Split
-from sim.core.registry import family
+from sim.core.registry import family, on_robot
 from sim.core.task_space import Task, TaskSpace
 from sim.insertion.parts.catalogue import plug_title
 from sim.insertion.parts.described import plug_file
@@ -38,24 +34,29 @@ from sim.insertion.space import SPACE
 from sim.insertion.spec import FORCE_LIMIT
 from sim.insertion.worlds import FORCE_COMFORT
 from sim.render.takes import Take, take_path
-from sim.twin.child_processes import Children, Signals
+from sim.twin.child_processes import Signals
+from sim.twin.stage import stage
 
 HELP = """acclimate demo [key=value ...]
 
 Starts a bridge that serves the bundle and a simulated robot, each a process of its own; runs a few
 episodes on each of some plugs that the policy has never met; prints success against the number of
-adaptation episodes, films one task and writes everything into one HTML page.
+adaptation episodes, films one task and writes everything into one HTML page. With
+family=locomotion a quadruped walks a course on which ground and body change, with its belief
+following and, for comparison, kept at the prior.
 
 Examples:
   acclimate demo
+  acclimate demo family=locomotion
   acclimate demo groups.held_out=4 groups.unseen_choice=4 seed=1 film=false
   acclimate demo plug=my_plug.yaml
   acclimate demo plug=nema_14_30p"""
 
 BodyName = Literal["arm", "wrist"]
-SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
-START = 60.0
-"""For bridge and robot to appear [s]."""
+BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+SHIPPED = {"insertion": "insertion-pearl", "locomotion": "locomotion-pearl"}
+GROUPS: dict[Split, int] = {"held_out": 16, "unseen_choice": 8}
+"""Of insertion, where none are asked for."""
 TITLES: dict[Split, str] = {
     "train": "tasks of training",
     "held_out": "trained families in unseen sizes and clearances",
@@ -66,25 +67,29 @@ TITLES: dict[Split, str] = {
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """bundle: folder or .zip of the bundle; empty takes the one that is shipped.
+    """family: insertion meets unknown plugs; locomotion walks a course that changes.
+    bundle: folder or .zip of the bundle; empty takes the one that is shipped.
     out: folder for the trial, its film and its page; an older demo there is replaced.
-    body: arm is a whole six-joint arm; wrist is the rig that policies are trained on.
-    plug: one plug in place of the groups': a file (docs/tasks.md), or a name of the published
-        table; it meets groups.held_out sockets. Empty takes the groups'.
-    groups: tasks of each group. held_out: trained families in sizes and clearances never trained
-        on; unseen_choice: a family never seen.
-    episodes: of each task, one after another; the belief is kept from one to the next.
+    body: of insertion: arm is a whole six-joint arm; wrist is the rig that policies are trained on.
+    plug: of insertion: one plug in place of the groups': a file (docs/tasks.md), or a name of the
+        published table; it meets groups.held_out sockets. Empty takes the groups'.
+    robot: of locomotion: joint map of a quadruped of your own (docs/robots.md); null takes ours.
+    groups: tasks of each group. Of insertion, held_out: trained families in sizes and clearances
+        never trained on, unseen_choice: a family never seen; empty takes 16 and 8. Of locomotion,
+        held_out: runs of the course; empty takes 6.
+    episodes: of insertion: of each task, one after another; the belief is kept from one to the
+        next.
     seed: draws the tasks and the latents.
     film: false leaves out the film.
     """
 
+    family: Literal["insertion", "locomotion"] = "insertion"
     bundle: str = ""
     out: Path = Path("runs/demo")
     body: BodyName = "arm"
     plug: str = ""
-    groups: dict[Split, WholeNumber] = field(
-        default_factory=lambda: {"held_out": 16, "unseen_choice": 8}
-    )
+    robot: Path | None = None
+    groups: dict[Split, WholeNumber] = field(default_factory=dict)
     episodes: Count = 4
     seed: WholeNumber = 0
     film: bool = True
@@ -92,20 +97,29 @@ class DemoSettings:
 
 def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     """Run the demo; returns the page's path. Nothing that it started outlives it."""
-    shown = str(plug_file(settings.plug)) if settings.plug else "insertion"
-    space = family(shown).space
-    kinds: list[Split] = ["held_out"] if settings.plug else list(settings.groups)
-    groups: dict[Split, int] = {s: n for s in kinds if (n := settings.groups.get(s, 0))}
-    if not groups:
+    asked: dict[Split, int] = {s: n for s, n in settings.groups.items() if n}
+    if settings.groups and not asked:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
-    bundle = Path(settings.bundle) if settings.bundle else SHIPPED
-    if bundle is SHIPPED and not bundle.exists():
+    walks = settings.family == "locomotion"
+    for key, other in (("robot", not walks), ("plug", walks)):
+        if other and getattr(settings, key):
+            raise AcclimateError(f"{key} is no setting of family={settings.family}")
+    shipped = BUNDLES / SHIPPED[settings.family]
+    bundle = Path(settings.bundle) if settings.bundle else shipped
+    if bundle is shipped and not bundle.exists():
         raise AcclimateError(
             "the shipped bundle is in Acclimate's repository: run the demo from a checkout, or "
             "name a bundle: bundle=PATH"
         )
-    # In this process first: a bad bundle or folder is told at once.
+    # In this process first: a bad bundle, robot, plug or folder is told at once.
     manifest = PolicyBundle.load(bundle).manifest
+    if walks:
+        return _walk(settings, asked, bundle, manifest.name, console, signals)
+    shown = str(plug_file(settings.plug)) if settings.plug else "insertion"
+    space, groups = family(shown).space, asked or GROUPS
+    if settings.plug:
+        sockets: dict[Split, int] = {"held_out": groups.get("held_out", GROUPS["held_out"])}
+        groups = sockets
     clear(settings.out, overwrite=True)
     count = sum(groups.values())
     console.print(
@@ -113,43 +127,39 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
         "episodes",
         highlight=False,
     )
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acclimate-")))
-        endpoint = f"ipc://{scratch}/bridge.ipc"
-        takes = scratch / "takes"
-        with Children(scratch, signals) as children:
-            children.start("bridge", f"bundle={bundle}", f"endpoint={endpoint}")
-            children.start(
-                "twin",
-                f"endpoint={endpoint}",
-                f"family={shown}",
-                f"body={settings.body}",
-                f"takes={takes}",
-                f"wait={START:g}",
-                *(f"groups.{split}={number}" for split, number in groups.items()),
-            )
-            trial = TrialSettings(
-                endpoint=endpoint,
-                out=settings.out,
-                tasks=count,
-                episodes=settings.episodes,
-                seed=settings.seed,
-                overwrite=True,
-                wait=START,
-            )
-            try:
-                run_with_progress(trial, console)
-            except BridgeError as error:
-                raise AcclimateError(f"{error}{children.last_words()}") from error
-        lines = read_lines(settings.out)
-        about = describe(settings, lines, groups, takes, space)
+    with stage(bundle, signals) as found:
+        found.twin(groups, f"family={shown}", f"body={settings.body}")
+        lines = found.trial(settings.out, count, settings.episodes, settings.seed, console)
+        about = describe(settings, lines, groups, found.takes, space)
         for group in group_tasks(lines, about):
             console.print(summary_table(group.rows, group.title))
         if settings.film and lines:
-            note = film(lines, about.names, takes, settings.out, console)
+            note = film(lines, about.names, found.takes, settings.out, console)
             about = msgspec.structs.replace(about, film=note)
         write_about(settings.out, about)
     return write_report(ReportSettings(settings.out))
+
+
+def _walk(
+    settings: DemoSettings,
+    groups: dict[Split, int],
+    bundle: Path,
+    name: str,
+    console: Console,
+    signals: Signals,
+) -> Path:
+    """The demo of the walking robot."""
+    # Here and not above: insertion needs none of it.
+    from sim.demo_locomotion import check_runs, show
+
+    runs = check_runs(groups)
+    family(on_robot(settings.family, settings.robot))
+    clear(settings.out, overwrite=True)
+    console.print(f"{name}: {runs} runs × 20 s, with and without adaptation", highlight=False)
+    with stage(bundle, signals) as found:
+        return show(
+            found, settings.out, runs, settings.seed, settings.robot, settings.film, console
+        )
 
 
 def describe(

@@ -91,6 +91,8 @@ class Figures(Drawing):
                 label += f" {line.name}: mean {np.nanmean(y):.3g}, at most {np.nanmax(y):.3g}."
         self._mark(axes, chart.marks)
         axes.set(title=chart.title, xlabel=chart.across, ylim=(min(0.0, axes.get_ylim()[0]), None))
+        along = [x for line in chart.lines for x in line.x]
+        axes.set_xlim(min(along, default=0.0), max(along, default=1.0))
         label += "".join(f" At {at:g}: {what}." for what, at in chart.marks.items())
         return self.svg(figure, label)
 
@@ -128,18 +130,19 @@ class Figures(Drawing):
         axes.plot(at, middle, color=SERIES[0], drawstyle="steps-post")
         label = f"{_words(factor.name)}: the belief ends at {middle[-1]:.3g} {unit}, two standard "
         label += f"deviations from {low[-1]:.3g} to {high[-1]:.3g}"
-        if factor.name in lines[0].truth:
+        if any(factor.name in told.truth for told in (*lines, *changes)):
             when, values = _truth(factor, lines, starts, changes)
             axes.plot(
                 when, values / ratio, color=TRUTH, linewidth=1.4, dashes=(4, 2),
                 drawstyle="steps-post",
             )  # fmt: skip
-            distinct = dict.fromkeys(f"{value / ratio:.3g}" for value in values)
+            known = values[np.isfinite(values)]
+            distinct = dict.fromkeys(f"{value / ratio:.3g}" for value in known)
             label += f"; the truth is {', then '.join(distinct)}"
         for start in starts[1:]:
             axes.axvline(start, color=SOFT, linewidth=0.7, alpha=0.6)
         for start in starts[:-1]:
-            for change in changes:
+            for change in (each for each in changes if each.step):
                 axes.axvline(start + change.step, color=SOFT, linewidth=0.7, linestyle=":")
         axes.set(title=_titled(factor, unit), xlim=(0, max(starts[-1], at[-1], 1)))
         return self.svg(figure, label)
@@ -150,6 +153,8 @@ class Figures(Drawing):
         drawn = []
         lines = [line for task in tasks for line in task]
         episodes = sorted({line.episode for line in lines})
+        if len(episodes) < 2:
+            return []  # the prior's distance alone says nothing of adaptation
         for factor in header.latent.factors:
             misses = {episode: [] for episode in episodes}
             for line in lines:

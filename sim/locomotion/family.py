@@ -68,6 +68,7 @@ FAMILY = Family(
     embodiment=Embodiment(
         measures={
             "distance": Measure("m", lambda worlds, step: worlds.account.distance[0]),
+            "asked": Measure("m", lambda worlds, step: worlds.account.asked[0]),
             "progress": Measure("m", lambda worlds, step: worlds.account.progress[0]),
             "speed_error": Measure("m/s", lambda worlds, step: worlds.account.error[0]),
             "energy": Measure("J", lambda worlds, step: worlds.account.energy[0]),

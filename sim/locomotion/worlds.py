@@ -60,6 +60,8 @@ FOOTPRINT = np.array([[HIP_X, FOOT_Y], [HIP_X, -FOOT_Y], [-HIP_X, FOOT_Y], [-HIP
 ICE_CELLS = 8
 """Cells along each side of a tile that are icy or not: one a metre."""
 
+SEEN_LOAD = 0.1
+"""A payload from which on its box is drawn [kg]."""
 TILT = 1.2
 """Angle between the body's axis and gravity at which a robot has fallen [rad]."""
 LOW = 0.12
@@ -243,8 +245,12 @@ class LocomotionWorlds:
     def scene(self, world: int) -> Scene:
         if world not in self._scenes:
             model = copy.copy(self.sim.model(world))
+            load = model.body("payload").id
+            colours = model.geom_rgba.copy()
+            if model.body_mass[load] < SEEN_LOAD:
+                colours[model.geom("payload").id, 3] = 0.0
             # The camera's frame is level: on a slope it is gravity that leans.
-            looks = Scene(model, model.geom_rgba.copy(), BESIDE, FROM_AFAR, follow="base")
+            looks = Scene(model, colours, BESIDE, FROM_AFAR, follow="base")
             self._scenes[world] = looks
         return self._scenes[world]
 

@@ -44,13 +44,18 @@ def take_scene(take: Take, found: Family) -> Scene:
     return scene
 
 
-def frames(takes: Sequence[Take], titles: Sequence[str]) -> Iterator[np.ndarray]:
+def frames(
+    takes: Sequence[Take], titles: Sequence[str], notes: Sequence[tuple[int, str]] = ()
+) -> Iterator[np.ndarray]:
     """Pictures (height, width, 3), uint8, one per period of the first take: side by side, for each
-    take the scene's overview, if it has one, and its own view."""
+    take the scene's overview, if it has one, and its own view. notes: in the order of their frames,
+    words that stand in the picture from a frame on."""
     if not takes or len(takes) != len(titles):
         raise AcclimateError(f"{len(takes)} takes and {len(titles)} titles; each needs one")
     with ExitStack() as stack:
-        panels = [_Panel(take, title, stack) for take, title in zip(takes, titles, strict=True)]
+        panels = [
+            _Panel(take, title, stack, notes) for take, title in zip(takes, titles, strict=True)
+        ]
         width = len(takes) * PANEL + (len(takes) - 1) * GAP
         page = Image.new("RGB", (width, max(panel.height for panel in panels)), PAPER)
         for k in range(max(len(take.joints) for take in takes)):
@@ -93,8 +98,10 @@ def save_film(path: Path, pictures: Iterator[np.ndarray], period: float) -> None
 class _Panel:
     """One take: its title, its clock, its gauge, and its pictures."""
 
-    def __init__(self, take: Take, title: str, stack: ExitStack) -> None:
-        self._take, self._title = take, title
+    def __init__(
+        self, take: Take, title: str, stack: ExitStack, notes: Sequence[tuple[int, str]]
+    ) -> None:
+        self._take, self._title, self._notes = take, title, notes
         self._family = found = family(take.family)
         scene = take_scene(take, found)
         views = [(PANEL, scene.view)]
@@ -117,6 +124,9 @@ class _Panel:
         large, small = ImageFont.load_default(22), ImageFont.load_default(16)
         draw.text((10, 4), self._title, INK, large)
         draw.text((PANEL - 10, 4), f"{k * take.period:.2f} s", INK, large, anchor="ra")
+        told = [text for start, text in self._notes if start <= k]
+        if told:
+            draw.text((10, CAPTION + 6), told[-1], PAPER, large)
         _draw_gauge(draw, *embodiment.gauge, float(take.gauge[k]), small)
         if k == len(take.joints) - 1 and self._family.judged_by == "success":
             text, colour = (embodiment.succeeded, GOOD) if take.success else ("failed", BAD)

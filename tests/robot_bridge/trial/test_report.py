@@ -250,7 +250,7 @@ def judged(path, header=HEADER):
 def test_a_page_shows_what_judges_the_episodes_and_not_a_success_that_they_do_not_have(tmp_path):
     text = page(judged(tmp_path / "trial"))
     assert "<b>250 → 375</b>" in text
-    assert "return against adaptation" in text
+    assert "Return against adaptation" in text
     assert "1 × time is up, 1 × fell" in text
     assert "<td>1.1</td>" in text
     assert "Task 1: return 200 → 400" in text
