@@ -31,6 +31,7 @@ COURSE = Schedule(
     start={
         "terrain": "flat",
         "case": "all",
+        "softness": 0.0,
         "slope": 0.0,
         "friction": 0.8,
         "ice": 0.0,
@@ -108,7 +109,7 @@ def describe(walks: Sequence[Walk]) -> About:
     }
     names = {
         number: f"delay {1e3 * task['delay']:.0f} ms, gain {task['gain']:.2f}, damping "
-        f"{task['damping']:.2f}, softness {task['softness']:.2f}"
+        f"{task['damping']:.2f}"
         for number, task in tasks.items()
     }
     told = ", ".join(f"{change.text} from {change.at:g} s" for change in COURSE.changes)
@@ -116,7 +117,7 @@ def describe(walks: Sequence[Walk]) -> About:
         title="One policy, ground and body that change under it",
         sentence=f"A simulated quadruped follows velocity commands for 20 s, {len(tasks)} times. "
         f"It starts on level ground; then come {told}. It is told none of it. Each run has a robot "
-        "of its own: delay, gains, damping and the ground's softness differ.",
+        "of its own: delay, gains and damping differ.",
         names=names,
         changes=changes,
         sections=(_totals(walks), _over_time(walks)),

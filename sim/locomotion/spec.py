@@ -118,7 +118,16 @@ SPEC = WorldSpec(
     reward="1.5 exp(-e² / 0.15) + 0.75 exp(-w² / 0.25), e the base's horizontal velocity less the "
     "command [m/s], w its turning rate less the command [rad/s]; 0 in the period of a fall, which "
     "ends the episode, terminal",
-    limits=(Limit("velocity", "joint_velocity", -45.0, 45.0, "rad/s", "half above the motors"),),
+    limits=(
+        Limit("velocity", "joint_velocity", -45.0, 45.0, "rad/s", "half above the motors"),
+        Limit("velocity", "gyro", -20.0, 20.0, "rad/s", "twice what walking reaches: it tumbles"),
+        *(
+            Limit("rate", name, -speed, speed, "rad/s", "no motor follows a faster target")
+            for name in JOINTS
+            for part, speed in (("thigh", 30.0), ("calf", 20.0))
+            if name.endswith(part)
+        ),
+    ),
 )
 
 
