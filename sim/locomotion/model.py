@@ -54,9 +54,15 @@ def _ground() -> mjcf.RootElement:
         "hfield", name="ground", nrow=terrain.POINTS, ncol=terrain.POINTS,
         size=(half, half, terrain.CEILING - terrain.FLOOR, 0.1),
     )  # fmt: skip
+    # Squares of half a metre, so that a film shows motion; they fit the periodic tile.
+    root.asset.add(
+        "texture", name="squares", type="2d", builtin="checker", width=64, height=64,
+        rgb1=(1, 1, 1), rgb2=(0.8, 0.8, 0.8),
+    )  # fmt: skip
+    root.asset.add("material", name="squares", texture="squares", texrepeat=(1, 1), texuniform=True)
     root.worldbody.add(
         "geom", name="ground", type="hfield", hfield="ground", pos=(0, 0, terrain.FLOOR),
-        contype=1, conaffinity=0, rgba=(0.55, 0.56, 0.52, 1),
+        contype=1, conaffinity=0, rgba=(0.55, 0.56, 0.52, 1), material="squares",
     )  # fmt: skip
     return root
 

@@ -126,7 +126,9 @@ class _Panel:
         draw.text((PANEL - 10, 4), f"{k * take.period:.2f} s", INK, large, anchor="ra")
         told = [text for start, text in self._notes if start <= k]
         if told:
-            draw.text((10, CAPTION + 6), told[-1], PAPER, large)
+            right = 26 + draw.textlength(told[-1], large)
+            draw.rounded_rectangle((10, CAPTION + 8, right, CAPTION + 40), 6, BAR)
+            draw.text((18, CAPTION + 24), told[-1], PAPER, large, anchor="lm")
         _draw_gauge(draw, *embodiment.gauge, float(take.gauge[k]), small)
         if k == len(take.joints) - 1 and self._family.judged_by == "success":
             text, colour = (embodiment.succeeded, GOOD) if take.success else ("failed", BAD)
