@@ -53,8 +53,8 @@ Examples:
   acclimate demo plug=nema_14_30p"""
 
 BodyName = Literal["arm", "wrist"]
-BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
-SHIPPED = {"insertion": "insertion-pearl", "locomotion": "locomotion-pearl"}
+SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
+SHIPPED_WALK = SHIPPED.with_name("locomotion-pearl")
 GROUPS: dict[Split, int] = {"held_out": 16, "unseen_choice": 8}
 """Of insertion, where none are asked for."""
 TITLES: dict[Split, str] = {
@@ -104,7 +104,7 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     for key, other in (("robot", not walks), ("plug", walks)):
         if other and getattr(settings, key):
             raise AcclimateError(f"{key} is no setting of family={settings.family}")
-    shipped = BUNDLES / SHIPPED[settings.family]
+    shipped = SHIPPED_WALK if walks else SHIPPED
     bundle = Path(settings.bundle) if settings.bundle else shipped
     if bundle is shipped and not bundle.exists():
         raise AcclimateError(
