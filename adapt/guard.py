@@ -59,7 +59,7 @@ INSIDE = Verdict(True, 0.0)
 
 
 class Guard:
-    """Judges one robot; belongs to the thread that acts."""
+    """Judges one robot; but for `belief`, it belongs to the thread that acts."""
 
     def __init__(self, manifest: Manifest, settings: GuardSettings | None = None) -> None:
         self.settings = settings or GuardSettings()
@@ -83,13 +83,12 @@ class Guard:
             low, high = np.asarray(seen.low), np.asarray(seen.high)
             self._slack = np.maximum(self.settings.margin * (high - low), np.asarray(seen.std))
             self._range = low - self._slack, high + self._slack
-        self._judged: tuple[int, Verdict] | None = None  # version and verdict of the last belief
+        self._judged: tuple[Belief | None, Verdict] = None, INSIDE  # the last belief's
         self._outside = 0  # observations towards `patience`, or back from it
         self._last = INSIDE  # of the observations
 
     def reset(self) -> None:
-        """Another task, or another belief under an old number: judge anew."""
-        self._judged = None
+        """Another task, or another belief: judge anew."""
         self._outside, self._last = 0, INSIDE
 
     @property
@@ -102,20 +101,24 @@ class Guard:
     ) -> Verdict:
         """The worse verdict of the two. observation: (n_o,), finite. within: it is known to lie
         within `range`."""
-        one, other = self.belief(belief), self.observation(observation, within)
+        judged, one = self._judged
+        if judged is not belief:
+            one = self.belief(belief)
+        other = self.observation(observation, within)
         return one if not one.inside or other.inside else other
 
     def belief(self, belief: Belief) -> Verdict:
-        """Whether the belief is one that training's tasks lead to."""
-        if self._judged is None or self._judged[0] != belief.version:
-            self._judged = belief.version, self._weigh(belief)
-        return self._judged[1]
+        """Whether the belief is one that training's tasks lead to. For any thread: the one that
+        learns asks first, so that the one that acts finds the verdict."""
+        found = self._weigh(belief)
+        self._judged = belief, found
+        return found
 
     def _weigh(self, belief: Belief) -> Verdict:
         mean, variance = belief.mean, belief.variance
         if not mean.size:
             return INSIDE
-        # First what is nearly always so, in few steps: it is asked for in every control period.
+        # First what is nearly always so, in few steps: it is asked for with every new belief.
         # Written so that a NaN is outside.
         away = mean - self._mean
         distance = float(away @ (away / self._variance))

@@ -176,7 +176,7 @@ def encode_observation(observation: Observation, session: int) -> bytes:
         head = OBSERVATION.pack(math.copysign(math.inf, observation.reward), observation.faults)
     return encode(
         Kind.OBSERVATION,
-        head + observation.payload.astype("<f4", copy=False).tobytes(),
+        head + observation.payload.astype(_NUMBERS, copy=False).tobytes(),
         session=session,
         sequence=observation.sequence,
         flags=int(observation.flags),
@@ -193,17 +193,20 @@ def decode_observation(frame: Frame) -> Observation:
     return Observation(frame.sequence, frame.time_ns, payload, reward, flags, faults)
 
 
-def encode_command(command: Command, session: int) -> bytes:
-    """One COMMAND frame."""
+def encode_command(
+    command: Command, session: int, times_ns: tuple[int, int] | None = None
+) -> bytes:
+    """One COMMAND frame. times_ns: received and sent, instead of the command's own [ns]."""
+    received_ns, sent_ns = times_ns or (command.received_ns, command.sent_ns)
     head = COMMAND.pack(
         command.validity_ns,
-        command.received_ns,
-        command.sent_ns,
+        received_ns,
+        sent_ns,
         command.belief_version & 0xFFFFFFFF,
         command.mode,
         command.shadow,
     )
-    payload = head + command.payload.astype("<f4", copy=False).tobytes()
+    payload = head + command.payload.astype(_NUMBERS, copy=False).tobytes()
     flags = _OVER if command.over else 0
     return encode(Kind.COMMAND, payload, session=session, sequence=command.sequence, flags=flags)
 

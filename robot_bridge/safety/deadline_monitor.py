@@ -47,12 +47,15 @@ class DeadlineMonitor:
 
     def __init__(self, settings: DeadlineSettings, period_ns: int) -> None:
         self._settings = settings
+        self._period_ns = period_ns
         self._late_ns = settings.late * period_ns
         self._answers: deque[tuple[int, bool]] = deque(maxlen=settings.window)
         self._late = 0
         self._told = False
         self._received_ns = 0
         self._least_ns = math.inf  # from a stamp to its receipt, across the two clocks
+        # Whether the last observation waited longer than a period: the next one is there, too.
+        self.behind = False
 
     @property
     def share(self) -> float:
@@ -80,6 +83,7 @@ class DeadlineMonitor:
         drifted_ns = self._least_ns + DRIFT * (received_ns - self._received_ns)
         self._least_ns, self._received_ns = min(passed_ns, drifted_ns), received_ns
         waited_ns = passed_ns - self._least_ns
+        self.behind = waited_ns > self._period_ns
         late = waited_ns + sent_ns - received_ns > self._late_ns
         if len(self._answers) == self._settings.window:
             self._late -= self._answers[0][1]

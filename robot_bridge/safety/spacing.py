@@ -51,6 +51,8 @@ class SpacingMonitor:
         self._ahead = self._behind = 0.0  # of the control period's beat [periods]
         self._trouble = "", ""
         self.periods = 1.0  # between the last two observations of an episode
+        # Control periods over which a change between the last two observations came about.
+        self.elapsed = 1.0
 
     def note(self, time_ns: int, paused: bool = False) -> tuple[str, str]:
         """An observation of that time; returns TOO_FAST or TOO_SLOW and a text, or two empty
@@ -66,6 +68,7 @@ class SpacingMonitor:
         spacing = (time_ns - before_ns) * 1e-9
         periods = spacing / self._period
         self.periods = 1.0 if paused else periods
+        self.elapsed = self.periods if self.periods > SHORTEST else SHORTEST
         # Conditions instead of max(): as a rule both are below 0, and this runs in every period.
         ahead = self._ahead + FASTEST - periods
         ahead = self._ahead = min(drift + 1.0, ahead) if ahead > 0.0 else 0.0
@@ -85,11 +88,6 @@ class SpacingMonitor:
         elif self._trouble[0] and ahead < RECOVERED and behind < RECOVERED:
             self._trouble = "", ""
         return self._trouble
-
-    @property
-    def elapsed(self) -> float:
-        """Control periods over which a change between the last two observations came about."""
-        return max(SHORTEST, self.periods)
 
     @property
     def allowed(self) -> float:

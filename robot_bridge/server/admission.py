@@ -12,6 +12,7 @@ from robot_bridge.protocol.handshake import differences, welcome
 from robot_bridge.protocol.messages import PROTOCOL, Heartbeat, Hello, Welcome
 from robot_bridge.protocol.timing import ROBOT_LOST, ROBOT_SILENT
 from robot_bridge.safety.stop_registry import NAMES, StopRegistry
+from robot_bridge.server.load_meter import LoadMeter
 from robot_bridge.server.session_registry import Peer, SessionRegistry
 from robot_bridge.session.belief_store import BeliefRecovery
 from robot_bridge.session.model_registry import ModelRegistry
@@ -20,7 +21,8 @@ from robot_bridge.transport.access_policy import AccessPolicy
 
 
 class Admission:
-    """make: a robot's session from its Hello. shadow: whether the bridge only watches."""
+    """make: a robot's session from its Hello. shadow: whether the bridge only watches. load: says
+    whether there is room for a further robot."""
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Admission:
         recovery: BeliefRecovery,
         make: Callable[[Hello], RobotSession],
         shadow: bool,
+        load: LoadMeter,
     ) -> None:
         self._registry = registry
         self._gate = gate
@@ -39,6 +42,7 @@ class Admission:
         self._recovery = recovery
         self._make = make
         self._shadow = shadow
+        self._load = load
         self._met: set[str] = set()  # robots' names, whose stops are remembered
 
     def greet(self, address: bytes, hello: Hello, version: int, now_ns: int) -> None:
@@ -104,6 +108,10 @@ class Admission:
                 f"this bridge has met {NAMES} robots, and remembers each one's stops; use one of "
                 "their names, or start it anew"
             )
+        if not problems and hello.role == "robot":
+            # Rather than that all of them are answered late.
+            refusal = self._load.refusal(len(self._registry.robots()))
+            problems += [refusal] if refusal else []
         return problems
 
     def _welcome(self, hello: Hello, session: int) -> Welcome:
@@ -144,12 +152,10 @@ class Admission:
             self._gate.shut(peer.address)
             self.drop(peer, "robot_lost", text)
 
-    def hear(self, peer: Peer, now_ns: int) -> None:
-        """Note that a frame of this peer came in."""
-        peer.heard_ns = now_ns
-        if peer.silent:
-            peer.silent = False
-            self._registry.tell("robot_heard", peer.name, "it speaks again")
+    def hear_again(self, peer: Peer) -> None:
+        """Tell that a frame came from a robot that had been silent."""
+        peer.silent = False
+        self._registry.tell("robot_heard", peer.name, "it speaks again")
 
     def weigh(self, address: bytes, stale: bool = False) -> None:
         """Count one more frame that could not be read or is stale; after too many, disconnect its

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from msgspec import structs
-
 from robot_bridge.errors import described
 from robot_bridge.protocol.codec import Frame, decode_observation, encode_command
 from robot_bridge.protocol.messages import Observation, fault_names
@@ -44,6 +42,8 @@ class ControlService:
         self._batcher = InferenceBatcher(self._apart)
         self._taught: deque[RobotSession] = deque()  # robots with something to learn from
         self._gap = False  # whether the taps have not heard of the last one
+        # Whether newer observations may wait behind those that were answered last.
+        self.behind = False
 
     @property
     def waits(self) -> bool:
@@ -60,6 +60,20 @@ class ControlService:
         else:
             answer = robot.answer(observation, peer.heard_ns)
         self._give(peer, robot, observation, answer, peer.heard_ns)
+
+    def pass_over(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
+        """Judge an observation behind which a newer one of this robot waits: only where it does not
+        let the policy act is it answered."""
+        observation = decode_observation(frame)
+        if self._batcher.holds(robot):
+            self.flush()
+        answer = robot.ask(observation, peer.heard_ns)
+        if answer is not Open.POLICY:
+            self._give(peer, robot, observation, answer, peer.heard_ns)
+            return
+        robot.pass_over()
+        self._look_after(peer, robot, observation, peer.heard_ns, peer.heard_ns)
+        self.news(peer, robot)
 
     def flush(self) -> None:
         """Answer every observation that waits for others."""
@@ -125,8 +139,8 @@ class ControlService:
     ) -> None:
         if answer is not None:
             decided_ns = time.monotonic_ns()
-            command = structs.replace(answer.command, received_ns=received_ns, sent_ns=decided_ns)
-            self._registry.post(peer.address, encode_command(command, peer.session))
+            data = encode_command(answer.command, peer.session, (received_ns, decided_ns))
+            self._registry.post(peer.address, data)
             sent_ns = time.monotonic_ns()
             # Everything that the answer does not need comes after it.
             robot.answered(observation, answer)
@@ -139,13 +153,21 @@ class ControlService:
                 self._taps.step(answer.record(robot.name, observation, *times, simulated))
                 if answer.failure is not None:
                     self._registry.record(answer.failure[0], robot.name, answer.failure[1])
-            if not robot.simulated_time and not robot.halted:
-                self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
-            self._check_faults(peer, robot, observation)
+            self._look_after(peer, robot, observation, received_ns, sent_ns)
         self.news(peer, robot)
 
-    def _check_faults(self, peer: Peer, robot: RobotSession, observation: Observation) -> None:
-        """Have each new fault that a robot reports latched."""
+    def _look_after(
+        self,
+        peer: Peer,
+        robot: RobotSession,
+        observation: Observation,
+        received_ns: int,
+        sent_ns: int,
+    ) -> None:
+        """Stop a robot that is answered too late, and have each new fault that it reports
+        latched."""
+        if not robot.simulated_time and not robot.halted:
+            self._check_pace(peer, robot, observation.time_ns, received_ns, sent_ns)
         faults, before = observation.faults, robot.faults
         robot.faults = faults
         if faults & ~before or (faults and not robot.halted):
@@ -155,6 +177,7 @@ class ControlService:
         self, peer: Peer, robot: RobotSession, stamp_ns: int, received_ns: int, sent_ns: int
     ) -> None:
         word = robot.pace.note(stamp_ns, received_ns, sent_ns)
+        self.behind |= robot.pace.behind
         if not word:
             return
         text = f"{robot.pace.share:.0%} of the last answers were late, by the bridge's own clock"

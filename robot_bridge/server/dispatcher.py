@@ -37,6 +37,7 @@ from robot_bridge.safety.spacing import SpacingSettings
 from robot_bridge.safety.stop_registry import StopRegistry
 from robot_bridge.server.admission import Admission
 from robot_bridge.server.control_service import ControlService
+from robot_bridge.server.load_meter import LoadMeter
 from robot_bridge.server.operator_service import OperatorService
 from robot_bridge.server.session_registry import REASON, Peer, SessionRegistry
 from robot_bridge.session.belief_store import BeliefRecovery, BeliefStore
@@ -58,7 +59,8 @@ class Dispatcher:
     open_bundle: reads a further model as the first was. stages: how long each stage of the work
     takes. together: answer observations that are there at once by one run of the policy; `flush`
     has to follow then. stopped: begin with a stop of every robot. priors: measured, by robot, and
-    under EVERY that of the others. probe: how robots are let probe."""
+    under EVERY that of the others. probe: how robots are let probe. load: whether there is room for
+    a further robot."""
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Dispatcher:
         spacing: SpacingSettings | None = None,
         priors: Mapping[str, MeasuredPrior] | None = None,
         probe: ProbeSettings | None = None,
+        load: LoadMeter | None = None,
     ) -> None:
         check_served(bundle)
         self._taps = taps or Taps(())
@@ -107,8 +110,10 @@ class Dispatcher:
                 hello.probes,
             )
 
+        self._load = load or LoadMeter()
+        gate = gate or OpenAccess()
         self._admission = Admission(
-            registry, gate or OpenAccess(), models, self._stops, self._recovery, make, shadow
+            registry, gate, models, self._stops, self._recovery, make, shadow, self._load
         )
         self._operators = OperatorService(registry, models, self._stops, stages, shadow)
         if stopped:
@@ -116,14 +121,13 @@ class Dispatcher:
         self._control = ControlService(registry, self._taps, self._operators, self.faulty, together)
         control = self._control
         self.flush, self.teach, self.rest = control.flush, control.teach, control.rest
+        self.settling = False  # whether some robot's episode is over but not yet learnt from
         self._heartbeat_due = 0.0
         self._tended_at = time.monotonic()
         self._robots_may: dict[Kind, Callable[[Peer, RobotSession, Frame], None]] = {
             Kind.OBSERVATION: self._control.observation,
             Kind.READY: lambda _, robot, frame: robot.episodes.ready(decode_message(frame, Ready)),
-            Kind.EPISODE_END: lambda _, robot, frame: robot.episodes.end(
-                decode_message(frame, Outcome)
-            ),
+            Kind.EPISODE_END: self._episode_end,
             Kind.EVENT: self._robot_event,
             Kind.HEARTBEAT: self._robot_heartbeat,
             Kind.STOP: lambda peer, _, frame: self._operators.stop(peer, frame),
@@ -137,35 +141,40 @@ class Dispatcher:
             Kind.STATUS: self._operators.status,
         }
 
-    @property
-    def settling(self) -> bool:
-        """Whether some robot's episode is over but not yet learnt from."""
-        return any(peer.robot and peer.robot.episodes.settling for peer in self._registry)
-
     def robots(self) -> dict[str, Peer]:
         """Robots by name."""
         return self._registry.robots()
 
-    def take(self, address: bytes, data: bytes) -> None:
-        """Act on one frame. Raises CodecError when it is malformed."""
+    def behind(self) -> bool:
+        """Whether newer observations of a robot may wait behind those that were answered since the
+        last call; see `backlog`."""
+        behind, self._control.behind = self._control.behind, False
+        return behind
+
+    def take(self, address: bytes, data: bytes, superseded: bool = False) -> None:
+        """Act on one frame. superseded: an observation behind which a newer one of the same robot
+        waits. Raises CodecError when it is malformed."""
         received_ns = time.monotonic_ns()
         frame = decode(data)
         # Observations that came before this frame are answered before it is acted on.
         if frame.kind is not Kind.OBSERVATION and self._control.waits:
             self.flush()
-        self._registry.act_for(address)
+        peer = self._registry.act_for(address)
         if frame.kind is Kind.HELLO:
             hello = decode_message(frame, Hello)
             self._admission.greet(address, hello, frame.version, received_ns)
             return
-        peer = self._registry.get(address)
         if peer is None or frame.session != peer.session:
             reason = "the bridge does not know this session; connect anew"
             self._registry.refuse(address, [reason])
             self._admission.weigh(address, stale=peer is None)
             return
-        self._admission.hear(peer, received_ns)
-        if peer.robot and frame.kind in self._robots_may:
+        peer.heard_ns = received_ns
+        if peer.silent:
+            self._admission.hear_again(peer)
+        if peer.robot and superseded:
+            self._control.pass_over(peer, peer.robot, frame)
+        elif peer.robot and frame.kind in self._robots_may:
             self._robots_may[frame.kind](peer, peer.robot, frame)
         elif not peer.robot and frame.kind in self._operators_may:
             self._operators_may[frame.kind](peer, frame)
@@ -177,15 +186,13 @@ class Dispatcher:
 
     def faulty(self, address: bytes, error: Exception) -> None:
         """Tell of a fault of the bridge's own while it acted on a frame; the loop goes on."""
-        self._registry.act_for(address)
-        peer = self._registry.get(address)
+        peer = self._registry.act_for(address)
         self._registry.tell("bridge_fault", peer.name if peer else "", described(error))
 
     def garbled(self, address: bytes, error: CodecError) -> None:
         """Tell of a frame that could not be read. Without an answer its sender holds."""
         self.flush()
-        self._registry.act_for(address)
-        peer = self._registry.get(address)
+        peer = self._registry.act_for(address)
         if peer is not None:
             self._registry.tell("frame_refused", peer.name, str(error), peer)
             self._admission.weigh(address)
@@ -203,6 +210,7 @@ class Dispatcher:
 
     def tend(self) -> None:
         """Do what is due without a frame: episode records, events, heartbeats."""
+        self.settling = False
         for peer in self._registry:
             if peer.robot is None:
                 continue
@@ -212,10 +220,13 @@ class Dispatcher:
             except Exception as error:
                 # Its episode cannot be ended in order; the next one begins anew.
                 self.faulty(peer.address, error)
+            self.settling |= peer.robot.episodes.settling
         self._registry.act_for(None)
         self._registry.tend()
         self._operators.tend()
         self._recovery.tend()
+        for name, text in self._load.news():
+            self._registry.tell(name, "", text)
         for name, text in self._taps.troubles():
             self._registry.tell(name, "", text)
         for text in self._taps.problems():
@@ -255,6 +266,10 @@ class Dispatcher:
                 robot.episodes.join(max(0.0, deadline - time.monotonic()))
         finally:
             self._recovery.close()
+
+    def _episode_end(self, _: Peer, robot: RobotSession, frame: Frame) -> None:
+        robot.episodes.end(decode_message(frame, Outcome))
+        self.settling = True
 
     def _robot_event(self, peer: Peer, robot: RobotSession, frame: Frame) -> None:
         event = decode_message(frame, Event)

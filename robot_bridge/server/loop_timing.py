@@ -16,6 +16,10 @@ SETTLING_MS = 2  # while a worker finishes an episode, whose record an operator 
 # sleeps as others do, so that a bridge without robots leaves its core alone [s].
 SPIN = 0.25
 TEND = 0.001  # between two looks at the other duties while it spins [s]
+# The same while frames keep coming, in both modes: with many robots a look at each of them after
+# every answer would cost more than the answers. Shorter than a period at 200 Hz [s].
+BUSY = 0.004
+OWED_MS = 5  # how long a loop sleeps that has left its other duties for later [ms]
 # A spinning loop leaves other threads fewer cores, on which an answer still has to pass libzmq's
 # threads and wake its robot: by then it has, and the others may begin [s].
 QUIET = 0.0003
@@ -36,7 +40,8 @@ class LoopTiming:
         self._now = now
         self._collector = Collector()
         self._spin_until = 0.0
-        self._tend_at = 0.0
+        self._tend_at = self._busy_until = 0.0
+        self._owed = False  # whether other duties were left for later
         self._quiet_at = 0.0
         self._spinning = False
 
@@ -53,7 +58,7 @@ class LoopTiming:
             self._spinning = self._now() < self._spin_until
             if self._spinning:
                 return 0
-        return SETTLING_MS if settling else IDLE_MS
+        return SETTLING_MS if settling else OWED_MS if self._owed else IDLE_MS
 
     def quiet(self, heard: bool) -> bool:
         """Whether threads beside the loop may begin with what the last frames left them. heard: as
@@ -67,13 +72,15 @@ class LoopTiming:
 
     def turn(self, heard: bool) -> bool:
         """Whether other duties are due, once frames have been answered. heard: there were any."""
-        if self.spins:
-            now = self._now()
-            if heard:
-                self._spin_until = now + SPIN
-            elif self._spinning and now < self._tend_at:
+        now = self._now()
+        if heard:
+            self._spin_until = now + SPIN
+            self._owed = now < self._busy_until
+            if self._owed:
                 return False
-            self._tend_at = now + TEND
+        elif self._spinning and now < self._tend_at:
+            return False
+        self._tend_at, self._busy_until, self._owed = now + TEND, now + BUSY, False
         # Here the answers are out, and the next observation is most of a period away.
         self._collector.gap(idle=not heard and not self._spinning)
         if self._service is not None:

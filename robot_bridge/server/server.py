@@ -5,6 +5,7 @@ A robot's driver connects, shakes hands and then owns time: every observation is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,9 @@ from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.safety.deadline_monitor import DeadlineSettings
 from robot_bridge.safety.limits import Limits
 from robot_bridge.safety.spacing import SpacingSettings
+from robot_bridge.server.backlog import superseded
 from robot_bridge.server.dispatcher import EVERY, Dispatcher
+from robot_bridge.server.load_meter import LoadMeter, LoadSettings
 from robot_bridge.server.loop_timing import LoopTiming
 from robot_bridge.session.belief_store import BeliefStore
 from robot_bridge.system import realtime
@@ -37,7 +40,7 @@ from robot_bridge.telemetry.metrics import Metrics
 from robot_bridge.telemetry.observers import Taps
 from robot_bridge.telemetry.prometheus import ADDRESS, EDGES_NS, Exporter
 from robot_bridge.telemetry.records import Tap
-from robot_bridge.transport.server_socket import ServerSocket
+from robot_bridge.transport.server_socket import BACKLOG, ServerSocket
 
 HELP = """acclimate bridge BUNDLE [key=value ...]
 
@@ -75,6 +78,7 @@ class BridgeSettings:
     pace: when is the bridge too slow for a robot, by its own clock?
     spacing: when is a driver too fast or too slow for its bundle?
     probe: how far and how hard may a robot touch its cell when an operator asks for a probing?
+    load: when is the bridge too busy for a further robot?
     together: whether one run of the policy answers several robots whose observations arrive at
         once: auto does so on a GPU alone, where a run costs more than its rows.
     loop: blocking sleeps between frames; polling spins while robots speak and needs its own core.
@@ -103,6 +107,7 @@ class BridgeSettings:
     pace: DeadlineSettings = field(default_factory=DeadlineSettings)
     spacing: SpacingSettings = field(default_factory=SpacingSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
+    load: LoadSettings = field(default_factory=LoadSettings)
     together: Literal["auto", "always", "never"] = "auto"
     loop: Literal["blocking", "polling"] = "blocking"
     core: WholeNumber | None = None
@@ -145,6 +150,7 @@ class Daemon:
         self.endpoint = self._router.endpoint
         self.connections = self._router.connections
         self._taps = Taps(taps)
+        self._load = LoadMeter(settings.load)
         self._dispatcher = Dispatcher(
             bundle,
             self._router.send,
@@ -164,6 +170,7 @@ class Daemon:
             settings.spacing,
             priors,
             settings.probe,
+            self._load,
         )
 
     def run(self, halted: Callable[[], bool], timing: LoopTiming | None = None) -> None:
@@ -171,16 +178,7 @@ class Daemon:
         dispatcher, router = self._dispatcher, self._router
         with timing or LoopTiming() as timing:
             while not halted():
-                heard = False
-                for sender, data in router.receive(timing.wait_ms(dispatcher.settling)):
-                    heard = True
-                    try:
-                        dispatcher.take(sender, data)
-                    except CodecError as error:
-                        dispatcher.garbled(sender, error)
-                    # One peer's frame must not end the service of the others.
-                    except Exception as error:
-                        dispatcher.faulty(sender, error)
+                heard = self._receive(timing.wait_ms(dispatcher.settling))
                 # The socket is empty: the shared run does not wait for further robots.
                 dispatcher.flush()
                 quiet = timing.quiet(heard)
@@ -194,6 +192,30 @@ class Daemon:
                     for name, text in router.news():
                         dispatcher.announce(name, text)
                     dispatcher.tend()
+                self._load.note(time.monotonic(), router.waited if heard else None)
+
+    def _receive(self, timeout_ms: int) -> bool:
+        """Act on the frames that have arrived; whether there were any."""
+        heard = False
+        if self._dispatcher.behind():
+            frames = list(self._router.receive(timeout_ms, BACKLOG))
+            for (sender, data), old in zip(frames, superseded(frames), strict=True):
+                heard = True
+                self._take(sender, data, old)
+        else:
+            for sender, data in self._router.receive(timeout_ms):
+                heard = True
+                self._take(sender, data, False)
+        return heard
+
+    def _take(self, sender: bytes, data: bytes, old: bool) -> None:
+        try:
+            self._dispatcher.take(sender, data, old)
+        except CodecError as error:
+            self._dispatcher.garbled(sender, error)
+        # One peer's frame must not end the service of the others.
+        except Exception as error:
+            self._dispatcher.faulty(sender, error)
 
     def close(self, reason: str) -> None:
         """Stop every robot, tell every peer, and free the address."""

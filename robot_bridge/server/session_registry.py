@@ -121,9 +121,12 @@ class SessionRegistry:
             kept.append(f"and {len(reasons) - len(kept)} more")
         self.post(address, encode_message(Refused(tuple(kept)), version=version))
 
-    def act_for(self, address: bytes | None) -> None:
-        """Set `cause`. address: the sender of the frame that is acted on next; None for none."""
-        self.cause = b"" if address is not None and address not in self._peers else address
+    def act_for(self, address: bytes | None) -> Peer | None:
+        """Set `cause`; returns the peer, None for one without a session. address: the sender of the
+        frame that is acted on next; None for none."""
+        peer = self._peers.get(address) if address is not None else None
+        self.cause = address if peer is not None or address is None else b""
+        return peer
 
     def log(self, name: str, text: str = "", **fields: object) -> None:
         """A line of the log alone."""

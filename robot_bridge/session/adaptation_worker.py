@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from adapt.adapters.base import Adapter, Transition
+from adapt.belief.gaussian import Belief
 from adapt.errors import AcclimateError
 from robot_bridge.errors import described
 from robot_bridge.system.queues import drained
@@ -19,9 +21,36 @@ from robot_bridge.telemetry.records import AdaptationRecord
 CAPACITY = 256
 # A lesson leaves a loop at 1 kHz in time for the next answer if it is no longer than this [ns].
 SHORT_NS = 400_000
+# Robots take turns in learning; one that takes longer than this hangs, and is not waited for [s].
+TURN = 0.05
 # Of some REMEMBERED lessons more than half longer than that: the next AWAY are the worker's.
 REMEMBERED = 64
 AWAY = 10_000
+
+
+class _Turns:
+    """One worker learns at a time: each further one that wants the interpreter would delay the loop
+    whenever that gives it up to send or receive."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Wait for one's turn."""
+        lock = self._lock
+        while not lock.acquire(timeout=TURN):
+            # The one that holds it may hang for ever; the others go on with a new one.
+            if self._lock is lock:
+                self._lock = threading.Lock()
+            lock = self._lock
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+_TURNS = _Turns()
 
 
 @dataclass(frozen=True)
@@ -40,7 +69,8 @@ class AdaptationWorker:
     `learn` is told otherwise; without one within `learn` and `conclude`.
 
     Neither waits. `settled` says that everything handed over has been learnt from. robot: its name.
-    told: called with a record of every lesson, on the thread that learnt from it.
+    told, learnt: called with a record of every lesson, and with every new belief, on the thread
+    that learnt from it.
     """
 
     def __init__(
@@ -49,9 +79,11 @@ class AdaptationWorker:
         capacity: int = CAPACITY,
         robot: str = "",
         told: Callable[[AdaptationRecord], None] | None = None,
+        learnt: Callable[[Belief], None] | None = None,
     ) -> None:
         self._robot = robot
         self._told = told
+        self._learnt = learnt
         self._capacity = capacity
         # Not bounded itself: the end of an episode must find room.
         self._waiting: queue.Queue[_Lesson | None] = queue.Queue()
@@ -147,6 +179,8 @@ class AdaptationWorker:
                 belief = adapter.conclude(lesson.complete)
             else:
                 belief = adapter.observe(transition)
+            if self._learnt is not None:
+                self._learnt(belief)
         except AcclimateError as error:
             # The belief is as before; the robot goes on with it.
             text = f"nothing learnt from one {what}: {error}"
@@ -181,6 +215,7 @@ class AdaptationWorker:
             try:
                 if item is None:
                     return
-                self._take(item)
+                with _TURNS.one():
+                    self._take(item)
             finally:
                 self._waiting.task_done()

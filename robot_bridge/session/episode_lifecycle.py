@@ -77,10 +77,12 @@ class EpisodeLifecycle:
         self._retry = 0.0  # when a swap that failed is tried again [s]
         self._taps = taps or Taps(())
         told = self._taps.adapted if self._taps else None
-        self._adaptation = AdaptationWorker(not self._in_step, robot=name, told=told)
+        self._adaptation = AdaptationWorker(
+            not self._in_step, robot=name, told=told, learnt=self.policy.foresee
+        )
         self._begin: Begin | None = None  # requested by an operator, not yet started
         self._begin_by = 0.0  # when the request expires [s]
-        self._observed = 0.0  # when the last observation came [s]
+        self._observed_ns = 0  # when the last observation came
         self._ready = Ready()
         self._episode: Episode | None = None
         self._outcome: Outcome | None = None
@@ -96,7 +98,7 @@ class EpisodeLifecycle:
     def begin(self, begin: Begin) -> ResetRequest:
         """Prepare for an operator's episode. Raises BridgeError while another is under way,
         PriorError for a prior that the bundle cannot express, ProbeError where it cannot probe."""
-        idle = time.monotonic() - self._observed
+        idle = time.monotonic() - self._observed_ns * 1e-9
         if self._episode is not None and not self.settling and idle > STALLED:
             text = f"nothing measured for {idle:.0f} s, and another episode is asked for"
             self._cut("episode_stalled", text)
@@ -127,15 +129,16 @@ class EpisodeLifecycle:
         """Whether an episode is open and has not had its last observation."""
         return self._episode is not None and not self._over
 
-    def observed(self, observation: Observation) -> None:
-        """An observation has come; one with flag FIRST opens an episode."""
-        self._observed = time.monotonic()
-        if int(observation.flags) & FIRST:
+    def observed(self, flags: int, received_ns: int) -> None:
+        """An observation with these flags has come; FIRST opens an episode. received_ns: when, on
+        the bridge's clock [ns]."""
+        self._observed_ns = received_ns
+        if flags & FIRST:
             self._open()
 
-    def learn(self, observation: Observation) -> None:
+    def learn(self, observation: Observation, flags: int) -> None:
         """Keep what came of the last command, to be learnt from; in simulated time at once."""
-        if self._last is None or self._shadow or int(observation.flags) & UNAPPLIED:
+        if self._last is None or self._shadow or flags & UNAPPLIED:
             return
         self._lessons.append((self.policy.adapter, *self._last, observation))
         if self._in_step:
@@ -148,6 +151,12 @@ class EpisodeLifecycle:
     def interrupt(self) -> None:
         """The robot stands still: nothing is learnt across the gap."""
         self._last = None
+
+    def pass_over(self) -> None:
+        """An observation gets no answer: a step like any other, with nothing to learn from."""
+        self.interrupt()
+        if self._episode is not None and not self._over:
+            self._episode.skip()
 
     def followed(self, observation: Observation, command: Float32) -> None:
         """The policy answered an observation with this command (n_a,)."""

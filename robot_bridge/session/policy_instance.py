@@ -112,6 +112,10 @@ class PolicyInstance:
             self.adapter.trust(self.verdict.inside)
         return True
 
+    def foresee(self, belief: Belief) -> None:
+        """Judge a belief that has just been learnt, so that `weigh` need not. For any thread."""
+        self._guard.belief(belief)
+
     @property
     def must_hold(self) -> bool:
         """Whether the robot may not move, by the guard."""

@@ -97,16 +97,19 @@ class RobotSession:
     def answer(self, observation: Observation, received_ns: int) -> Answer | None:
         """The answer to one observation; None for one that was seen before. received_ns: when its
         frame came in, on the bridge's clock [ns]. `answered` has to follow."""
-        answer = self.ask(observation, received_ns)
-        return self.decide(observation) if answer is Open.POLICY else answer
+        try:
+            answer = self._judged(observation, received_ns)
+            return self._act(observation, None) if answer is Open.POLICY else answer
+        # A fault of ours, or of a library's, concerns one robot and one period: it holds, people
+        # hear of it, and the other robots do not notice.
+        except Exception as error:
+            return self._failed(observation, "answer_failed", error)
 
     def ask(
         self, observation: Observation, received_ns: int
     ) -> Answer | Literal[Open.POLICY] | None:
         """The first half of `answer`, for a run of the policy that robots share: POLICY where it
         has to be asked, to be followed by `decide` before anything else."""
-        # A fault of ours, or of a library's, concerns one robot and one period: it holds, people
-        # hear of it, and the other robots do not notice.
         try:
             return self._judged(observation, received_ns)
         except Exception as error:
@@ -118,6 +121,13 @@ class RobotSession:
             return self._act(observation, outcome)
         except Exception as error:
             return self._failed(observation, "answer_failed", error)
+
+    def pass_over(self) -> None:
+        """After `ask` returned POLICY: leave that observation without an answer, because a newer
+        one waits behind it."""
+        self.episodes.pass_over()
+        text = "the bridge is behind: of several observations that wait it answers the newest"
+        self.episodes.notices.count("observation_superseded", text)
 
     def answered(self, observation: Observation, answer: Answer) -> None:
         """The answer has left: do what did not have to be done before it."""
@@ -139,12 +149,15 @@ class RobotSession:
             return None
         self._sequence = observation.sequence
         flags = int(observation.flags)
-        spacing = "", ""
+        spacing = "", ""  # name and text of one that forbids motion
         if not self.simulated_time:
-            spacing = self._spacing_trouble(observation.time_ns, received_ns, flags)
+            arrivals = self._arrivals.note(received_ns, True)
+            spacing = self._stamps.note(observation.time_ns, bool(flags & FIRST))
+            if not spacing[0]:
+                spacing = arrivals
         if flags & FIRST:
             self._before = self._measured = None
-        episodes.observed(observation)
+        episodes.observed(flags, received_ns)
         policy, payload, probing = self.policy, observation.payload, episodes.probing
         limits, elapsed = probing.limits or policy.limits, self._stamps.elapsed
         before, self._measured = self._measured, None
@@ -159,7 +172,7 @@ class RobotSession:
         if spacing[0]:
             # What was commanded had another time to act than a control period.
             episodes.interrupt()
-        episodes.learn(observation)
+        episodes.learn(observation, flags)
         broken = None if sound else limits.broken(payload, before, elapsed)
         if flags & LAST:
             episodes.last_observed()
@@ -182,12 +195,6 @@ class RobotSession:
             )
             episodes.keep("guard")
         return self._held(observation) if policy.must_hold else Open.POLICY
-
-    def _spacing_trouble(self, stamp_ns: int, received_ns: int, flags: int) -> tuple[str, str]:
-        """Name and text of a spacing that forbids motion; empty where it is right."""
-        arrivals = self._arrivals.note(received_ns, paused=True)
-        stamps = self._stamps.note(stamp_ns, paused=bool(flags & FIRST))
-        return stamps if stamps[0] else arrivals
 
     def _forbidden(self, observation: Observation, sound: bool) -> tuple[str, str]:
         """Name and text of what forbids motion; empty for nothing."""
@@ -221,7 +228,7 @@ class RobotSession:
             if isinstance(outcome, Exception):
                 raise outcome
             # What `_judged` lets through is valid, and so finite.
-            action = outcome or policy.adapter.act(observation.payload, checked=True)
+            action = outcome or policy.adapter.act(observation.payload, False, True)
             payload, _ = policy.limits.clamp(action.physical, self._before)
         # Any exception of the runtime: onnxruntime's share no base class.
         except Exception as error:
@@ -264,4 +271,5 @@ class RobotSession:
         command = Command(
             observation.sequence, self._validity_ns, mode, payload, version, shadow=self._shadow
         )
-        return Answer(command, wanted, latent, drawn_from, policy.belief, policy.bundle.digest)
+        belief = policy.adapter.belief
+        return Answer(command, wanted, latent, drawn_from, belief, policy.bundle.digest)

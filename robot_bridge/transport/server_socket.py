@@ -21,11 +21,14 @@ LINGER_MS = 300
 # Frames taken at once, before the loop sees to its other duties. libzmq takes them from one peer
 # after the other, so that a peer's frame waits for at most one of each other peer.
 BATCH = 64
+BACKLOG = 4096  # the same for a bridge that has fallen behind, and looks for the newest
 WAITING = 100  # frames of one peer, each way, that may wait: 6.5 MB at most
 # Unreadable frames of one peer: so many at once, and so many a second [1/s], before it is expelled.
 GARBAGE = 20
 GARBAGE_RATE = 1.0
 REMEMBERED = 512  # peers, before those that are gone are forgotten
+# As plain numbers: an operation on enum members takes half as long as the sending itself.
+NOBLOCK, SENDMORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class ServerSocket:
@@ -44,6 +47,7 @@ class ServerSocket:
         self._leaving: list[PeerConnection] = []
         self._monitor: ConnectionMonitor | None = None
         self._timeout_ms = 0  # as set on the socket
+        self.waited = 0.0  # for the first frame of the last `receive` [s]
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         for option, value in (
@@ -74,27 +78,29 @@ class ServerSocket:
             raise
         self._authenticator = self._monitor.authenticator
 
-    def receive(self, timeout_ms: int) -> Iterator[tuple[bytes, bytes]]:
-        """Frames that have arrived, at most BATCH; waits at most timeout_ms for the first."""
+    def receive(self, timeout_ms: int, most: int = BATCH) -> Iterator[tuple[bytes, bytes]]:
+        """Frames that have arrived, at most so many; waits at most timeout_ms for the first."""
         if self._leaving:
             self._cut_leaving()
         # Waiting within the receipt of the first frame costs least: poll() takes 10 us.
-        flags = zmq.NOBLOCK
+        flags = NOBLOCK
         if timeout_ms > 0:
             flags = 0
             if timeout_ms != self._timeout_ms:
                 self._timeout_ms = timeout_ms
                 self._socket.set(zmq.RCVTIMEO, timeout_ms)
-        for _ in range(BATCH):
+        began: float | None = time.monotonic()
+        for _ in range(most):
             try:
                 address = self._socket.recv(flags)
             except zmq.Again:
                 return
-            flags = zmq.NOBLOCK
-            frame = self._socket.recv(copy=False)
+            if began is not None:
+                self.waited, began, flags = time.monotonic() - began, None, NOBLOCK
+            frame = self._socket.recv(NOBLOCK, copy=False)
             data = frame.bytes
             peer = self._peers.get(address) or self._learn(address, frame)
-            if self._socket.get(zmq.RCVMORE):
+            if frame.more:
                 # No client sends more than one part. Taking a hundred thousand of them costs the
                 # loop a second; a peer can do that only once.
                 while self._socket.get(zmq.RCVMORE):
@@ -112,8 +118,8 @@ class ServerSocket:
         reads again, a command would be stale."""
         try:
             # Not send_multipart, whose checks of both parts take longer than the sending.
-            self._socket.send(peer, zmq.NOBLOCK | zmq.SNDMORE)
-            self._socket.send(data, zmq.NOBLOCK)
+            self._socket.send(peer, SENDMORE)
+            self._socket.send(data, NOBLOCK)
         except zmq.Again:
             return True
         except zmq.ZMQError as error:

@@ -115,6 +115,17 @@ def test_one_spike_is_not_outside_and_a_lasting_one_is_until_it_has_passed():
     assert [guard.observation(ZERO).inside for _ in range(3)] == [False, False, True]
 
 
+def test_a_belief_that_was_judged_beforehand_is_not_weighed_again(monkeypatch):
+    guard = Guard(manifest())
+    far = belief([9.0, 0.0])
+    # By another thread, before the one that acts sees the belief.
+    found = guard.belief(far)
+    monkeypatch.setattr(guard, "_weigh", lambda _: 1 / 0)
+    assert guard.judge(far, ZERO) is found
+    with pytest.raises(ZeroDivisionError):
+        guard.judge(belief([9.0, 0.0]), ZERO)
+
+
 def test_a_new_task_is_judged_anew():
     guard = Guard(manifest(SEEN), GuardSettings(patience=1))
     assert not guard.judge(belief([9.0, 0.0]), ZERO + 5.0).inside

@@ -4,7 +4,16 @@ import gc
 
 import pytest
 
-from robot_bridge.server.loop_timing import IDLE_MS, QUIET, SETTLING_MS, SPIN, TEND, LoopTiming
+from robot_bridge.server.loop_timing import (
+    BUSY,
+    IDLE_MS,
+    OWED_MS,
+    QUIET,
+    SETTLING_MS,
+    SPIN,
+    TEND,
+    LoopTiming,
+)
 from robot_bridge.system.systemd import Service
 
 
@@ -51,7 +60,7 @@ def test_a_polling_loop_sleeps_again_without_frames(clock):
     assert rhythm.wait_ms(settling=False) == IDLE_MS
 
 
-def test_other_duties_come_after_every_answer_and_every_so_often(clock):
+def test_other_duties_come_after_an_answer_and_every_so_often(clock):
     rhythm = LoopTiming(spins=True, now=clock)
     rhythm.turn(heard=True)
     turns = []
@@ -60,8 +69,30 @@ def test_other_duties_come_after_every_answer_and_every_so_often(clock):
         rhythm.wait_ms(settling=False)
         turns.append(rhythm.turn(heard=False))
     assert 8 <= sum(turns) <= 11
+    clock.time += BUSY
     rhythm.wait_ms(settling=False)
     assert rhythm.turn(heard=True)
+
+
+@pytest.mark.parametrize("spins", [False, True])
+def test_with_frames_all_the_time_other_duties_come_every_few_milliseconds(clock, spins):
+    rhythm = LoopTiming(spins=spins, now=clock)
+    turns = []
+    for _ in range(100):
+        clock.time += BUSY / 10
+        turns.append(rhythm.turn(heard=True))
+    assert 8 <= sum(turns) <= 11
+
+
+def test_duties_that_were_left_for_later_shorten_the_sleep(clock):
+    rhythm = LoopTiming(now=clock)
+    assert rhythm.turn(heard=True)
+    assert rhythm.wait_ms(settling=False) == IDLE_MS
+    assert not rhythm.turn(heard=True)
+    assert rhythm.wait_ms(settling=False) == OWED_MS
+    clock.time += OWED_MS / 1000
+    assert rhythm.turn(heard=False)
+    assert rhythm.wait_ms(settling=False) == IDLE_MS
 
 
 def test_workers_begin_once_the_answers_have_arrived(clock):

@@ -82,6 +82,51 @@ def test_a_worker_that_hangs_delays_no_robot():
     assert adaptation.settled
 
 
+def test_workers_take_turns_and_go_on_without_one_that_hangs():
+    go, begun = threading.Event(), threading.Event()
+    learning, most = [], []
+
+    def hang(transition):
+        begun.set()
+        assert go.wait(60)
+
+    def observe(transition):
+        learning.append(transition)
+        most.append(len(learning))
+        time.sleep(1e-3)
+        learning.pop()
+
+    hanging, others = AdaptationWorker(True), [AdaptationWorker(True) for _ in range(3)]
+    hanging.learn(learner(hang), TRANSITION)
+    assert begun.wait(30)
+    for other in others * 20:
+        other.learn(learner(observe), TRANSITION)
+    for other in others:
+        settle(other)
+    assert len(most) == 60 and set(most) == {1}
+    assert not hanging.settled
+    go.set()
+    for each in (hanging, *others):
+        settle(each)
+        each.close()
+        each.join(30)
+
+
+def test_every_new_belief_is_judged_where_it_was_learnt():
+    judged = []
+
+    def note(belief):
+        judged.append((belief, threading.current_thread()))
+
+    adaptation, adapter = AdaptationWorker(True, learnt=note), learner()
+    adaptation.learn(adapter, TRANSITION)
+    settle(adaptation)
+    ((belief, thread),) = judged
+    assert belief is adapter.belief and thread is not threading.current_thread()
+    adaptation.close()
+    adaptation.join(30)
+
+
 def test_a_lesson_is_learnt_here_where_nothing_waits_and_lessons_are_short():
     threads, release = [], threading.Event()
 

@@ -1,5 +1,7 @@
 """One robot's answers and what is learnt from them, without sockets."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ class Driver:
         payload = np.full(6, value, np.float32)
         fields = {"sequence": self.sequence, "time_ns": 0, "payload": payload, "flags": flags}
         seen = Observation(**(fields | changes))
-        answer = self.robot.answer(seen, 0)
+        answer = self.robot.answer(seen, time.monotonic_ns())
         if answer is not None:
             self.robot.answered(seen, answer)
         return None if answer is None else answer.command
