@@ -94,14 +94,17 @@ class Plan:
 
 @dataclass
 class Round:
-    """What one round gave. ages: of answers [s]. idle: peers that were let in. recorded [bytes].
+    """What one round gave. sent: observations. ages: of answers [s]; worst: the largest of the
+    robots' 99th percentiles. idle: peers that were let in. recorded [bytes].
     fault: why the bridge failed, or ""."""
 
     served: int = 0
     refused: int = 0
     idle: int = 0
     recorded: int = 0
+    sent: int = 0
     ages: list[float] = field(default_factory=list)
+    worst: float = -1.0
     fault: str = ""
 
 
@@ -240,7 +243,10 @@ def run(attack: Attack, seconds: float) -> Round:
                         socket.close(0)
                 found.served = sum(robot.served for robot in robots)
                 found.refused = sum(robot.refused for robot in robots)
+                found.sent = sum(len(robot.sent) for robot in robots)
                 found.ages = [age for robot in robots for age in robot.ages]
+                each = [float(np.percentile(robot.ages, 99)) for robot in robots if robot.ages]
+                found.worst = max(each, default=-1.0)
                 if process.poll() is None and not recovered(site):
                     found.fault = f"no new robot was served within {RECOVERY:g} s of the load's end"
                 if process.poll() is None:

@@ -1,1 +1,3 @@
 """Evaluation of trained runs and their comparison."""
+
+from adapt import caches as caches

@@ -23,7 +23,7 @@ from adapt.errors import AcclimateError
 from adapt.settings import SettingsError, checked, composing
 from adapt.settings.composition import config_groups, known, parsed, register
 from adapt.settings.words import quoted, suggestion
-from policies.algorithms.registry import choice
+from policies.algorithms.registry import choice, train_settings
 from policies.training.settings import TrainSettings
 
 COMMAND = "train"
@@ -46,7 +46,8 @@ def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
 
     train: one run, to its end; returns what a sweeper that searches is to make large or small.
 
-    Raises SettingsError, before any run, for settings that cannot be composed.
+    Raises SettingsError, before any run, for settings that cannot be composed, each value of a
+    sweep included.
     """
     settings, groups = known(choice()), config_groups(choice())
     words = [_readable(word) for word in argv if word not in FLAGS]
@@ -55,6 +56,7 @@ def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
         if "/" not in key and not key.startswith("hydra.") and key not in {*groups, *settings}:
             raise SettingsError(f"no setting {key!r}{suggestion(key, settings)}")
     fixed = {o.get_key_element() for o in parsed(words) if not o.is_sweep_override()}
+    _check_values(words)
     outcomes: list[Outcome] = []
 
     def job(config: DictConfig) -> float:
@@ -85,6 +87,33 @@ def sweep(argv: Sequence[str], train: Callable[[TrainSettings], float]) -> int:
         if not any(outcome.error for outcome in outcomes):
             raise _with_advice(error) from error
     return _report(outcomes)
+
+
+def _check_values(words: Sequence[str]) -> None:
+    """Compose each value that is swept over, with the first value of every other key: a mistake in
+    the last job is told before the first one has trained. Raises SettingsError naming all."""
+    # A sweeper's own settings are checked by Hydra; an interval's values are chosen by a sweeper.
+    ours = [o for o in parsed(words) if not o.key_or_group.startswith("hydra")]
+    values = {
+        o.get_key_element(): (
+            list(o.sweep_string_iterator())
+            if o.is_sweep_override()
+            else [o.get_value_element_as_str()]
+        )
+        for o in ours
+        if not o.is_interval_sweep()
+    }
+    first = {key: each[0] for key, each in values.items()}
+    problems: dict[str, None] = {}
+    for swept, each in values.items():
+        for value in each if len(each) > 1 else ():
+            job = first | {swept: value}
+            try:
+                train_settings([f"{key}={word}" for key, word in job.items()])
+            except SettingsError as error:
+                problems[str(error)] = None
+    if problems:
+        raise SettingsError("; ".join(problems))
 
 
 def _readable(word: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 import zlib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -109,7 +110,20 @@ def _from_file(path: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    # Whatever a user's file raises, an exception or an exit, it is named with the file's line.
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise AcclimateError(f"{_place(error, file)}: {type(error).__name__}: {error}") from error
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _place(error: BaseException, file: Path) -> str:
+    """Where a file, or what it calls, raised: FILE:LINE of the file itself, if it ran so far."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    return f"{file}:{lines[-1]}" if lines else str(file)

@@ -1,1 +1,3 @@
 """Pictures and films."""
+
+from adapt import caches as caches

@@ -25,7 +25,14 @@ action = adapter.act(np.zeros(6, np.float32))
 zeros = np.zeros(6, np.float32)
 adapter.observe(Transition(zeros, action.normalised, 0.0, zeros))
 """
+DRAW = """
+import os
+import robot_bridge.trial.svg, sim.render.sketch, policies.evaluation.comparison_plots
+import matplotlib.font_manager
+assert not os.environ["MESA_SHADER_CACHE_DIR"].startswith(os.environ["HOME"])
+"""
 COMMANDS = {
+    "draw": ["-c", DRAW],
     "adapter": ["-c", PLAY, "{bundle}"],
     "verify": ["-m", "acclimate", "bundle", "verify", "{bundle}"],
     "doctor": ["-m", "acclimate", "doctor"],

@@ -234,6 +234,27 @@ def test_a_family_that_is_not_there_is_named(name, text):
         family(name)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nFAMILY = (", r"mine\.py:2: SyntaxError: '\(' was never closed"),
+        ("x = 1\n\nFAMILY = 1 / 0\n", r"mine\.py:3: ZeroDivisionError: division by zero"),
+        (
+            "import nothing_such\n",
+            r"mine\.py:1: ModuleNotFoundError: No module named 'nothing_such'",
+        ),
+        ("raise SystemExit(3)\n", r"mine\.py:1: SystemExit: 3"),
+    ],
+)
+def test_what_a_users_file_raises_is_named_with_its_line(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text(text)
+    # The same again, with nothing left over from the first time.
+    for _ in range(2):
+        with pytest.raises(AcclimateError, match=message):
+            family(f"{tmp_path}/mine.py:FAMILY")
+
+
 def test_a_file_holds_a_family_and_may_import_its_neighbours(tmp_path, monkeypatch):
     folder = tmp_path / "größe (neu)"
     folder.mkdir()
