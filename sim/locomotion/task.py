@@ -31,15 +31,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "ice": ("friction", "ice"),
     "joint": ("strength",),
     "load": ("payload",),
-    "slope": ("slope", "friction"),
+    "slope": ("slope", "friction", "softness"),
     "ice and load": ("friction", "ice", "payload"),
     "joint and load": ("strength", "payload"),
     "ice and joint": ("friction", "ice", "strength"),
-    "all": ("friction", "ice", "strength", "payload", "slope"),
+    "all": ("friction", "ice", "strength", "payload", "slope", "softness"),
 }
 """What departs from its nominal value in a task of each case; the rest of the parameters always
 may. Were all of them unknown in every task, a policy would hardly ever meet a whole robot."""
-GATED = ("friction", "ice", "strength", "payload", "slope")
+GATED = ("friction", "ice", "strength", "payload", "slope", "softness")
 
 SPACE = TaskSpace(
     "locomotion",
