@@ -15,7 +15,7 @@ from sim.core.family import Family
 from sim.core.worlds import Step, Worlds
 from sim.locomotion.model import user_body
 from sim.locomotion.spec import SPEC
-from sim.locomotion.task import FLAT_SPACE, SPACE, task_factors
+from sim.locomotion.task import FLAT_SPACE, GENTLE_SPACE, SPACE, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 
 
@@ -89,3 +89,6 @@ learn."""
 
 FLAT = replace(TRAINING, space=FLAT_SPACE)
 """A healthy robot on level ground: where walking is learnt first."""
+
+GENTLE = replace(TRAINING, space=GENTLE_SPACE)
+"""Loads and weak joints in full, ground of half the difficulty, no ice: what is learnt second."""

@@ -21,7 +21,7 @@ HEALTHY = "none"
 WEAK = (HEALTHY, *JOINTS)
 MAX_LOAD, LOAD_X, LOAD_Y = 10.0, 0.15, 0.06
 """Payload [kg] and how far off the body's centre it may lie [m]."""
-ICE_FRICTION = 0.1
+ICE_FRICTION = 0.12
 MAX_DELAY = 0.04
 GRIP = 0.6
 """A slope's tangent is at most this share of the ground's friction: nothing walks up sheer ice."""
@@ -74,17 +74,24 @@ SPACE = TaskSpace(
     },
 )  # fmt: skip
 
-_ONLY = {"terrain": "flat", "case": "nominal"}
-FLAT_SPACE = replace(
-    SPACE,
-    parameters=tuple(
-        replace(p, unseen=tuple(c for c in p.choices if c != _ONLY[p.name]))
-        if p.name in _ONLY
-        else p
-        for p in SPACE.parameters
-    ),
+def _narrowed(**changes: dict[str, object]) -> TaskSpace:
+    """The space with other fields of some parameters."""
+    parameters = [replace(p, **changes.get(p.name, {})) for p in SPACE.parameters]
+    return replace(SPACE, parameters=tuple(parameters))
+
+
+FLAT_SPACE = _narrowed(
+    terrain={"unseen": tuple(kind for kind in terrain.KINDS if kind != "flat")},
+    case={"unseen": tuple(case for case in CASES if case != "nominal")},
 )
-"""Level ground and nothing that departs from its nominal value but motors, delay and softness."""
+"""Level ground and nothing that departs from its nominal value but motors and delay."""
+GENTLE_SPACE = _narrowed(
+    difficulty={"high": 0.5},
+    slope={"high": 0.2},
+    friction={"low": 0.3, "held_out": ()},
+    ice={"high": 0.0},
+)
+"""Ground that a robot which has just learnt to walk can learn on."""
 
 
 def actual(task: Task) -> dict[str, float]:

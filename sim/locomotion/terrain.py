@@ -30,13 +30,13 @@ START_RADIUS = 0.6
 
 ROUGHNESS = 0.05
 """Largest deviation of rough ground [m]."""
-STAIR_HEIGHT, STAIR_DEPTH = 0.23, 0.30
+STAIR_HEIGHT, STAIR_DEPTH = 0.15, 0.30
 """Of the hardest stairs' steps [m]."""
 WAVE = 0.20
 """Largest height of waves [m], crest to trough."""
-OBSTACLE = 0.20
+OBSTACLE = 0.15
 """Height of the highest obstacles [m]."""
-GAP_WIDTH, GAP_DEPTH = 0.30, 0.5
+GAP_WIDTH, GAP_DEPTH = 0.20, 0.5
 """Of the widest gaps [m]; a stride reaches 0.4."""
 
 Maker = Callable[[float, np.random.Generator], np.ndarray]

@@ -57,6 +57,8 @@ COMMAND_HIGH = np.array([1.0, 0.4, 1.0])
 FOOT_Y = 0.14
 FOOTPRINT = np.array([[HIP_X, FOOT_Y], [HIP_X, -FOOT_Y], [-HIP_X, FOOT_Y], [-HIP_X, -FOOT_Y]])
 """Where the feet stand, (4, 2) about the body's centre [m]."""
+START_CHOICES = 4
+"""Places that an episode's start is chosen from, where it may be anywhere."""
 ICE_CELLS = 8
 """Cells along each side of a tile that are icy or not: one a metre."""
 
@@ -179,8 +181,7 @@ class LocomotionWorlds:
         n = int(which.sum())
         if n:
             sim = self.sim
-            reach = terrain.TILE / 2 if self._anywhere else 0.2
-            place = self.rng.uniform(-reach, reach, (n, 2))
+            place = self._start_places(self._heights[which])
             yaw = self.rng.uniform(-np.pi, np.pi, n)
             sim.state[which] = 0.0
             sim.qpos[which, :2] = place
@@ -198,6 +199,18 @@ class LocomotionWorlds:
             if self.commands_drawn:
                 self._draw_commands(which)
         return self._observe()
+
+    def _start_places(self, heights: np.ndarray) -> np.ndarray:
+        """(n, 2) [m] on tiles of heights (n, CELLS, CELLS)."""
+        n = len(heights)
+        if not self._anywhere:
+            return self.rng.uniform(-0.2, 0.2, (n, 2))
+        half = terrain.TILE / 2
+        # The most level of a few: a robot that starts with a leg in a gap falls whatever it does.
+        places = self.rng.uniform(-half, half, (n, START_CHOICES, 2))
+        under = terrain.height_at(heights, (places[:, :, None] + FOOTPRINT).reshape(n, -1, 2))
+        relief = np.ptp(under.reshape(n, START_CHOICES, 4), axis=2)
+        return places[np.arange(n), relief.argmin(axis=1)]
 
     def _draw_commands(self, which: np.ndarray) -> None:
         n = int(which.sum())

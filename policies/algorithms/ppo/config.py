@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -80,6 +81,8 @@ class PpoSettings(TrainSettings):
     rollouts: roll-outs in an iteration. In an iteration every world stays on one task, and its
         episodes go on from one roll-out to the next.
     validation_episodes: consecutive episodes of each validation task.
+    start: folder of a PPO run whose best networks this one starts from; what this one feeds its
+        actor beside the observation has no weight at first. null starts anew.
     """
 
     algorithm: Literal["ppo"] = "ppo"
@@ -93,4 +96,5 @@ class PpoSettings(TrainSettings):
     validation_episodes: Count = 1
     validation_every: Count = 10
     checkpoint_every: Count = 5
+    start: Path | None = None
     learner: PpoConfig = field(default_factory=PpoConfig)

@@ -20,6 +20,7 @@ from policies.algorithms.ppo.memory import Memory, Sequences
 from policies.algorithms.ppo.networks import PpoActor, PpoCritic
 from policies.algorithms.ppo.rollout import RolloutRecorder, make_batch
 from policies.algorithms.ppo.update import PpoUpdate
+from policies.algorithms.ppo.warm_start import start_from
 from policies.rollout.driver import RollOut
 from policies.rollout.trials import Curve, score
 from sim.core.worlds import Worlds
@@ -88,6 +89,8 @@ class PpoLearner:
     def iterate(self, iteration: int) -> Metrics:
         """New tasks; then roll-outs, each with an update."""
         s, start = self.settings, time.perf_counter()
+        if iteration == 0 and s.start is not None:
+            start_from(s.start, self.modules(), self.spec)
         worlds, index = self.worlds, self._task_indices(iteration)
         noises = np.random.SeedSequence((self.setup.seeds.worlds, iteration)).spawn(3)
         worlds.rng = np.random.default_rng(noises[0])

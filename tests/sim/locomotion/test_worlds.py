@@ -8,7 +8,7 @@ from sim.locomotion import worlds as module
 from sim.locomotion.family import FLAT
 from sim.locomotion.model import ground, nominal_model, task_model
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION, SPEC
-from sim.locomotion.task import CASES, FACTORS, SPACE, actual, strengths, task_factors
+from sim.locomotion.task import CASES, FACTORS, ICE_FRICTION, SPACE, actual, strengths, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 from sim.robots import go2
 
@@ -126,7 +126,7 @@ def test_feet_on_ice_have_its_friction(make):
     worlds._icy[0] = True
     rest(worlds, 1)
     feet = worlds._feet
-    assert worlds.sim.model(0).geom_friction[feet, 0] == pytest.approx(0.1)
+    assert worlds.sim.model(0).geom_friction[feet, 0] == pytest.approx(ICE_FRICTION)
     assert worlds.sim.model(1).geom_friction[feet, 0] == pytest.approx(0.8)
 
 
@@ -219,7 +219,7 @@ def test_no_slope_is_too_steep_for_its_ground():
     assert actual(SPACE.task(slope=0.3, friction=0.8))["slope"] == pytest.approx(0.3)
     for slippery in ({"friction": 0.15}, {"friction": 0.8, "ice": 0.3}):
         acts = actual(SPACE.task(slope=0.35, **slippery))
-        grip = min(acts["friction"], 0.1) if acts["ice"] else acts["friction"]
+        grip = min(acts["friction"], ICE_FRICTION) if acts["ice"] else acts["friction"]
         assert 0.0 < np.tan(acts["slope"]) < grip
 
 
