@@ -74,6 +74,7 @@ SPACE = TaskSpace(
     },
 )  # fmt: skip
 
+
 def _narrowed(**changes: dict[str, object]) -> TaskSpace:
     """The space with other fields of some parameters."""
     parameters = [replace(p, **changes.get(p.name, {})) for p in SPACE.parameters]
