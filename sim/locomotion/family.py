@@ -91,4 +91,4 @@ FLAT = replace(TRAINING, space=FLAT_SPACE)
 """A healthy robot on level ground: where walking is learnt first."""
 
 GENTLE = replace(TRAINING, space=GENTLE_SPACE)
-"""Loads and weak joints in full, ground of half the difficulty, no ice: what is learnt second."""
+"""Loads and weak joints in full, on level and rough ground: what is learnt second."""
