@@ -1,7 +1,7 @@
 """Locomotion on held-out tasks: what walking on unseen ground with an unknown body comes to.
 
-    python -m benchmarks.bench_locomotion [--only PARTS] [--tasks 24] [--seconds 20] [--ours RUN]
-        [--randomised RUN] [--oracle RUN]
+    python -m benchmarks.bench_locomotion [--only PARTS] [--tasks 24] [--seconds 20]
+        [--ours RUN] [--randomised RUN] [--oracle RUN]
 
 Parts: table, belief, change, throughput; the runs are those that the experiments `locomotion_*`
 leave behind. Every method meets the same tasks: of every case (what differs from a healthy robot)
@@ -27,7 +27,7 @@ import mujoco.rollout
 import numpy as np
 
 from benchmarks.support.results import record
-from benchmarks.support.walking import Walk, walk
+from benchmarks.support.walking import Trot, Walk, walk
 from policies.algorithms.contract import Agent, Policy
 from policies.training.runs import load_best
 from sim.core.task_space import Task
@@ -212,7 +212,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--tasks", type=int, default=24, help="of each group")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each robot's walk")
-    parser.add_argument("--ours", type=Path, default=Path("runs/locomotion-pearl"))
+    parser.add_argument("--ours", type=Path, default=Path("runs/locomotion-ppo-belief-0"))
     parser.add_argument("--randomised", type=Path, default=None)
     parser.add_argument("--oracle", type=Path, default=None)
     given = parser.parse_args()
@@ -227,7 +227,8 @@ def main() -> int:
     if parts == ["throughput"]:
         return 0
     folders = {"ours": given.ours, "randomised": given.randomised, "oracle": given.oracle}
-    policies = {
+    policies: dict[str, Policy] = {"the trot alone": Trot()}
+    policies |= {
         name: load_best(folder)[0].learner.policy() for name, folder in folders.items() if folder
     }
     if "table" in parts:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from policies.algorithms.contract import Action, Agent, Policy
 from policies.rollout.driver import roll_out
 from sim.core.task_space import Task
 from sim.core.worlds import Step
-from sim.locomotion.spec import CONTROL_PERIOD
+from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION
 from sim.locomotion.worlds import LocomotionWorlds
 
 Moment = Callable[[LocomotionWorlds, Agent, int], None]
@@ -91,6 +92,24 @@ class WalkRecorder:
         if self._moment is not None:
             self._moment(worlds, self._agent, self._period)
         return ~step.diverged
+
+
+class TrotAgent(Agent):
+    """The open-loop trot that every policy modulates, left as it is."""
+
+    def act(
+        self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: Tensor | None = None
+    ) -> Action:
+        return Action(np.zeros((self.worlds, N_ACTION), np.float32))
+
+
+class Trot:
+    """See `TrotAgent`; what any policy must be better than."""
+
+    episodes_per_step, adapts, privileged = 1, False, False
+
+    def agent(self, worlds: int, generator: torch.Generator, share: int = 1) -> TrotAgent:
+        return TrotAgent(worlds, generator)
 
 
 def walk(
