@@ -54,7 +54,7 @@ Examples:
 
 BodyName = Literal["arm", "wrist"]
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
-SHIPPED_WALK = SHIPPED.with_name("locomotion-pearl")
+SHIPPED_WALK = SHIPPED.with_name("locomotion-ppo")
 GROUPS: dict[Split, int] = {"held_out": 16, "unseen_choice": 8}
 """Of insertion, where none are asked for."""
 TITLES: dict[Split, str] = {

@@ -1,8 +1,7 @@
 """What differs between locomotion tasks, and the factors that a latent may stand for.
 
-Families in which a well-trained policy gains nothing from knowing were left out by measurement:
-single mild factors (docs/tasks.md). What stays are ice, weak joints and heavy loads off the
-centre, on ground of every kind.
+In a prototype a well-trained policy gained nothing from knowing single mild factors; so there are
+ice, weak joints and heavy loads off the centre, on ground of every kind (docs/tasks.md).
 """
 
 from __future__ import annotations
