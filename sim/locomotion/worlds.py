@@ -21,6 +21,7 @@ from sim.core.task_space import Task
 from sim.core.worlds import Step, check_action
 from sim.locomotion import terrain
 from sim.locomotion.account import EpisodeAccount
+from sim.locomotion.geometry import FOOTPRINT, ground_normal, to_body, yaw_of
 from sim.locomotion.model import (
     GRAVITY,
     ground,
@@ -42,7 +43,7 @@ from sim.locomotion.spec import (
     modulate,
 )
 from sim.locomotion.task import FACTORS, ICE_FRICTION, actual, task_factors
-from sim.robots.go2 import HIP_X, LEGS
+from sim.robots.go2 import LEGS
 
 HOLD_COMMAND = 250
 """Control periods for which a command lasts: 5 s."""
@@ -54,9 +55,6 @@ COMMAND_LOW = np.array([-0.5, -0.4, -1.0])
 COMMAND_HIGH = np.array([1.0, 0.4, 1.0])
 """Forward, to the left [m/s], turning [rad/s]."""
 
-FOOT_Y = 0.14
-FOOTPRINT = np.array([[HIP_X, FOOT_Y], [HIP_X, -FOOT_Y], [-HIP_X, FOOT_Y], [-HIP_X, -FOOT_Y]])
-"""Where the feet stand, (4, 2) about the body's centre [m]."""
 START_CHOICES = 4
 """Places that an episode's start is chosen from, where it may be anywhere."""
 ICE_CELLS = 8
@@ -320,7 +318,7 @@ class LocomotionWorlds:
     def _observe(self) -> np.ndarray:
         q, v, b = self.sim.qpos, self.sim.qvel, self.worlds
         noise = self.rng.standard_normal((b, 6 + 2 * N_JOINTS))
-        gravity = _to_body(q[:, 3:7], self._down()) + GRAVITY_NOISE * noise[:, :3]
+        gravity = to_body(q[:, 3:7], self._down()) + GRAVITY_NOISE * noise[:, :3]
         gyro = v[:, 3:6] + GYRO_NOISE * noise[:, 3:6]
         joints = q[:, 7:] - self._body.stance + ANGLE_NOISE * noise[:, 6 : 6 + N_JOINTS]
         speeds = v[:, 6:] + SPEED_NOISE * noise[:, 6 + N_JOINTS :]
@@ -337,7 +335,7 @@ class LocomotionWorlds:
 
     def _velocity(self) -> np.ndarray:
         """Of the base in its heading's frame (B, 3) [m/s]."""
-        v, yaw = self.sim.qvel, _yaw(self.sim.qpos[:, 3:7])
+        v, yaw = self.sim.qvel, yaw_of(self.sim.qpos[:, 3:7])
         c, s = np.cos(yaw), np.sin(yaw)
         forward, left = c * v[:, 0] + s * v[:, 1], -s * v[:, 0] + c * v[:, 1]
         return np.stack([forward, left, v[:, 2]], axis=1)
@@ -352,13 +350,13 @@ class LocomotionWorlds:
         soil = terrain.height_at(self._heights, place[..., :2])
         foot = place[..., 2] - self._body.foot_radius - soil
         under = terrain.height_at(self._heights, self._corners())
-        normal = ground_normal(under, _yaw(q[:, 3:7]))
+        normal = ground_normal(under, yaw_of(q[:, 3:7]))
         return Motion(
             velocity=self._velocity(),
             gyro=v[:, 3:6],
             command=self.command,
-            gravity=_to_body(q[:, 3:7], -normal),
-            upright=_to_body(q[:, 3:7], self._up)[:, 2],
+            gravity=to_body(q[:, 3:7], -normal),
+            upright=to_body(q[:, 3:7], self._up)[:, 2],
             height=q[:, 2] - under.mean(axis=1),
             torque=sensors[:, 24:36],
             action=self._actions[0],
@@ -373,7 +371,7 @@ class LocomotionWorlds:
 
     def _corners(self) -> np.ndarray:
         """Places (B, 4, 2) under the hips and a little outside of them [m]."""
-        yaw = _yaw(self.sim.qpos[:, 3:7])
+        yaw = yaw_of(self.sim.qpos[:, 3:7])
         c, s = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
         x, y = FOOTPRINT.T
         return self.sim.qpos[:, None, :2] + np.stack([c * x - s * y, s * x + c * y], axis=2)
@@ -381,30 +379,3 @@ class LocomotionWorlds:
     def _fallen(self, motion: Motion) -> np.ndarray:
         """(B,) the body leans too far or lies on the ground."""
         return (motion.upright < np.cos(TILT)) | (motion.height < LOW)
-
-
-def ground_normal(heights: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """Unit normals (B, 3) of planes through the ground's heights (B, 4) [m] under a footprint that
-    is turned by yaw (B,) [rad]."""
-    forward = (heights[:, :2].sum(1) - heights[:, 2:].sum(1)) / (4 * HIP_X)
-    left = (heights[:, ::2].sum(1) - heights[:, 1::2].sum(1)) / (4 * FOOT_Y)
-    c, s = np.cos(yaw), np.sin(yaw)
-    normal = np.stack([-(c * forward - s * left), -(s * forward + c * left), 1 + 0 * yaw], axis=1)
-    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
-
-
-def _yaw(quaternion: np.ndarray) -> np.ndarray:
-    w, x, y, z = quaternion.T
-    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-
-
-def _to_body(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """A world's vectors (B, 3) in the frames of bodies with these orientations (B, 4), w first."""
-    w, axis = quaternion[:, :1], -quaternion[:, 1:]
-    turned = 2 * _cross(axis, vector)
-    return vector + w * turned + _cross(axis, turned)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of (B, 3) each; a third of the time that numpy's takes on a few dozen rows."""
-    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]

@@ -6,6 +6,7 @@ import pytest
 
 from sim.locomotion import worlds as module
 from sim.locomotion.family import FLAT
+from sim.locomotion.geometry import ground_normal
 from sim.locomotion.model import ground, nominal_model, task_model
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION, SPEC
 from sim.locomotion.task import CASES, FACTORS, ICE_FRICTION, SPACE, actual, strengths, task_factors
@@ -231,7 +232,7 @@ def test_a_body_on_a_slope_of_the_ground_is_level_there(make):
         heights = worlds._heights
         worlds.sim.qpos[0, :7] = 2.0, 0.0, 0.7, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
         corners = module.terrain.height_at(heights, worlds._corners())
-        normal = module.ground_normal(corners, np.array([yaw]))[0]
+        normal = ground_normal(corners, np.array([yaw]))[0]
         assert normal == pytest.approx(np.array([-0.2, 0.0, 1.0]) / np.hypot(1, 0.2), abs=0.03)
 
 
