@@ -93,15 +93,16 @@ def _belief_name(learning: float) -> str:
 def _report(group: str, method: str, tasks: list[Task], done: Walk, seconds: float) -> None:
     cases = np.array([t.choice("case") for t in tasks])
     grounds = np.array([t.choice("terrain") for t in tasks])
-    rows = {("all", "all"): np.ones(len(tasks), bool)}
+    # A case is named "all".
+    rows = {("any", "any"): np.ones(len(tasks), bool)}
     if len(set(cases)) > 1:
-        rows |= {(case, "all"): cases == case for case in CASES if (cases == case).any()}
-        rows |= {("all", ground): grounds == ground for ground in sorted(set(grounds.tolist()))}
+        rows |= {(case, "any"): cases == case for case in CASES if (cases == case).any()}
+        rows |= {("any", ground): grounds == ground for ground in sorted(set(grounds.tolist()))}
     for (case, ground), which in rows.items():
         parameters = {"group": group, "case": case, "terrain": ground}
         parameters |= {"tasks": int(which.sum()), "seconds": seconds, "method": method}
         for metric, (value, unit) in done.summary(which).items():
-            if case == ground == "all" or metric in ("velocity error", "progress", "falls"):
+            if case == ground == "any" or metric in ("velocity error", "progress", "falls"):
                 record(NAME, metric, value, unit, parameters, SEED)
 
 
