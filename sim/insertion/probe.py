@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from msgspec import structs
 
 from adapt.errors import AcclimateError
 from robot_bridge.protocol.probe_messages import Post, ProbeTarget
@@ -60,7 +61,8 @@ def posts(task: Task) -> tuple[Post, ...]:
         elif shape.start[:2] == shape.end[:2]:
             x, y, bottom = shape.end
             made.append(Post(x, y, shape.radius, bottom, bottom - shape.radius))
-    return tuple(made)
+    # A message carries no numbers of numpy's.
+    return tuple(Post(*map(float, structs.astuple(post))) for post in made)
 
 
 def landings(found: tuple[Post, ...], off: float) -> tuple[tuple[float, float], ...]:
