@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +57,23 @@ def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> MeasuredPri
     return MeasuredPrior(PRIOR_FORMAT, entries, covariance, dict(space.provenance))
 
 
-def write(path: Path, text: str) -> None:
-    """A whole file or none. Raises CalibrationError."""
+def write_together(folder: Path, files: Mapping[str, str]) -> None:
+    """All files or none, each whole. Raises CalibrationError; what this call had written is then
+    gone, and with it a folder that holds nothing else."""
+    done: list[Path] = []
     try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise CalibrationError(f"{path}: {error.strerror or error}") from error
+        for name, text in files.items():
+            write_atomically(folder / name, text.encode())
+            done.append(folder / name)
+    except BaseException as error:
+        for path in done:
+            path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        if isinstance(error, OSError):
+            name = list(files)[len(done)]
+            raise CalibrationError(f"{folder / name}: {error.strerror or error}") from error
+        raise
 
 
 def _reported(found: Posterior) -> np.ndarray:

@@ -18,19 +18,34 @@ from calibration.arm.joints import HeldOut, JointsResult
 from calibration.arm.model import TIMESTEP
 from calibration.figures import CalibrationFigures, label
 from calibration.posterior import Z90, Posterior, rms
+from calibration.touches import Touched
+from robot_bridge.probing.pose import GAP, at_rest
 from sim.robots.ur5e import JOINTS
 
 
 @dataclass(frozen=True)
 class Report:
     """name: of the robot. joints: of the blocks air and payload, where they ran. posteriors: of
-    every block that ran. prior: what is written. findings: why the model is not this robot's."""
+    every block that ran. prior: what is written. findings: why the model is not this robot's.
+    touched: of the blocks socket and contact, where they ran."""
 
     name: str
     joints: JointsResult | None
     posteriors: Sequence[Posterior]
     prior: MeasuredPrior
     findings: Sequence[str]
+    touched: Touched | None = None
+
+
+class TouchRow(NamedTuple):
+    """place: where contact begins, x, y, z [mm]. forces [N]: light and firm. yields: between them
+    [µm/N]. missed: of the fitted pose [mm]; None without block socket."""
+
+    surface: str
+    place: str
+    forces: tuple[float, float]
+    yields: float
+    missed: float | None
 
 
 class Row(NamedTuple):
@@ -102,6 +117,20 @@ def held_out_table(result: JointsResult) -> list[Joint]:
     ]
 
 
+def touch_table(touched: Touched) -> list[TouchRow]:
+    """Touch by touch."""
+    rows = []
+    for i, touch in enumerate(touched.report.touches):
+        towards = np.array(touch.direction)
+        light, firm = (float(np.array(v.force) @ towards) for v in (touch.light, touch.firm))
+        way = float((np.array(touch.firm.pose[:3]) - touch.light.pose[:3]) @ towards)
+        place = ", ".join(f"{1e3 * v:.2f}" for v in at_rest(touch)[:3])
+        missed = 1e3 * GAP * float(touched.seat.residuals[i]) if touched.seat else None
+        yields = 1e6 * way / (firm - light)
+        rows.append(TouchRow(touch.surface, place, (light, firm), yields, missed))
+    return rows
+
+
 def _content(report: Report, figures: CalibrationFigures) -> dict[str, Any]:
     rows = table(report.posteriors)
     joints = report.joints
@@ -121,6 +150,8 @@ def _content(report: Report, figures: CalibrationFigures) -> dict[str, Any]:
         "whiteness": [_safe(svg) for svg in figures.whiteness(errors)]
         if errors is not None
         else [],
+        "touches": touch_table(report.touched) if report.touched else [],
+        "probe": report.touched.report if report.touched else None,
         "provenance": report.prior.provenance,
     }
 

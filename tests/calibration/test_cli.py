@@ -151,7 +151,7 @@ def test_a_bad_recording_leaves_nothing(recorded: Path, tmp_path: Path):
 
 
 def test_a_calibration_is_not_overwritten(calibrated: Path, recorded: Path):
-    with pytest.raises(CalibrationError, match="holds a calibration already"):
+    with pytest.raises(CalibrationError, match="expected a new folder"):
         calibrate(CalibrateSettings(calibrated))
 
 
@@ -167,5 +167,5 @@ def test_a_plan_is_what_a_driver_follows(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_an_unknown_block_is_refused():
-    with pytest.raises(SettingsError, match="air, payload or wrench"):
+    with pytest.raises(SettingsError, match="air, payload, wrench, socket or contact"):
         acclimate.load("calibrate")(["blocks=[legs]", "out=x"])

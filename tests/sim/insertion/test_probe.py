@@ -13,8 +13,7 @@ from sim.insertion.space import SPACE
 @pytest.mark.parametrize("size", [-1.0, 1.0])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_plug_has_edges_and_places_to_land(family, size):
-    values = {"family": float(FAMILIES.index(family)), "size": size}
-    task = SPACE.task(**values) if hasattr(SPACE, "task") else drawn(family)
+    task = SPACE.task(family=family, size=size)
     found = posts(task)
     assert json.decode(json.encode(found), type=tuple[Post, ...]) == found
     assert min(post.end for post in found) == pytest.approx(0.0, abs=1e-9)
@@ -22,13 +21,3 @@ def test_every_plug_has_edges_and_places_to_land(family, size):
     places = np.array(landings(found, 0.0035))
     assert places.shape == (3, 2)
     assert np.abs(places).max() < 0.04
-
-
-def drawn(family):
-    rng = np.random.default_rng(0)
-    return next(
-        task
-        for split in ("all",)
-        for task in SPACE.sample(400, rng, split)
-        if task.choice("family") == family
-    )
