@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import numpy as np
-import yaml
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from adapt.prior import MeasuredPrior
 from adapt.settings import Count, NonNegative, WholeNumber, compose
-from calibration.arm.excitation import design, static_poses
-from calibration.arm.joints import JointsResult, calibrate_joints
-from calibration.arm.model import TIMESTEP, ArmModel, arm_priors
-from calibration.arm.prediction import Predictor
-from calibration.arm.twin import ArmTwin, WrenchTwin
-from calibration.output import measured_space, prior_file, write_together
+from calibration.arm.model import ArmModel, arm_priors
+from calibration.joints.block import JointsResult, calibrate_joints
+from calibration.joints.robot import TIMESTEP, JointRobot
+from calibration.legs.locomotion import locomotion_prior, locomotion_quantities, locomotion_space
+from calibration.legs.model import LegsModel, legs_priors
+from calibration.legs.standing import calibrate_standing
+from calibration.output import (
+    make_folder,
+    measured_space,
+    prior_file,
+    prior_text,
+    space_text,
+    write_together,
+)
+from calibration.plan import MOTIONS, Told, check_unplanned, record, save, targets
 from calibration.posterior import Posterior
 from calibration.recording import CalibrationError, PoseRecording, read_joints, read_poses
 from calibration.report import Report, render
@@ -34,29 +40,26 @@ from calibration.touches import (
     touch_cell,
     touch_twin,
 )
-from calibration.wrench import POSES, Poses, calibrate_wrench, check_poses
-from sim.robots.ur5e import JOINTS
+from calibration.wrench import Poses, calibrate_wrench, check_poses
 
 HELP = """acclimate calibrate recordings=[FILE,...] heldout=[FILE,...] out=FOLDER [key=value ...]
 acclimate calibrate robot=plan|twin|bridge out=FOLDER [key=value ...]
 
-Finds a UR5e-class arm's armature, friction, gains, encoder bias and delay, its payload, and its
-wrist sensor's bias and gain from recordings of its own motion. Writes space.yaml (a task space to
-train in), prior.json and report.html. With robot=plan it writes the motions to record; with
-robot=twin a simulated arm with hidden quantities is moved and recorded first.
+Finds the armature, friction, gains, encoder bias and delay of a robot's joints, its payload, and an
+arm's wrist sensor's bias and gain from recordings of its own motion. Writes space.yaml (a task
+space to train in), prior.json and report.html; of legs also locomotion_space.yaml and
+locomotion_prior.json, in the words of the locomotion family. With robot=plan it writes the motions
+to record; with robot=twin a simulated robot with hidden quantities is moved and recorded first.
 
 Examples:
   acclimate calibrate robot=plan blocks=[air,wrench] out=runs/motion
   acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] out=runs/calibration
   acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] blocks=[air,payload] out=runs/arm
   acclimate calibrate blocks=[wrench] poses=poses.mcap out=runs/wrist
+  acclimate calibrate body=legs recordings=[fit.mcap] heldout=[check.mcap] out=runs/legs
+  acclimate calibrate body=legs robot=twin blocks=[air,payload] out=runs/legs
   acclimate calibrate robot=twin blocks=[air,payload,wrench] out=runs/twin
   acclimate calibrate robot=bridge blocks=[socket,contact] endpoint=local out=runs/cell"""
-
-Told = Callable[[str], None]
-
-
-PLANNED = ("fit", "heldout", "poses")
 
 
 def quiet(text: str) -> None:
@@ -64,21 +67,26 @@ def quiet(text: str) -> None:
 
 
 Block = Literal["air", "payload", "wrench", "socket", "contact"]
+CELL: tuple[Literal["socket", "contact"], ...] = ("socket", "contact")
+BLOCKS = {"arm": {"air", "payload", "wrench", *CELL}, "legs": {"air", "payload"}}
+"""That each body has."""
 
 
 @dataclass(frozen=True)
 class CalibrateSettings:
     """out: folder to write to; it must not hold a calibration.
+    body: arm: UR5e-class; legs: of a Go2-class quadruped that hangs by its trunk.
     blocks: what to find out. air: the joints; payload: mass and centre of a load, with air;
-        wrench: the wrist sensor and its tool. socket: where what is held meets its socket, by
+        wrench: an arm's wrist sensor and its tool. socket: where what is held meets its socket, by
         touches; contact: friction and stiffness there.
     recordings: motions to fit.
     heldout: motions that only check what was found.
+    standing: motion of legs that stand on level ground, for block payload.
     poses: static poses, for block wrench.
     tool_mass: weighed mass of the tool [kg], for the wrench sensor's gain; 0 if it is unknown.
     touches: what a probing kept, for blocks socket and contact.
     robot: recordings takes the files; plan only writes the motions and poses to follow, as CSV;
-        twin moves and records a simulated arm; bridge has a robot touch its cell, for socket and
+        twin moves and records a simulated robot; bridge has a robot touch its cell, for socket and
         contact.
     endpoint: of the bridge, for robot=bridge: local, ipc:///PATH or tcp://HOST:PORT.
     keys: for tcp: folder of keys, or one certificate; null takes $ACCLIMATE_KEYS or
@@ -90,9 +98,11 @@ class CalibrateSettings:
     """
 
     out: Path
+    body: Literal["arm", "legs"] = "arm"
     blocks: tuple[Block, ...] = ("air",)
     recordings: tuple[Path, ...] = ()
     heldout: tuple[Path, ...] = ()
+    standing: Path | None = None
     poses: Path | None = None
     tool_mass: NonNegative = 0.0
     touches: Path | None = None
@@ -102,16 +112,7 @@ class CalibrateSettings:
     at: str = ""
     seed: WholeNumber = 0
     threads: Count = 2
-    name: str = "arm"
-
-
-@dataclass(frozen=True)
-class Files:
-    """What to calibrate from."""
-
-    recordings: tuple[Path, ...]
-    heldout: tuple[Path, ...]
-    poses: Path | None
+    name: str = "robot"
 
 
 def main(argv: list[str]) -> int:
@@ -130,8 +131,13 @@ def main(argv: list[str]) -> int:
         def tell(text: str) -> None:
             bar.update(task, description=text)
 
-        planned = plan(settings, tell) if settings.robot == "plan" else []
-        findings = [] if planned else calibrate(settings, tell)
+        if settings.robot == "plan":
+            check_unplanned(settings.out)
+            robot = model(settings)
+            made = targets(robot, settings.blocks, settings.seed, settings.threads, tell)
+            planned, findings = save(robot, made, settings.out), []
+        else:
+            planned, findings = [], calibrate(settings, tell)
     if planned:
         print(f"written: {', '.join(map(str, planned))}")
         return 0
@@ -143,8 +149,12 @@ def main(argv: list[str]) -> int:
 
 def check(settings: CalibrateSettings) -> None:
     """Raises CalibrationError for settings that contradict each other, or a folder in use."""
-    blocks = set(settings.blocks)
-    cell = blocks & {"socket", "contact"}
+    blocks, known = set(settings.blocks), BLOCKS[settings.body]
+    if not blocks <= known:
+        raise CalibrationError(
+            f"blocks {sorted(blocks)} of {settings.body}; expected some of {sorted(known)}"
+        )
+    cell = blocks & set(CELL)
     if not blocks - {"payload"} or ("payload" in blocks and "air" not in blocks):
         raise CalibrationError(
             f"blocks {sorted(blocks)}; expected some of air, wrench, socket and contact, and "
@@ -168,42 +178,73 @@ def check(settings: CalibrateSettings) -> None:
             "blocks socket and contact need touches; expected touches=FILE, robot=bridge or "
             "robot=twin"
         )
-    files = settings.recordings, settings.heldout, settings.poses, settings.touches
+    files = (
+        settings.recordings, settings.heldout, settings.standing, settings.poses, settings.touches
+    )  # fmt: skip
     if settings.robot != "recordings" and any(files):
         raise CalibrationError(
             f"robot={settings.robot} needs no recordings; leave the files out, or robot="
         )
     if settings.robot == "recordings" and "wrench" in blocks and settings.poses is None:
         raise CalibrationError("block wrench needs static poses; expected poses=FILE")
+    stood = settings.body == "legs" and "payload" in blocks
+    if settings.robot == "recordings" and stood and settings.standing is None:
+        raise CalibrationError("the payload of legs shows as they stand; expected standing=FILE")
+
+
+def model(settings: CalibrateSettings) -> JointRobot:
+    """Of the body, with the quantities that the blocks find."""
+    if settings.body == "legs":
+        return LegsModel(legs_priors())
+    return ArmModel(arm_priors("payload" in settings.blocks))
+
+
+def with_recordings(settings: CalibrateSettings, progress: Told) -> CalibrateSettings:
+    """The settings with the files of a twin, where one is to be recorded."""
+    if settings.robot != "twin":
+        return settings
+    robot = model(settings)
+    made = targets(robot, settings.blocks, settings.seed, settings.threads, progress)
+    files = record(robot, made, settings.seed, settings.name, settings.out)
+    fit, held_out = ((files[key],) if key in files else () for key in MOTIONS)
+    return replace(
+        settings, recordings=fit, heldout=held_out, standing=files.get("standing"),
+        poses=files.get("poses"),
+    )  # fmt: skip
 
 
 def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
     """Run the blocks and write the files. Returns what tells that the model is not this robot's;
     then the report alone is written. Raises CalibrationError for input that is no good."""
     check(settings)
-    blocks = set(settings.blocks)
-    given = Files(settings.recordings, settings.heldout, settings.poses)
-    files = record_twin(settings, progress) if settings.robot == "twin" else given
-    poses = read_poses(files.poses) if "wrench" in blocks and files.poses else None
-    joints: JointsResult | None = None
-    wrench: Posterior | None = None
+    settings = with_recordings(settings, progress)
+    robot, blocks = model(settings), set(settings.blocks)
+    poses = read_poses(settings.poses) if settings.poses else None
+    standing = read_joints(settings.standing) if settings.standing else None
     provenance = {
         "robot": settings.name,
         "method": "least squares on simulated recordings, with priors; docs/calibration.md",
         "timestep": f"{TIMESTEP:g} s",
     }
+    joints: JointsResult | None = None
+    found: dict[str, Posterior] = {}
     if "air" in blocks:
-        fitted = [read_joints(path) for path in files.recordings]
-        held_out = [read_joints(path) for path in files.heldout]
-        joints = calibrate_joints(fitted, held_out, "payload" in blocks, settings.threads, progress)
-        provenance["model"] = joints.arm.digest
+        fitted = [read_joints(path) for path in settings.recordings]
+        held_out = [read_joints(path) for path in settings.heldout]
+        joints = calibrate_joints(robot, fitted, held_out, settings.threads, progress)
+        found["air"] = joints.posterior
+        provenance["model"] = robot.digest
         provenance |= {f"recording {r.name}": r.digest for r in fitted}
         provenance |= {f"held out {r.name}": r.digest for r in held_out}
-    if poses is not None:
+    if standing is not None and joints is not None and isinstance(robot, LegsModel):
+        progress("payload")
+        found["payload"] = calibrate_standing(robot, joints.posterior, standing)
+        provenance[f"standing {standing.name}"] = standing.digest
+    if poses is not None and isinstance(robot, ArmModel):
         progress("wrench sensor")
-        wrench = wrench_block(poses, joints, settings.tool_mass or None)
+        found["wrench"] = wrench_block(robot, poses, joints, settings.tool_mass or None)
         provenance[f"poses {poses.name}"] = poses.digest
-    posteriors = [p for p in (joints.posterior if joints else None, wrench) if p is not None]
+    posteriors = list(found.values())
     touched = cell_blocks(settings, progress)
     if touched is not None:
         digest = hashlib.sha256(encoded(touched.report).encode()).hexdigest()
@@ -213,20 +254,23 @@ def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
     posteriors += touched.posteriors if touched else []
     prior = prior_file(measured_space(settings.name, posteriors, provenance), posteriors)
     findings = [f.text for f in joints.findings] if joints else []
+    files = {"prior.json": prior_text(prior)}
+    if drawn:
+        files["space.yaml"] = space_text(measured_space(settings.name, drawn, provenance))
+    locomotion: MeasuredPrior | None = None
+    if isinstance(robot, LegsModel):
+        quantities = locomotion_quantities(robot, found["air"], found.get("payload"))
+        locomotion = locomotion_prior(quantities, provenance)
+        files["locomotion_prior.json"] = prior_text(locomotion)
+        narrow = locomotion_space(quantities, settings.name, provenance)
+        files |= {"locomotion_space.yaml": space_text(narrow)} if narrow else {}
     progress("report")
-    made: dict[str, str] = {}
+    report = Report(settings.name, joints, posteriors, prior, locomotion, findings, touched)
+    files = {"report.html": render(report)} | ({} if findings else files)
     if touched is not None and settings.touches is None:
-        made[TOUCHES] = encoded(touched.report)
-    if drawn and not findings:
-        space = measured_space(settings.name, drawn, provenance)
-        made["space.yaml"] = yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True)
-    if not findings:
-        made["prior.json"] = msgspec.json.format(msgspec.json.encode(prior)).decode()
-    made["report.html"] = render(
-        Report(settings.name, joints, posteriors, prior, findings, touched)
-    )
-    _make(settings.out)
-    write_together(settings.out, made)
+        files[TOUCHES] = encoded(touched.report)
+    make_folder(settings.out)
+    write_together(settings.out, files)
     return findings
 
 
@@ -253,80 +297,20 @@ def cell_blocks(settings: CalibrateSettings, progress: Told) -> Touched | None:
 
 def written(folder: Path) -> list[str]:
     """Files of a calibration or of a plan that a folder holds."""
-    names = ("space.yaml", "prior.json", "report.html", TOUCHES)
+    family = "locomotion_space.yaml", "locomotion_prior.json"
+    names = ("space.yaml", "prior.json", *family, "report.html", TOUCHES)
     return [name for name in names if (folder / name).exists()]
 
 
 def wrench_block(
-    poses: PoseRecording, joints: JointsResult | None, known_mass: float | None
+    arm: ArmModel, poses: PoseRecording, joints: JointsResult | None, known_mass: float | None
 ) -> Posterior:
     """The sensor and the tool, with the encoders' bias taken off where it is known."""
-    arm = joints.arm if joints else ArmModel(arm_priors(payload=False))
-    bias = np.zeros(6)
+    bias = np.zeros(len(arm.joints))
     if joints:
-        values = joints.arm.priors.to_physical(joints.posterior.mean)
-        bias = joints.arm.values(values, "encoder_bias")
+        bias = arm.values(arm.priors.to_physical(joints.posterior.mean), "encoder_bias")
     still = Poses(poses.name, arm.tool_rotations(poses.q - bias), poses.wrench)
     found = check_poses(still)
     if found:
         raise CalibrationError("; ".join(f.text for f in found))
     return calibrate_wrench(still, known_mass)
-
-
-def plan(settings: CalibrateSettings, progress: Told = quiet) -> list[Path]:
-    """Write the motions and poses that a robot's own driver follows and records."""
-    files: dict[str, str] = {}
-    for key in PLANNED:
-        if (settings.out / f"{key}.csv").exists():
-            raise CalibrationError(
-                f"{settings.out / key}.csv is there already; expected a folder without a plan"
-            )
-    for key, targets in _targets(settings, progress).items():
-        buffer = io.StringIO()
-        np.savetxt(buffer, targets, "%.6f", ",", header=",".join(JOINTS), comments="")
-        files[f"{key}.csv"] = buffer.getvalue()
-    _make(settings.out)
-    write_together(settings.out, files)
-    return [settings.out / name for name in files]
-
-
-def record_twin(settings: CalibrateSettings, progress: Told = quiet) -> Files:
-    """Move and record a simulated arm with hidden quantities; the files are in `out`."""
-    arm = ArmModel(arm_priors("payload" in settings.blocks))
-    twin, wrist = ArmTwin(arm, settings.seed), WrenchTwin(arm, settings.seed)
-    made: dict[str, Path] = {}
-    for key, targets in _targets(settings, progress).items():
-        _make(settings.out)
-        made[key] = settings.out / f"{key}.mcap"
-        (wrist if key == "poses" else twin).run(targets).save(made[key], settings.name)
-    motions = [(made[key],) if key in made else () for key in ("fit", "heldout")]
-    return Files(motions[0], motions[1], made.get("poses"))
-
-
-def _targets(settings: CalibrateSettings, progress: Told) -> dict[str, np.ndarray]:
-    """Joint positions [rad]: "fit" and "heldout" (T, 6), one every `TIMESTEP`, and "poses"
-    (P, 6); those that the blocks need."""
-    arm = ArmModel(arm_priors("payload" in settings.blocks))
-    made: dict[str, np.ndarray] = {}
-    if "air" in settings.blocks:
-        predictor = Predictor(arm, settings.threads)
-        try:
-            for k, key in enumerate(("fit", "heldout")):
-                made[key] = design(
-                    arm,
-                    predictor,
-                    2 * settings.seed + k,
-                    progress=lambda text: progress(f"motion, {text}"),
-                )
-        finally:
-            predictor.close()
-    if "wrench" in settings.blocks:
-        made["poses"] = static_poses(arm, settings.seed, POSES)
-    return made
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CalibrationError(f"{folder}: {error.strerror or error}") from error

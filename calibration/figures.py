@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibration.arm.joints import HeldOut
-from calibration.arm.model import TIMESTEP
+from calibration.joints.block import HeldOut
+from calibration.joints.robot import TIMESTEP
 from calibration.posterior import Z90, Posterior, autocorrelation
 from robot_bridge.trial.figures import SMALL
 from robot_bridge.trial.svg import FAINT, SERIES, SOFT, TRUTH, Drawing
-from sim.robots.ur5e import JOINTS
 
 POINTS = 400
 """Of a drawn curve: a page has room for no more."""
@@ -48,12 +47,12 @@ class CalibrationFigures(Drawing):
         axes.grid(axis="y", visible=False)
         return self.svg(figure, "Intervals of every quantity; the table has their numbers")
 
-    def errors(self, held_out: HeldOut) -> list[str]:
+    def errors(self, joints: Sequence[str], held_out: HeldOut) -> list[str]:
         """Each joint: error of its reading over time on a held-out recording, both models."""
         every = max(1, len(held_out.nominal) // POINTS)
         time = held_out.recording.time[::every] - held_out.recording.time[0]
         charts = []
-        for j, joint in enumerate(JOINTS):
+        for j, joint in enumerate(joints):
             figure, axes = self.new(SMALL)
             axes.plot(time, 1e3 * held_out.nominal[::every, j], color=TRUTH, linewidth=0.8)
             axes.plot(time, 1e3 * held_out.calibrated[::every, j], color=SERIES[0], linewidth=0.8)
@@ -62,14 +61,14 @@ class CalibrationFigures(Drawing):
             charts.append(self.svg(figure, f"Errors of {joint} on a held-out recording"))
         return charts
 
-    def whiteness(self, errors: np.ndarray) -> list[str]:
-        """Each joint: autocorrelation of its reading's error (T, 12) on held-out recordings, and
+    def whiteness(self, joints: Sequence[str], errors: np.ndarray) -> list[str]:
+        """Each joint: autocorrelation of its reading's error (T, 2n) on held-out recordings, and
         the band in which that of white noise lies."""
         lags = min(round(LAGS / TIMESTEP), len(errors) - 1)
         every = max(1, lags // POINTS)
         band = Z90 / np.sqrt(len(errors))
         charts = []
-        for j, joint in enumerate(JOINTS):
+        for j, joint in enumerate(joints):
             figure, axes = self.new(SMALL)
             values = autocorrelation(errors[:, j])[:lags:every]
             axes.axhspan(-band, band, color=FAINT)

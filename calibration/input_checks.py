@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.arm.linear_fit import LinearFit
-from calibration.arm.model import TIMESTEP
+from calibration.joints.linear_fit import LinearFit
+from calibration.joints.prediction import Predictor, still
+from calibration.joints.robot import TIMESTEP, JointRobot
 from calibration.recording import JointRecording
-from sim.robots.ur5e import JOINTS, TORQUE_LIMITS
 
 GAP = 1.5
 """Longest period between samples, over `TIMESTEP`."""
@@ -29,7 +29,9 @@ LARGEST_ANGLE = 2.2 * np.pi
 TORQUE_RATIO = 5.0
 """Between logged torques and those that the motion needs: beyond, they are not N·m."""
 FOLLOWS = 0.5
-"""Correlation of a joint's motion with its target, at least."""
+"""Correlation of a joint's motion with the nominal robot's, at least."""
+CLEARLY = 0.1
+"""By how much more a joint's motion is like another's where two are swapped."""
 LOAD, SURENESS = 0.3, 4.0
 """An unannounced load counts from so many kg and so many standard errors."""
 
@@ -42,23 +44,32 @@ class Finding:
     text: str
 
 
-def check_recording(recording: JointRecording) -> list[Finding]:
+def check_recording(robot: JointRobot, recording: JointRecording) -> list[Finding]:
     """What is wrong with a recording by itself; empty if nothing."""
-    timing = _timing(recording)
+    timing = check_timing(robot, recording)
     if timing:
         return timing  # nothing else can be judged on another time base
+    checks = _repeats, _units, _motion, _saturation
     return [
         Finding(kind, f"{recording.name}: {text}")
-        for kind, text in (
-            *_repeats(recording), *_units(recording), *_motion(recording), *_saturation(recording)
-        )
-    ]  # fmt: skip
+        for check in checks
+        for kind, text in check(robot, recording)
+    ]
 
 
-def check_dynamics(recording: JointRecording, found: LinearFit, payload: bool) -> list[Finding]:
-    """What the torques tell that the joints' motion does not. payload: one was announced."""
+def check_timing(robot: JointRobot, recording: JointRecording) -> list[Finding]:
+    """Whether a recording has the robot's joints, a sample in every period."""
+    count, expected = recording.q.shape[1], len(robot.joints)
+    if count != expected:
+        text = f"{recording.name}: {count} joints; expected the {expected} of the {robot.kind}"
+        return [Finding("joints", text)]
+    return _timing(recording)
+
+
+def check_dynamics(robot: JointRobot, recording: JointRecording, found: LinearFit) -> list[Finding]:
+    """What the torques tell that the joints' motion does not."""
     findings = []
-    for j, joint in enumerate(JOINTS):
+    for j, joint in enumerate(robot.joints):
         needed, logged = found.rigid[:, j], found.logged[:, j]
         slope = float(needed @ logged / (needed @ needed))
         if np.std(recording.torque[:, j]) < 1e-6:
@@ -68,13 +79,14 @@ def check_dynamics(recording: JointRecording, found: LinearFit, payload: bool) -
             guess = "is it in N·mm?" if 300 < slope < 3000 else "a current, or a wrong sign?"
             text = f"torque of {joint} is {slope:.3g} times what its motion needs; expected about 1"
             findings.append(Finding("torque-unit", f"{recording.name}: {text}: {guess}"))
-    mass, error = found.values["payload_mass"], found.payload_error
-    if not payload and not findings and mass > max(LOAD, SURENESS * error):
-        text = (
-            f"the arm carries about {mass:.2f} ± {error:.2f} kg that was not announced; add block "
-            "payload, or take the load off and record again"
-        )
-        findings.append(Finding("load", f"{recording.name}: {text}"))
+    for load in found.loads if not findings else ():
+        if not load.announced and load.mass > max(LOAD, SURENESS * load.error):
+            text = (
+                f"the {robot.kind} carries about {load.mass:.2f} ± {load.error:.2f} kg at its "
+                f"{load.place} that was not announced; take the load off and record again"
+            )
+            text += ", or add block payload" if load.quantity else ""
+            findings.append(Finding("load", f"{recording.name}: {text}"))
     return findings
 
 
@@ -102,7 +114,7 @@ def _timing(recording: JointRecording) -> list[Finding]:
     return []
 
 
-def _repeats(r: JointRecording) -> list[tuple[str, str]]:
+def _repeats(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     """Stale samples, else encoders that stand still while their target moves."""
     same = [np.all(np.diff(a, axis=0) == 0, axis=1) for a in (r.q, r.dq, r.torque)]
     share = float(np.mean(np.logical_and.reduce(same)))
@@ -110,7 +122,7 @@ def _repeats(r: JointRecording) -> list[tuple[str, str]]:
         return [("stale", f"{share:.0%} of the samples repeat the one before; expected none")]
     found = []
     length = round(FROZEN / TIMESTEP)
-    for j, joint in enumerate(JOINTS):
+    for j, joint in enumerate(robot.joints):
         still = np.concatenate([[0], np.diff(r.q[:, j]) == 0, [0]]).astype(int)
         begins, ends = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
         for begin, end in zip(begins, ends, strict=True):
@@ -125,34 +137,36 @@ def _repeats(r: JointRecording) -> list[tuple[str, str]]:
     return found
 
 
-def _units(r: JointRecording) -> list[tuple[str, str]]:
+def _units(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     """Angles that are not in radians, joints that are mirrored or in another order."""
     found = []
     for name, values in (("reading", r.q), ("target", r.command)):
         if np.abs(values).max() > LARGEST_ANGLE:
-            joint = JOINTS[int(np.abs(values).max(axis=0).argmax())]
+            joint = robot.joints[int(np.abs(values).max(axis=0).argmax())]
             text = f"a {name} of {np.abs(values).max():.4g} at {joint}; is it in degrees?"
             found.append(("degrees", f"{text} Expected rad"))
     if found:
         return found
-    motion, target = r.q - r.q.mean(axis=0), r.command - r.command.mean(axis=0)
-    size = np.linalg.norm(motion, axis=0)[:, None] * np.linalg.norm(target, axis=0)
+    expected = _nominal_motion(robot, r)
+    motion, expected = r.q - r.q.mean(axis=0), expected - expected.mean(axis=0)
+    size = np.linalg.norm(motion, axis=0)[:, None] * np.linalg.norm(expected, axis=0)
     if (size == 0).any():
         return []  # told as too little motion
-    alike = motion.T @ target / size
-    for j, joint in enumerate(JOINTS):
+    alike = motion.T @ expected / size
+    for j, joint in enumerate(robot.joints):
         other = int(np.abs(alike[j]).argmax())
-        slope = float(motion[:, j] @ target[:, j] / (target[:, j] @ target[:, j]))
+        slope = float(motion[:, j] @ expected[:, j] / (expected[:, j] @ expected[:, j]))
         if alike[j, j] < -FOLLOWS:
             found.append(("mirrored", f"{joint} moves against its target; expected along it"))
-        elif other != j and abs(alike[j, other]) > max(FOLLOWS, abs(alike[j, j])):
-            text = f"the reading of {joint} follows the target of {JOINTS[other]}"
-            found.append(("swapped", f"{text}; expected its own: is the order {list(JOINTS)}?"))
+        elif abs(alike[j, other]) > max(FOLLOWS, abs(alike[j, j]) + CLEARLY):
+            text = f"the reading of {joint} follows the target of {robot.joints[other]}"
+            order = ", ".join(robot.joints)
+            found.append(("swapped", f"{text}; expected its own: is the order {order}?"))
         elif alike[j, j] > FOLLOWS and not 1 / 3 < slope < 3:
-            text = f"{joint} moves {slope:.3g} times as far as its target; expected about 1"
+            text = f"{joint} moves {slope:.3g} times as far as its target asks; expected about 1"
             found.append(("degrees", f"{text}: is one of them in degrees?"))
     speed = np.gradient(r.q, TIMESTEP, axis=0)
-    for j, joint in enumerate(JOINTS):
+    for j, joint in enumerate(robot.joints):
         slope = float(speed[:, j] @ r.dq[:, j] / max(speed[:, j] @ speed[:, j], 1e-12))
         moving = np.sqrt((r.dq[:, j] ** 2).mean()) > LEAST_SPEED
         if moving and not found and not 0.3 < slope < 3:
@@ -161,21 +175,32 @@ def _units(r: JointRecording) -> list[tuple[str, str]]:
     return found
 
 
-def _motion(r: JointRecording) -> list[tuple[str, str]]:
+def _nominal_motion(robot: JointRobot, r: JointRecording) -> np.ndarray:
+    """Positions (T, n) [rad] of the nominal robot under a recording's targets: unlike these, it
+    lags as a real one does."""
+    predictor = Predictor(robot, threads=1)
+    try:
+        return predictor(robot.priors.nominal[None], still(r.command)).q[0]
+    finally:
+        predictor.close()
+
+
+def _motion(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     speed = np.sqrt((r.dq**2).mean(axis=0))
     return [
         ("motion", f"{joint} moves at {s:.3f} rad/s rms; expected {LEAST_SPEED:g} or more")
-        for joint, s in zip(JOINTS, speed, strict=True)
+        for joint, s in zip(robot.joints, speed, strict=True)
         if s < LEAST_SPEED
     ]
 
 
-def _saturation(r: JointRecording) -> list[tuple[str, str]]:
-    share = np.mean(np.abs(r.torque) >= 0.99 * TORQUE_LIMITS, axis=0)
+def _saturation(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
+    limits = robot.layout.torque_limits
+    share = np.mean(np.abs(r.torque) >= 0.99 * limits, axis=0)
     # A unit that is wrong would look like saturation; the torques' size tells them apart.
-    inside = np.abs(r.torque).max(axis=0) < 1.2 * TORQUE_LIMITS
+    inside = np.abs(r.torque).max(axis=0) < 1.2 * limits
     return [
         ("saturation", f"{joint} is at its torque limit for {s:.0%} of the time; expected none")
-        for joint, s, real in zip(JOINTS, share, inside, strict=True)
+        for joint, s, real in zip(robot.joints, share, inside, strict=True)
         if s > SATURATED and real
     ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import yaml
 
 from adapt.atomic_file import write_atomically
 from adapt.prior import PRIOR_FORMAT, MeasuredPrior, MeasuredQuantity
@@ -55,6 +57,24 @@ def prior_file(space: TaskSpace, posteriors: Sequence[Posterior]) -> MeasuredPri
             )
     covariance = [list(row) for row in measured.covariance]
     return MeasuredPrior(PRIOR_FORMAT, entries, covariance, dict(space.provenance))
+
+
+def space_text(space: TaskSpace) -> str:
+    """YAML."""
+    return yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def prior_text(prior: MeasuredPrior) -> str:
+    """JSON."""
+    return msgspec.json.format(msgspec.json.encode(prior)).decode()
+
+
+def make_folder(folder: Path) -> None:
+    """Raises CalibrationError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CalibrationError(f"{folder}: {error.strerror or error}") from error
 
 
 def write_together(folder: Path, files: Mapping[str, str]) -> None:

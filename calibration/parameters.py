@@ -22,6 +22,8 @@ class Prior:
     mean: the nominal value; of a log-normal one, its median.
     std: in `unit` for scale "linear", of the logarithm for scale "log".
     nuisance: estimated so that it does not bias the others, and not reported.
+    widen: what a posterior's standard deviation is multiplied by, where errors of the model look
+        like this quantity.
     """
 
     name: str
@@ -30,10 +32,13 @@ class Prior:
     std: float
     scale: Literal["linear", "log"] = "linear"
     nuisance: bool = False
+    widen: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise ValueError(f"prior of {self.name}: expected a finite mean and std > 0")
+        if not self.widen >= 1:
+            raise ValueError(f"prior of {self.name}: expected widen of 1 or more")
         if self.scale == "log" and self.mean <= 0:
             raise ValueError(f"prior of {self.name}: a log scale needs mean > 0, got {self.mean:g}")
 

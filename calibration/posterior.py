@@ -18,10 +18,6 @@ from calibration.parameters import Priors
 
 KEPT = 0.7
 """A quantity whose standard deviation stays above this share of its prior's keeps the prior."""
-INFLATION = {"friction": 2.0, "encoder_bias": 2.4, "payload_centre_x": 2.4, "payload_centre_y": 2.4}
-"""What the standard deviations of a kind of quantity are multiplied by: errors of the model look
-like these kinds. Chosen on twins 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
-others."""
 BLOCKS = (10, 50, 250)
 """Samples, over which errors are averaged to see how long they last."""
 Z90 = 1.6449
@@ -41,9 +37,9 @@ class Posterior:
 
     @cached_property
     def covariance(self) -> np.ndarray:
-        """(n, n) of the data and the priors together, inflated, never beyond the prior's."""
+        """(n, n) of the data and the priors together, widened, never beyond the prior's."""
         claimed = np.linalg.inv(self.information + np.eye(len(self.x)))
-        factors = [INFLATION.get(name.partition(".")[0], 1.0) for name in self.priors.names]
+        factors = [p.widen for p in self.priors.items]
         scale = np.maximum(1.0, np.minimum(factors, 1 / np.sqrt(np.diag(claimed))))
         return claimed * np.outer(scale, scale)
 
@@ -99,8 +95,8 @@ class Posterior:
 def posterior(
     priors: Priors, x: np.ndarray, jacobian: np.ndarray, scale: np.ndarray, noise: np.ndarray
 ) -> Posterior:
-    """Of a fit's x (n,) and its jacobian (12 T, n), which was divided by `scale` (12,), under
-    channels of standard deviation `noise` (12,)."""
+    """Of a fit's x (n,) and its jacobian (m T, n), which was divided by `scale` (m,), under m
+    channels of standard deviation `noise` (m,)."""
     rows = jacobian.reshape(-1, len(scale), len(x)) * (scale / noise)[:, None]
     rows = rows.reshape(-1, len(x))
     return Posterior(priors, x, rows.T @ rows)
@@ -109,22 +105,20 @@ def posterior(
 def effective_noise(
     fitted: Sequence[np.ndarray], held_out: Sequence[np.ndarray], sensor: np.ndarray
 ) -> np.ndarray:
-    """Standard deviation (12,) of each channel as the module describes it, never below the
-    sensor's. fitted, held_out: errors (T, 12) of each recording."""
-    inside, outside = rms(fitted), rms(held_out)
+    """Standard deviation (m,) of each channel as the module describes it, never below the
+    sensor's. fitted, held_out: errors (T, m) of each recording."""
+    missed = np.maximum(rms(fitted), rms(held_out)) if held_out else rms(fitted)
     length = np.mean([correlation_length(e) for e in fitted], axis=0)
-    return np.maximum(sensor, np.maximum(inside, outside)) * np.sqrt(length)
+    return np.maximum(sensor, missed) * np.sqrt(length)
 
 
 def rms(errors: Sequence[np.ndarray]) -> np.ndarray:
-    """Root mean square (12,) over all samples of all recordings; 0 of none."""
-    if not errors:
-        return np.zeros(12)
+    """Root mean square (m,) over all samples of all recordings (T, m)."""
     return np.sqrt((np.concatenate(errors) ** 2).mean(axis=0))
 
 
 def correlation_length(errors: np.ndarray) -> np.ndarray:
-    """Samples (12,) that one independent error lasts, at least 1. errors: (T, 12).
+    """Samples (m,) that one independent error lasts, at least 1. errors: (T, m).
 
     Means over b independent errors have 1/b of their variance; what the means of blocks of b
     samples have beyond that is the correlation's. The longest blocks find errors that are small

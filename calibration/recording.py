@@ -58,7 +58,7 @@ UNITS = {"q": "rad", "dq": "rad/s", "torque": "N·m", "command": "rad", "wrench"
 
 @dataclass(frozen=True)
 class JointRecording:
-    """T samples of the arm's joints; all arrays but `time` are (T, 6).
+    """T samples of n joints; all arrays but `time` are (T, n).
 
     name: for messages. time (T,) [s]. q, dq, torque, command: as in `JointRow`.
     digest: SHA-256 of the file; "" for a recording that has none.
@@ -162,8 +162,12 @@ def _read(path: Path, kind: type[Row]) -> tuple[list[Row], str]:
         raise CalibrationError(f"{path}: not a readable calibration recording: {error}") from error
     if not rows:
         raise CalibrationError(f"{path}: nothing on {TOPICS[kind]}; expected {kind.__name__} rows")
+    # A pose's wrench has six numbers, and so have the joints of an arm.
+    expected = 6 if kind is PoseRow else len(rows[0].q)
     for k, row in enumerate(rows):
         sizes = {key: len(getattr(row, key)) for key in kind.__struct_fields__[1:]}
-        if set(sizes.values()) != {6}:
-            raise CalibrationError(f"{path}: row {k} has {sizes} numbers; expected 6 of each")
+        if set(sizes.values()) != {expected}:
+            raise CalibrationError(
+                f"{path}: row {k} has {sizes} numbers; expected {expected} of each"
+            )
     return rows, digest

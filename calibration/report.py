@@ -13,26 +13,26 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from adapt.prior import MeasuredPrior
-from calibration.arm.identification import NOISE
-from calibration.arm.joints import HeldOut, JointsResult
-from calibration.arm.model import TIMESTEP
 from calibration.figures import CalibrationFigures, label
+from calibration.joints.block import JointsResult
+from calibration.joints.robot import TIMESTEP
 from calibration.posterior import Z90, Posterior, rms
 from calibration.touches import Touched
 from robot_bridge.probing.pose import GAP, at_rest
-from sim.robots.ur5e import JOINTS
 
 
 @dataclass(frozen=True)
 class Report:
     """name: of the robot. joints: of the blocks air and payload, where they ran. posteriors: of
-    every block that ran. prior: what is written. findings: why the model is not this robot's.
-    touched: of the blocks socket and contact, where they ran."""
+    every block that ran. prior: what is written. locomotion: of legs, the same in that family's
+    words. findings: why the model is not this robot's. touched: of the
+    blocks socket and contact, where they ran."""
 
     name: str
     joints: JointsResult | None
     posteriors: Sequence[Posterior]
     prior: MeasuredPrior
+    locomotion: MeasuredPrior | None
     findings: Sequence[str]
     touched: Touched | None = None
 
@@ -98,22 +98,34 @@ def table(posteriors: Sequence[Posterior]) -> list[Row]:
     return rows
 
 
+def family_table(prior: MeasuredPrior) -> list[Row]:
+    """A family's quantities; those that were not measured have no share."""
+    rows = []
+    for q in prior.parameters:
+        value = float(np.exp(q.mean)) if q.scale == "log" else q.mean
+        shown, low, high = (f"{v:.4g}" for v in (value, q.low or 0.0, q.high or 0.0))
+        share = 0.0 if q.measured else None
+        rows.append(Row(label(q.name), q.unit, "", shown, low, high, share))
+    return rows
+
+
 def held_out_table(result: JointsResult) -> list[Joint]:
     """How far both models miss held-out recordings, joint by joint."""
     nominal = rms([h.nominal for h in result.held_out])
     missed = np.concatenate([h.calibrated for h in result.held_out])
     calibrated = rms([missed])
     # What one sample may be off by: the noise of a single reading, without its correlation.
-    single = np.maximum(NOISE, rms(result.fit.errors))
-    inside = np.mean(np.abs(missed[:, :6]) < Z90 * single[:6], axis=0)
+    single = np.maximum(result.robot.layout.noise, rms(result.fit.errors))
+    inside = np.mean(np.abs(missed) < Z90 * single, axis=0)
+    n = len(result.robot.joints)
     return [
         Joint(
             label(name),
             (1e3 * nominal[j], 1e3 * calibrated[j]),
-            (nominal[6 + j], calibrated[6 + j]),
+            (nominal[n + j], calibrated[n + j]),
             float(inside[j]),
         )
-        for j, name in enumerate(JOINTS)
+        for j, name in enumerate(result.robot.joints)
     ]
 
 
@@ -134,8 +146,11 @@ def touch_table(touched: Touched) -> list[TouchRow]:
 def _content(report: Report, figures: CalibrationFigures) -> dict[str, Any]:
     rows = table(report.posteriors)
     joints = report.joints
-    shown: HeldOut | None = joints.held_out[0] if joints else None
-    errors = np.concatenate([h.calibrated for h in joints.held_out]) if joints else None
+    charts: tuple[list[str], list[str]] = [], []
+    if joints:
+        errors = np.concatenate([h.calibrated for h in joints.held_out])
+        names = joints.robot.joints
+        charts = figures.errors(names, joints.held_out[0]), figures.whiteness(names, errors)
     return {
         "name": report.name,
         "findings": report.findings,
@@ -146,10 +161,9 @@ def _content(report: Report, figures: CalibrationFigures) -> dict[str, Any]:
         "seconds": sum(len(r.time) for r in joints.recordings) * TIMESTEP if joints else 0.0,
         "held_out": held_out_table(joints) if joints else [],
         "intervals": _safe(figures.intervals(report.posteriors)),
-        "errors": [_safe(svg) for svg in figures.errors(shown)] if shown else [],
-        "whiteness": [_safe(svg) for svg in figures.whiteness(errors)]
-        if errors is not None
-        else [],
+        "errors": [_safe(svg) for svg in charts[0]],
+        "whiteness": [_safe(svg) for svg in charts[1]],
+        "family": family_table(report.locomotion) if report.locomotion else [],
         "touches": touch_table(report.touched) if report.touched else [],
         "probe": report.touched.report if report.touched else None,
         "provenance": report.prior.provenance,

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from mujoco import minimize
 
-from calibration.arm.model import AXES, GRAVITY
+from calibration.arm.model import AXES
 from calibration.input_checks import Finding
+from calibration.joints.robot import GRAVITY
 from calibration.parameters import WIDTH, Prior, Priors
 from calibration.posterior import Posterior
 

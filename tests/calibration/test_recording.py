@@ -39,9 +39,9 @@ def test_a_file_is_never_overwritten(tmp_path: Path):
 
 
 def test_joints_that_are_too_few_are_named(tmp_path: Path):
-    five = dataclasses.replace(small(), q=small().q[:, :5])
+    five = dataclasses.replace(small(), dq=small().dq[:, :5])
     five.save(tmp_path / "five.mcap", "twin")
-    with pytest.raises(CalibrationError, match=r"row 0 has .*'q': 5.*expected 6"):
+    with pytest.raises(CalibrationError, match=r"row 0 has .*'dq': 5.*expected 6"):
         read_joints(tmp_path / "five.mcap")
 
 
