@@ -41,12 +41,13 @@ COURSE = Schedule(
         "strength": 1.0,
     },
     changes=(
-        Change(5.0, {"ice": 0.6}, "ice"),
-        Change(10.0, {"ice": 0.0, "payload": 8.0, "payload_y": 0.06}, "8 kg on the left"),
-        Change(15.0, {"payload": 0.0, "strength": 0.3}, "a knee at 30 %"),
+        Change(5.0, {"payload": 8.0, "payload_y": 0.06}, "8 kg on the left"),
+        Change(10.0, {"payload": 0.0, "strength": 0.3}, "a knee at 30 %"),
+        Change(15.0, {"strength": 1.0, "ice": 0.6}, "ice"),
     ),
 )
-"""Level ground; a patch of ice; 8 kg set down on one side; a knee at 30 % of its strength."""
+"""Level ground; 8 kg set down on one side; a knee at 30 % of its strength; ice, which is hardest,
+last, so that a robot that falls there has walked the rest."""
 ADAPTING, FROZEN = "adapting", "belief kept at the prior"
 SMOOTH = 25
 """Control periods over which a chart's speed error is averaged: half a second."""
