@@ -37,7 +37,7 @@ from calibration.joints.robot import JointRobot
 from calibration.joints.twin import JointTwin, Mismatch
 from calibration.legs.model import LegsModel, legs_priors
 from calibration.legs.stance import PAYLOAD, standing_motion, standing_twin
-from calibration.legs.standing import calibrate_standing, standing_priors
+from calibration.legs.standing_payload import calibrate_standing, standing_priors
 from calibration.posterior import Z90, Posterior
 from calibration.wrench import POSES, Poses, calibrate_wrench, wrench_priors
 

@@ -18,7 +18,7 @@ from calibration.joints.block import JointsResult, calibrate_joints
 from calibration.joints.robot import TIMESTEP, JointRobot
 from calibration.legs.locomotion import locomotion_prior, locomotion_quantities, locomotion_space
 from calibration.legs.model import LegsModel, legs_priors
-from calibration.legs.standing import calibrate_standing
+from calibration.legs.standing_payload import calibrate_standing
 from calibration.output import (
     make_folder,
     measured_space,

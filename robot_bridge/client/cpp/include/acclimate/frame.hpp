@@ -185,6 +185,9 @@ inline Command decode_command(const Frame& frame) {
     if (command.shadow && command.mode == Mode::TRACK) {
         throw CodecError("COMMAND: mode TRACK from a shadow; expected HOLD, DAMP or STOP");
     }
+    if (frame.flags != 0 && frame.flags != flag::LAST) {
+        throw CodecError("COMMAND: flags " + std::to_string(frame.flags) + "; expected 0 or 2");
+    }
     command.values.reserve((size - COMMAND_HEAD) / 4);
     for (std::size_t k = COMMAND_HEAD; k < size; k += 4) {
         command.values.push_back(little::get_float(at + k));

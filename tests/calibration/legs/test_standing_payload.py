@@ -8,7 +8,7 @@ import pytest
 from calibration.joints.twin import JointTwin
 from calibration.legs.model import LegsModel
 from calibration.legs.stance import PAYLOAD, leg_angles, standing_motion, standing_twin
-from calibration.legs.standing import calibrate_standing
+from calibration.legs.standing_payload import calibrate_standing
 from calibration.posterior import Posterior
 from calibration.recording import CalibrationError, JointRecording
 from sim.robots import go2
