@@ -68,7 +68,7 @@ def test_the_course_is_walked_twice_and_its_page_has_both(bundle: Path, tmp_path
     assert [change.step for change in told] == [0, 250, 500, 750]
     loads = [change.truth["payload"] for change in told]
     assert loads == pytest.approx([0.0, 8.0, 0.0, 0.0], abs=1e-6)
-    assert told[3].truth["strength_FR_calf"] == pytest.approx(0.3, abs=1e-6)
+    assert told[2].truth["strength_FR_calf"] == pytest.approx(0.3, abs=1e-6)
     assert not list(tmp_path.glob("acclimate-*"))
 
 

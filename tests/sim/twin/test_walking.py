@@ -29,7 +29,7 @@ class Bridge:
         self.then, self.at, self.count = then, at, 0
         self.truth: dict[str, float] = {}
 
-    def ready(self, truth: dict[str, float]) -> None:
+    def ready(self, truth: dict[str, float], target: object = None) -> None:
         self.truth = truth
 
     def exchange(self, observation: np.ndarray, reward: float = 0.0, **flags: bool) -> Command:
