@@ -142,7 +142,7 @@ def walk(
                 first = WalkRecorder(worlds, agent, round(learning / CONTROL_PERIOD), None)
                 roll_out(worlds, agent, first)
             agent.adapting = np.zeros(len(tasks), bool)
-        # The walks that count have the same commands, whatever came before them.
+        # The walks that count have the same commands, also where other walks came before.
         worlds.rng = np.random.default_rng(seed)
         recorder = WalkRecorder(worlds, agent, round(seconds / CONTROL_PERIOD), moment)
         roll_out(worlds, agent, recorder)

@@ -13,8 +13,8 @@
             robot.end_episode(Outcome(success, steps, duration, reason))
 
 The client guards last: it clamps commands to the bundle's limits, holds while the driver keeps
-another period than the bundle's, and on silence goes hold → damp → latched stop, whatever the
-bridge does.
+another period than the bundle's, and on silence goes hold → damp → latched stop, even if
+the bridge does nothing.
 
 A client is one connection. `wait_reset`, `ready` and `end_episode` raise BridgeLost when the bridge
 is gone and HandshakeError when it was started anew and does not know this connection; `exchange`

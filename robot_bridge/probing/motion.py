@@ -280,7 +280,7 @@ class Prober:
         return seen
 
     def _back(self, seen: Seen, towards: np.ndarray, distance: float) -> Moves:
-        """Retract, whatever the force."""
+        """Retract, at any force."""
         goal = seen.position - distance * towards
         for _ in range(PRESSING):
             away = float((seen.position - goal) @ towards)

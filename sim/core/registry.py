@@ -110,7 +110,7 @@ def _from_file(path: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    # Whatever a user's file raises, an exception or an exit, it is named with the file's line.
+    # All that a user's file raises, an exception or an exit, is named with the file's line.
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise AcclimateError(f"{_place(error, file)}: {type(error).__name__}: {error}") from error

@@ -204,7 +204,7 @@ class LocomotionWorlds:
         if not self._anywhere:
             return self.rng.uniform(-0.2, 0.2, (n, 2))
         half = terrain.TILE / 2
-        # The most level of a few: a robot that starts with a leg in a gap falls whatever it does.
+        # The most level of a few: a robot that starts with a leg in a gap always falls.
         places = self.rng.uniform(-half, half, (n, START_CHOICES, 2))
         under = terrain.height_at(heights, (places[:, :, None] + FOOTPRINT).reshape(n, -1, 2))
         relief = np.ptp(under.reshape(n, START_CHOICES, 4), axis=2)
@@ -250,7 +250,7 @@ class LocomotionWorlds:
         self._limp = True
 
     def stand(self) -> None:
-        """In the next step the gait stands, whatever the command: what HOLD asks."""
+        """In the next step the gait stands under any command: what HOLD asks."""
         self._held = True
 
     def scene(self, world: int) -> Scene:

@@ -2,7 +2,7 @@
 
 A plug is a family and seven numbers in [−1, 1]: its size and its shape. Training never draws a
 plug whose longest pin is as long as that of a plug of the published table (`LENGTH_BANDS`), so that
-no plug of the table is drawn, whatever the other numbers are.
+no plug of the table is drawn, for any values of the other numbers.
 """
 
 from __future__ import annotations

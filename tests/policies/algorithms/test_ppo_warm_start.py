@@ -25,7 +25,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("knowledge", ["none", "truth", "belief"])
-def test_a_warm_start_acts_as_the_old_policy_whatever_it_is_fed(
+def test_a_warm_start_acts_as_the_old_policy_on_any_input(
     tmp_path: Path, first: Path, knowledge: str
 ) -> None:
     old = learner_of(load_best(first)[0])

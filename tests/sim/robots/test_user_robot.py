@@ -1,4 +1,4 @@
-"""A user's own quadruped: whatever its names, order, signs and zeros, it moves as ours does."""
+"""A user's own quadruped moves as ours does, with other names, order, signs and zeros."""
 
 from __future__ import annotations
 
