@@ -1,11 +1,13 @@
 """Locomotion on held-out tasks: what walking on unseen ground with an unknown body comes to.
 
     python -m benchmarks.bench_locomotion [--only PARTS] [--tasks 24] [--seconds 20]
-        [--ours RUN] [--randomised RUN] [--oracle RUN]
+        [--ours RUN] [--randomised RUN] [--history RUN] [--regression RUN] [--oracle RUN]
+        [--robot FILE]
 
-Parts: gentle, table, belief, change, throughput; the runs are those that the experiments
-`locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with the loads and
-weak joints that the shipped policy was trained for.
+Parts: gentle, moderate, table, belief, change, throughput; the runs are those that the experiments
+`locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with loads and
+weak joints; moderate is the table on every ground and every body that the shipped policy was
+trained for, up to half of the hardest ground. FILE is a joint map of another robot, for the tables.
 
 Every method meets the same tasks: of every case (what differs from a healthy robot) and every
 terrain, values from bands that training never draws; and terrains, joints and cases that training
@@ -29,19 +31,20 @@ from pathlib import Path
 import mujoco.rollout
 import numpy as np
 
-from benchmarks.support.results import record
+from benchmarks.support.results import Scalar, record
 from benchmarks.support.walking import Trot, Walk, walk
 from policies.algorithms.contract import Agent, Policy
 from policies.training.runs import load_best
 from sim.core.task_space import Task, TaskSpace
 from sim.locomotion.family import FAMILY, NoisyTrot
 from sim.locomotion.spec import CONTROL_PERIOD, SUBSTEPS
-from sim.locomotion.task import CASES, FACTORS, GENTLE_SPACE, SPACE
+from sim.locomotion.task import CASES, FACTORS, GENTLE_SPACE, MODERATE_SPACE, SPACE
 from sim.locomotion.worlds import LocomotionWorlds
 
 NAME = "locomotion"
 SEED = 1000
-PARTS = ("gentle", "table", "belief", "change", "throughput")
+PARTS = ("gentle", "moderate", "table", "belief", "change", "throughput")
+SHOWN_BY_CASE = ("velocity error", "progress", "falls", "cost of transport")
 LEARNING = (0.5, 1.0, 2.0, 5.0)
 """Seconds of walking before the belief is held."""
 CHANGES: dict[str, dict[str, float]] = {
@@ -59,6 +62,12 @@ def gentle(n: int) -> dict[str, list[Task]]:
     return {"level and rough ground": GENTLE_SPACE.sample(n, rng, "held_out")}
 
 
+def moderate(n: int) -> dict[str, list[Task]]:
+    """Tasks of every case and trained ground up to half of the hardest, from held-out bands."""
+    rng = np.random.default_rng(SEED)
+    return {"moderate ground": MODERATE_SPACE.sample(n, rng, "held_out")}
+
+
 def held_out(n: int) -> dict[str, list[Task]]:
     """Tasks by group: n of the held-out bands, spread over cases and terrains, and n of what
     training never saw."""
@@ -69,8 +78,14 @@ def held_out(n: int) -> dict[str, list[Task]]:
     }
 
 
-def table(policies: dict[str, Policy], groups: dict[str, list[Task]], seconds: float) -> None:
+def table(
+    policies: dict[str, Policy],
+    groups: dict[str, list[Task]],
+    seconds: float,
+    robot: Path | None = None,
+) -> None:
     """Error, progress, falls and cost of transport of every method, by case and by terrain."""
+    body: dict[str, Scalar] = {} if robot is None else {"robot": robot.stem}
     for group, chosen in groups.items():
         for method, policy in policies.items():
             seconds_learnt: Sequence[float] = (np.inf,)
@@ -80,8 +95,8 @@ def table(policies: dict[str, Policy], groups: dict[str, list[Task]], seconds: f
                 name = method
                 if policy.adapts:
                     name += _belief_name(learning)
-                done = walk(policy, chosen, seconds, SEED, learning=learning)
-                _report(group, name, chosen, done, seconds)
+                done = walk(policy, chosen, seconds, SEED, learning=learning, robot=robot)
+                _report(group, name, chosen, done, {"seconds": seconds} | body)
 
 
 def _belief_name(learning: float) -> str:
@@ -90,7 +105,9 @@ def _belief_name(learning: float) -> str:
     return f", belief of {learning:g} s" if np.isfinite(learning) else ", belief follows"
 
 
-def _report(group: str, method: str, tasks: list[Task], done: Walk, seconds: float) -> None:
+def _report(
+    group: str, method: str, tasks: list[Task], done: Walk, given: dict[str, Scalar]
+) -> None:
     cases = np.array([t.choice("case") for t in tasks])
     grounds = np.array([t.choice("terrain") for t in tasks])
     # A case is named "all".
@@ -99,10 +116,10 @@ def _report(group: str, method: str, tasks: list[Task], done: Walk, seconds: flo
         rows |= {(case, "any"): cases == case for case in CASES if (cases == case).any()}
         rows |= {("any", ground): grounds == ground for ground in sorted(set(grounds.tolist()))}
     for (case, ground), which in rows.items():
-        parameters = {"group": group, "case": case, "terrain": ground}
-        parameters |= {"tasks": int(which.sum()), "seconds": seconds, "method": method}
+        parameters: dict[str, Scalar] = {"group": group, "case": case, "terrain": ground}
+        parameters |= {"tasks": int(which.sum()), "method": method} | given
         for metric, (value, unit) in done.summary(which).items():
-            if case == ground == "any" or metric in ("velocity error", "progress", "falls"):
+            if case == ground == "any" or metric in SHOWN_BY_CASE:
                 record(NAME, metric, value, unit, parameters, SEED)
 
 
@@ -222,7 +239,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each robot's walk")
     parser.add_argument("--ours", type=Path, default=Path("runs/locomotion-ppo-belief-0"))
     parser.add_argument("--randomised", type=Path, default=None)
+    parser.add_argument("--history", type=Path, default=None)
+    parser.add_argument("--regression", type=Path, default=None)
     parser.add_argument("--oracle", type=Path, default=None)
+    parser.add_argument("--robot", type=Path, default=None)
     given = parser.parse_args()
     parts = given.only.split(",")
     unknown = sorted(set(parts) - set(PARTS))
@@ -234,17 +254,24 @@ def main() -> int:
         throughput()
     if parts == ["throughput"]:
         return 0
-    folders = {"ours": given.ours, "randomised": given.randomised, "oracle": given.oracle}
+    folders = {
+        "ours": given.ours,
+        "randomised": given.randomised,
+        "randomised with a history": given.history,
+        "regression": given.regression,
+        "oracle": given.oracle,
+    }
     policies: dict[str, Policy] = {"the trot alone": Trot()}
     policies |= {
         name: load_best(folder)[0].learner.policy() for name, folder in folders.items() if folder
     }
-    if "gentle" in parts:
-        table(policies, gentle(given.tasks), given.seconds)
-    if "table" in parts:
-        table(policies, held_out(given.tasks), given.seconds)
+    tables = {"gentle": gentle, "moderate": moderate, "table": held_out}
+    for part, groups in tables.items():
+        if part in parts:
+            table(policies, groups(given.tasks), given.seconds, given.robot)
     if "belief" in parts:
         belief(policies["ours"], GENTLE_SPACE, "level and rough ground", 4 * given.tasks)
+        belief(policies["ours"], MODERATE_SPACE, "moderate ground", 4 * given.tasks)
         belief(policies["ours"], SPACE, "all", 4 * given.tasks)
     if "change" in parts:
         change(policies, given.tasks)

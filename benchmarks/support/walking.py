@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -120,6 +121,7 @@ def walk(
     *,
     learning: float = np.inf,
     moment: Moment | None = None,
+    robot: Path | None = None,
 ) -> Walk:
     """Let a policy walk on every task.
 
@@ -130,8 +132,9 @@ def walk(
             then it stays. 0: it stays at the prior. Infinite: it follows in the walk, from the
             prior.
         moment: called in the walk that counts.
+        robot: joint map of another robot.
     """
-    worlds = LocomotionWorlds(len(tasks), seed, 1)
+    worlds = LocomotionWorlds(len(tasks), seed, 1, robot=robot)
     everyone = np.ones(len(tasks), bool)
     try:
         worlds.assign(tasks)

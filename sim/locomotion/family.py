@@ -15,7 +15,7 @@ from sim.core.family import Family
 from sim.core.worlds import Step, Worlds
 from sim.locomotion.model import user_body
 from sim.locomotion.spec import SPEC
-from sim.locomotion.task import FLAT_SPACE, GENTLE_SPACE, SPACE, task_factors
+from sim.locomotion.task import FLAT_SPACE, GENTLE_SPACE, MODERATE_SPACE, SPACE, task_factors
 from sim.locomotion.worlds import LocomotionWorlds
 
 
@@ -92,3 +92,6 @@ FLAT = replace(TRAINING, space=FLAT_SPACE)
 
 GENTLE = replace(TRAINING, space=GENTLE_SPACE)
 """Loads and weak joints in full, on level and rough ground: what is learnt second."""
+
+MODERATE = replace(TRAINING, space=MODERATE_SPACE)
+"""Ice, slopes, loads and weak joints on every ground, up to half of the hardest."""

@@ -64,10 +64,14 @@ def reward(motion: Motion) -> np.ndarray:
     change = m.action - m.before
     jerk = m.action - 2 * m.before + m.earlier
     slip = (m.contact * m.foot_speed**2).sum(1)
+    off = ((m.velocity[:, :2] - m.command[:, :2]) ** 2).sum(1)
     return (
         tracking(m)
-        + 0.5 * in_step
-        + 0.5 * lifted
+        # `tracking` is flat far from the command and below 0.15 m/s from it; this term is not.
+        + np.maximum(1.0 - np.sqrt(off), 0.0)
+        # A gait pays where it gets along: paid for by itself, it was a robot's best answer to hard
+        # ground to step in place.
+        + 0.5 * (in_step + lifted) * np.exp(-off / 0.15)
         + 0.25
         - m.velocity[:, 2] ** 2
         - 0.05 * (m.gyro[:, :2] ** 2).sum(1)

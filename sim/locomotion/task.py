@@ -93,6 +93,9 @@ GENTLE_SPACE = _narrowed(
 )
 """Level and rough ground, loads and weak joints: what a robot that has just learnt to walk can
 learn without falling all the time."""
+MODERATE_SPACE = _narrowed(difficulty={"high": 0.5})
+"""Every ground and every body, up to half of the hardest ground: what is learnt at length. The
+held-out ground, joint and case stay unseen."""
 
 
 def actual(task: Task) -> dict[str, float]:

@@ -40,7 +40,8 @@ class PpoPolicy:
         if share != 1:
             raise ValueError(f"share={share}: PPO's worlds share nothing")
         if self.encoder is not None:
-            return BelievingAgent(self, self.encoder, worlds, generator)
+            kind = RegressingAgent if self.config.knowledge == "regression" else BelievingAgent
+            return kind(self, self.encoder, worlds, generator)
         if self.memory is not None:
             return RememberingAgent(self, self.memory, worlds, generator)
         return (ToldAgent if self.privileged else PpoAgent)(self, worlds, generator)
@@ -127,6 +128,20 @@ class BelievingAgent(PpoAgent):
         world, slot = np.flatnonzero(use), self._next[use] % self._ring.shape[2]
         self._ring[:, world, slot] = torch.stack([precision, precision * mean])[:, world]
         self._next += use
+
+
+class RegressingAgent(BelievingAgent):
+    """Is fed the belief's mean, as if it were the truth."""
+
+    def fed(self) -> Tensor:
+        return self.belief().mean
+
+    def act(
+        self, observation: np.ndarray, stochastic: np.ndarray | bool, latent: Tensor | None = None
+    ) -> Action:
+        """See `Agent.act`. latent: (B, 2 n_f) a belief's mean and log variance."""
+        mean = None if latent is None else latent[:, : self.policy.n_f]
+        return super().act(observation, stochastic, mean)
 
 
 class RememberingAgent(PpoAgent):

@@ -11,7 +11,7 @@ from msgspec import Meta
 from adapt.settings import Count, Fraction, NonNegative, Positive, Widths
 from policies.training.settings import TrainSettings
 
-Knowledge = Literal["none", "history", "belief", "truth"]
+Knowledge = Literal["none", "history", "belief", "regression", "truth"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class PpoConfig:
     knowledge: what the actor is fed of the task beside the observation: nothing, for a policy that
         is randomised over tasks; the state of a memory of all transitions so far, which is trained
         with the policy; mean and log variance of a belief over the task's factors, which
-        is trained in the same run; or the true standardised factors, which no robot can know.
+        is trained in the same run; the belief's mean alone, in the place of the truth that the
+        policy of `start` was told, with a belief that is trained and a policy that is not (RMA,
+        Kumar et al. 2021, arXiv 2107.04034); or the true standardised factors, which no robot can
+        know.
     hidden: widths of the actor's layers.
     critic_hidden: widths of the critic's layers. It is told the true factors in every case.
     discount: γ of the returns.

@@ -24,14 +24,19 @@ from sim.core.worlds import WorldSpec
 
 class PolicyGraph(nn.Module):
     """What policy.onnx computes; where the actor is fed nothing, it takes the observation alone.
-    One module deeper, for the actor's own `log_std` would share its name with the output."""
+    One module deeper, for the actor's own `log_std` would share its name with the output.
 
-    def __init__(self, actor: PpoActor) -> None:
+    means: how many numbers of a belief's statistics, means first, the actor is fed; None for all.
+    """
+
+    def __init__(self, actor: PpoActor, means: int | None = None) -> None:
         super().__init__()
-        self.actor = actor
+        self.actor, self.means = actor, means
 
     def forward(self, observation: Tensor, latent: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.actor(observation, observation[:, :0] if latent is None else latent)
+        if latent is None:
+            return self.actor(observation, observation[:, :0])
+        return self.actor(observation, latent if self.means is None else latent[:, : self.means])
 
 
 class MemoryGraph(nn.Module):
@@ -68,7 +73,8 @@ def artefacts(
         state = torch.rand(GOLDEN_ROWS, policy.memory.n_s, generator=generator) * 2.0 - 1.0
         inputs["latent"] = state
     outputs = ("mean", "log_std")
-    graphs = {"policy": onnx_graph(PolicyGraph(policy.actor), inputs, outputs, "policy", golden)}
+    graph = PolicyGraph(policy.actor, n_z if c.knowledge == "regression" else None)
+    graphs = {"policy": onnx_graph(graph, inputs, outputs, "policy", golden)}
     manifest: dict[str, Any] = {
         "algorithm": NoAdaptation(),
         "latent": Latent(

@@ -44,18 +44,26 @@ class PpoLearner:
                 "worlds × rollout_steps"
             )
         n_o, n_a, n_f = self.spec.observation_size, self.spec.action_size, len(self.spec.factors)
-        if c.knowledge in ("belief", "truth") and not n_f:
+        if c.knowledge in ("belief", "regression", "truth") and not n_f:
             raise AcclimateError(
                 f"learner.knowledge={c.knowledge}: family {self.spec.name!r} names no factors of "
                 "its tasks; expected none"
             )
-        fed = {"none": 0, "history": c.memory_size, "belief": 2 * n_f, "truth": n_f}
-        n_k = fed[c.knowledge]
+        if c.knowledge == "regression" and self.settings.start is None:
+            raise AcclimateError(
+                "learner.knowledge=regression trains a belief for a policy that stays as it is; "
+                "expected start=, the folder of a run with learner.knowledge=truth"
+            )
+        # The policy is trained; else the belief alone.
+        self._trains = c.knowledge != "regression"
+        fed = {"history": c.memory_size, "belief": 2 * n_f, "regression": n_f, "truth": n_f}
+        n_k = fed.get(c.knowledge, 0)
         with torch.random.fork_rng():
             torch.manual_seed(setup.seeds.learner)
             self.actor = PpoActor(n_o, n_k, n_a, c.hidden, c.action_std)
             self.critic = PpoCritic(n_o + n_k + n_f, c.critic_hidden)
-            self.encoder = make_encoder(self.spec, c) if c.knowledge == "belief" else None
+            believes = c.knowledge in ("belief", "regression")
+            self.encoder = make_encoder(self.spec, c) if believes else None
             self.memory = Memory.of(self.spec, c) if c.knowledge == "history" else None
         self.update = PpoUpdate(self.actor, self.critic, c, self.memory)
         self.belief = None if self.encoder is None else BeliefTraining(self.encoder, c)
@@ -90,7 +98,7 @@ class PpoLearner:
         """New tasks; then roll-outs, each with an update."""
         s, start = self.settings, time.perf_counter()
         if iteration == 0 and s.start is not None:
-            start_from(s.start, self.modules(), self.spec)
+            start_from(s.start, self.modules(), self.spec, told=not self._trains)
         worlds, index = self.worlds, self._task_indices(iteration)
         noises = np.random.SeedSequence((self.setup.seeds.worlds, iteration)).spawn(3)
         worlds.rng = np.random.default_rng(noises[0])
@@ -103,7 +111,7 @@ class PpoLearner:
         agent.reset(np.ones(s.worlds, bool), worlds.factors())
         factors = torch.from_numpy(worlds.factors()).float()
         rolling = RollOut(worlds, agent)
-        if iteration == 0:
+        if iteration == 0 and self._trains:
             self._look_around(rolling, index)
         recorder = RolloutRecorder(worlds, index, s.rollouts * s.rollout_steps)
         collecting = time.perf_counter() - start
@@ -113,6 +121,8 @@ class PpoLearner:
             piece = recorder.extend(s.rollout_steps)
             rolling.run(recorder, True)
             collecting += time.perf_counter() - start
+            if not self._trains:
+                continue
             for name, value in self._learn(recorder, piece, factors, order).items():
                 sums[name] = sums[name] + value if name in sums else value
         self.steps += s.rollouts * s.rollout_steps * s.worlds

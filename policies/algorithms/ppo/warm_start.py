@@ -15,11 +15,15 @@ from sim.core.worlds import WorldSpec
 FIRST = "body.0.weight"
 
 
-def start_from(folder: Path, modules: Mapping[str, nn.Module], spec: WorldSpec) -> None:
+def start_from(
+    folder: Path, modules: Mapping[str, nn.Module], spec: WorldSpec, told: bool = False
+) -> None:
     """Take over the best networks of a run folder; what is not in it stays new.
 
     What the new actor and critic are fed beside the observation and, the critic, the factors begins
     with weights of 0: at first the policy is the old one.
+
+    told: the run's policy must have been told the true factors.
 
     Raises AcclimateError for a folder without best networks, or with networks of other sizes.
     """
@@ -29,6 +33,12 @@ def start_from(folder: Path, modules: Mapping[str, nn.Module], spec: WorldSpec) 
     found = load_checkpoint(file)["modules"]
     if not {"actor", "critic"} <= set(found):
         raise AcclimateError(f"start={folder}: it holds {sorted(found)}, not a PPO run's networks")
+    fed = found["actor"][FIRST].shape[1] - spec.observation_size
+    if told and fed != len(spec.factors):
+        raise AcclimateError(
+            f"start={folder}: its policy is fed {fed} numbers beside the observation; expected the "
+            f"{len(spec.factors)} factors, as a run with learner.knowledge=truth has them"
+        )
     kept = {
         "actor": (spec.observation_size, 0),
         "critic": (spec.observation_size, len(spec.factors)),
