@@ -2,12 +2,15 @@
 
     python -m benchmarks.bench_locomotion [--only PARTS] [--tasks 24] [--seconds 20]
         [--ours RUN] [--randomised RUN] [--history RUN] [--regression RUN] [--oracle RUN]
-        [--robot FILE]
+        [--robot FILE] [--bundle BUNDLE]
 
-Parts: gentle, moderate, table, belief, change, throughput; the runs are those that the experiments
-`locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with loads and
-weak joints; moderate is the table on every ground and every body that the shipped policy was
-trained for, up to half of the hardest ground. FILE is a joint map of another robot, for the tables.
+Parts: gentle, moderate, table, bridge, belief, change, throughput; the runs are those that the
+experiments `locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with
+loads and weak joints; moderate is the table on every ground and every body that the shipped policy
+was trained for, up to half of the hardest ground. FILE is a joint map of another robot, for the
+tables.
+Bridge is BUNDLE on moderate ground, one walk of 20 s on each task, with `acclimate bridge`, `twin`
+and `trial`; there a fall ends the walk.
 
 Every method meets the same tasks: of every case (what differs from a healthy robot) and every
 terrain, values from bands that training never draws; and terrains, joints and cases that training
@@ -30,7 +33,9 @@ from pathlib import Path
 
 import mujoco.rollout
 import numpy as np
+from rich.console import Console
 
+from benchmarks.support import walking
 from benchmarks.support.results import Scalar, record
 from benchmarks.support.walking import Trot, Walk, walk
 from policies.algorithms.contract import Agent, Policy
@@ -40,10 +45,12 @@ from sim.locomotion.family import FAMILY, NoisyTrot
 from sim.locomotion.spec import CONTROL_PERIOD, SUBSTEPS
 from sim.locomotion.task import CASES, FACTORS, GENTLE_SPACE, MODERATE_SPACE, SPACE
 from sim.locomotion.worlds import LocomotionWorlds
+from sim.twin.child_processes import Signals
+from sim.twin.stage import stage
 
 NAME = "locomotion"
 SEED = 1000
-PARTS = ("gentle", "moderate", "table", "belief", "change", "throughput")
+PARTS = ("gentle", "moderate", "table", "bridge", "belief", "change", "throughput")
 SHOWN_BY_CASE = ("velocity error", "progress", "falls", "cost of transport")
 LEARNING = (0.5, 1.0, 2.0, 5.0)
 """Seconds of walking before the belief is held."""
@@ -121,6 +128,32 @@ def _report(
         for metric, (value, unit) in done.summary(which).items():
             if case == ground == "any" or metric in SHOWN_BY_CASE:
                 record(NAME, metric, value, unit, parameters, SEED)
+
+
+def bridge(bundle: Path, tasks: int) -> None:
+    """A bundle on simulated robots through a bridge, with its belief and with it at the prior."""
+    for adapting in (True, False):
+        with Signals() as signals, stage(bundle, signals) as found:
+            found.twin({"held_out": tasks}, f"family={walking.__name__}:MODERATE")
+            out = found.scratch / "trial"
+            lines = found.trial(out, tasks, 1, SEED, Console(stderr=True), adapting)
+        total = {
+            name: sum(line.outcome.measures[name] for line in lines)
+            for name in ("distance", "asked", "progress", "energy")
+        }
+        steps = np.array([line.outcome.steps for line in lines])
+        errors = np.array([line.outcome.measures["speed_error"] for line in lines])
+        falls = sum(line.outcome.reason == "fell" for line in lines)
+        method = "ours" + _belief_name(np.inf if adapting else 0.0)
+        where = {"group": "moderate ground, through the bridge", "case": "any", "terrain": "any"}
+        parameters = where | {"tasks": tasks, "method": method, "seconds": 20.0}
+        error = float((errors * steps).sum() / steps.sum())
+        record(NAME, "velocity error", error, "m/s", parameters, SEED)
+        record(NAME, "progress", total["progress"] / total["asked"], "1", parameters, SEED)
+        record(NAME, "falls", 1000 * falls / total["distance"], "1/km", parameters, SEED)
+        energy = total["energy"] / total["distance"]
+        record(NAME, "energy", energy, "J/m", parameters, SEED)
+        record(NAME, "walks without a fall", 1 - falls / tasks, "1", parameters, SEED)
 
 
 def belief(policy: Policy, space: TaskSpace, group: str, tasks: int) -> None:
@@ -243,6 +276,7 @@ def main() -> int:
     parser.add_argument("--regression", type=Path, default=None)
     parser.add_argument("--oracle", type=Path, default=None)
     parser.add_argument("--robot", type=Path, default=None)
+    parser.add_argument("--bundle", type=Path, default=Path("bundles/locomotion-ppo"))
     given = parser.parse_args()
     parts = given.only.split(",")
     unknown = sorted(set(parts) - set(PARTS))
@@ -252,7 +286,9 @@ def main() -> int:
         parser.error("--tasks must be at least 1 and --seconds positive")
     if "throughput" in parts:
         throughput()
-    if parts == ["throughput"]:
+    if "bridge" in parts:
+        bridge(given.bundle, given.tasks)
+    if set(parts) <= {"throughput", "bridge"}:
         return 0
     folders = {
         "ours": given.ours,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,14 @@ from policies.algorithms.contract import Action, Agent, Policy
 from policies.rollout.driver import roll_out
 from sim.core.task_space import Task
 from sim.core.worlds import Step
+from sim.locomotion.family import FAMILY
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION
+from sim.locomotion.task import MODERATE_SPACE
 from sim.locomotion.worlds import LocomotionWorlds
+
+MODERATE = replace(FAMILY, space=MODERATE_SPACE)
+"""What the shipped policy was trained for, with a robot's physics, as `acclimate twin family=`
+names it."""
 
 Moment = Callable[[LocomotionWorlds, Agent, int], None]
 """Called after each control period with its number, from 1."""
