@@ -5,8 +5,8 @@
 
 `wrist` is the rig that training used, in this process. `arm` is the simulated arm, through a bridge
 and `acclimate trial prior=FOLDER`; there the cell `touched` measures its priors by touches,
-`acclimate trial probe=true`, and its cost is recorded, too. Every cell meets the same tasks, starts
-and latents' seeds.
+`acclimate trial probe=first`, and its cost is recorded, too. Every cell meets the same tasks,
+starts and latents' seeds.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def through_a_bridge(
                 episodes=plan.episodes,
                 seed=plan.seed,
                 prior=None if priors[0] is None else given,
-                probe=probes,
+                probe="first" if probes else "never",
                 wait=START,
                 patience=PATIENCE,
             )

@@ -57,7 +57,7 @@ def singles(bundle: PolicyBundle) -> list[bytes]:
     kept = KeptBelief(1, "episode", "ab", 2, 3, 0.5)
     place = ("arm", False, "ab", "", "TRACK", "open", 3)
     mind = (point, 2, (kept,), True, True, True, "")
-    fares = RobotStatus(*place, *mind, 20.0, 0.0, 1, "", 0.1, 5, None)
+    fares = RobotStatus(*place, *mind, 20.0, 0.0, 1, "", 0.1, "", 5, None)
     event = Event("stop_given", "arm", "x", 2)
     stage = StageStatus("answer", 9, 1e-4, 2e-4, 3e-4, 4e-4)
     messages = [

@@ -211,9 +211,10 @@ class Refused(Lasting, frozen=True):
 class Begin(Message, frozen=True):
     """Run one episode. new_task: forget the belief, and draw latents from `seed` and `task`.
 
-    adapting: False freezes the belief. An empty robot means the only one connected. prior: what a
-    new task's beliefs start from; None for the bridge's own setting. probe: the bridge touches the
-    cell instead of acting by its policy, for these quantities; empty for none.
+    adapting: False freezes the belief. An empty robot means the only one connected. prior: what the
+    beliefs start from, of a new task or anew within one; None for the bridge's own setting, or to
+    go on with a task. probe: the bridge touches the cell instead of acting by its policy, for these
+    quantities; empty for none.
     """
 
     robot: Annotated[str, Meta(max_length=128)]

@@ -130,6 +130,7 @@ class RobotStatus(Message, frozen=True):
     inside: by the guard; outside, guard says why, and trusted whether latents still come from the
     belief. rate: of its observations [1/s]; late: share of late answers. waiting: transitions not
     yet learnt from. stop: why it is stopped by the bridge, or "". quiet: since it was heard [s].
+    no_probing: why it cannot probe on this bridge, or "".
     """
 
     name: Name
@@ -151,6 +152,7 @@ class RobotStatus(Message, frozen=True):
     waiting: Count
     stop: Text
     quiet: Number
+    no_probing: Text
     clock_offset_ns: Nanoseconds | None
     round_trip_ns: Nanoseconds | None
 

@@ -46,6 +46,7 @@ def robot_status(peer: Peer, robot: RobotSession, now_ns: int) -> RobotStatus:
         waiting=robot.episodes.waiting,
         stop=robot.halted,
         quiet=max(0.0, (now_ns - peer.heard_ns) / 1e9),
+        no_probing=robot.episodes.no_probing,
         clock_offset_ns=heartbeat.clock_offset_ns if heartbeat else None,
         round_trip_ns=heartbeat.round_trip_ns if heartbeat else None,
     )

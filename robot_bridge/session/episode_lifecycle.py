@@ -13,7 +13,7 @@ from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import SnapshotError
 from adapt.guard import GuardSettings
 from adapt.prior import MeasuredPrior
-from robot_bridge.errors import BridgeError
+from robot_bridge.errors import BridgeError, ProbeError
 from robot_bridge.probing.limits import ProbeSettings
 from robot_bridge.protocol.messages import (
     Begin,
@@ -105,13 +105,12 @@ class EpisodeLifecycle:
         if self._begin or self._episode or self._records:
             raise BridgeError(f"robot {self.name!r} is busy with another episode")
         limits = self.probing.prepare(self.name, begin, self.policy.bundle)
-        if begin.new_task:
+        anew = begin.new_task or begin.prior is not None
+        if anew:
             self.policy.begin_task(begin.seed, begin.task, begin.prior)
-        elif begin.prior is not None:
-            raise BridgeError("a prior comes with a new task; this episode goes on with one")
         self.policy.adapter.adapting = begin.adapting
-        if begin.new_task:
-            self.keep("task")
+        if anew:
+            self.keep("task" if begin.new_task else "prior")
         self._begin, self._ready = begin, Ready()
         self._begin_by = time.monotonic() + BEGINNING
         return ResetRequest(begin.task, begin.episode, begin.seed, begin.new_task, limits)
@@ -123,6 +122,15 @@ class EpisodeLifecycle:
     def refused(self) -> None:
         """The robot will not move: an operator's request is void."""
         self._begin = None
+
+    @property
+    def no_probing(self) -> str:
+        """Why the robot cannot probe here, or ""."""
+        try:
+            self.probing.check(self.name, self.policy.bundle)
+        except ProbeError as error:
+            return str(error)
+        return ""
 
     @property
     def running(self) -> bool:

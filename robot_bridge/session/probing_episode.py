@@ -25,11 +25,8 @@ class ProbingEpisode:
         self.limits: Limits | None = None
         self.over = False
 
-    def prepare(self, robot: str, begin: Begin, bundle: PolicyBundle) -> tuple[Limit, ...]:
-        """The limits of the episode that is asked for; empty for one that does not probe. Raises
-        ProbeError where this robot cannot probe here."""
-        if not begin.probe:
-            return ()
+    def check(self, robot: str, bundle: PolicyBundle) -> None:
+        """Raises ProbeError where this robot cannot probe here."""
         if self._shadow:
             raise ProbeError("a bridge in mode shadow commands nothing, so it cannot probe")
         check_probing(bundle.manifest, self._settings)
@@ -38,6 +35,13 @@ class ProbingEpisode:
                 f"robot {robot!r} does not probe: its driver has not said that it can, or its task "
                 "has nothing to touch"
             )
+
+    def prepare(self, robot: str, begin: Begin, bundle: PolicyBundle) -> tuple[Limit, ...]:
+        """The limits of the episode that is asked for; empty for one that does not probe. Raises
+        ProbeError where this robot cannot probe here."""
+        if not begin.probe:
+            return ()
+        self.check(robot, bundle)
         return probe_limits(bundle.manifest.limits, self._settings)
 
     def open(self, begin: Begin | None, ready: Ready, bundle: PolicyBundle) -> None:

@@ -1,4 +1,4 @@
-"""Probing before a trial's tasks: asked for, turned into a prior, kept, shown."""
+"""Probing within a trial: asked for, turned into a prior, kept, shown."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from robot_bridge.errors import ProbeError, TrialError
 from robot_bridge.probing.pose import measured_prior, seat_pose
 from robot_bridge.protocol.messages import Begin, Outcome
 from robot_bridge.protocol.probe_messages import Blocks, ProbeReport
+from robot_bridge.trial.folder import EpisodeLine
 
 PROBES = "probes.jsonl"
 
 
 class ProbeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One probing: what was touched, how it ended, and the prior that came of it. residuals: of
-    each touch, in standard deviations. truth: as of an episode."""
+    """One probing: what was touched, how it ended, and the prior that came of it. episode: the one
+    that started from it. residuals: of each touch, in standard deviations. truth: as of an
+    episode."""
 
     task: int
+    episode: int
     report: ProbeReport
     outcome: Outcome
     truth: dict[str, float]
@@ -32,15 +35,26 @@ class ProbeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FoundRow(NamedTuple):
-    """One task's probing as a page shows it. found: "name −1.20 ± 0.06 mm" of what it told. error:
-    the largest one in its own standard deviations; None where the truth is not known."""
+    """One task's probing as a page shows it. episode: the one that started from it. found: "name
+    −1.20 ± 0.06 mm" of what it told. error: the largest one in its own standard deviations; None
+    where the truth is not known. before, after: outcomes of the episodes on either side."""
 
     task: int
+    episode: int
     seconds: float
     force: float
     touches: int
     found: list[str]
     error: float | None
+    before: str
+    after: str
+
+
+def check_probing(operator: OperatorClient, robot: str) -> None:
+    """Raises ProbeError where the robot cannot probe on this bridge, before anything moves."""
+    for status in operator.status().robots:
+        if status.name == robot and status.no_probing:
+            raise ProbeError(status.no_probing)
 
 
 def probe(
@@ -50,12 +64,14 @@ def probe(
     seed: int,
     patience: float,
     blocks: Blocks = ("socket",),
+    episode: int = 0,
 ) -> tuple[ProbeReport, Outcome, dict[str, float]]:
-    """Have a robot touch its cell; what it felt, how it ended, and the truth where it is told.
+    """Have a robot touch its cell before a task's n-th episode; what it felt, how it ended, and the
+    truth where it is told.
 
     Raises ProbeError where the touches are of no use, BridgeError where the bridge refuses.
     """
-    begin = Begin(robot, task, 0, seed, True, False, probe=blocks)
+    begin = Begin(robot, task, episode, seed, episode == 0, False, probe=blocks)
     record = operator.run(begin, patience)
     if record.probe is None:
         raise ProbeError(f"robot {robot!r}: the bridge sends no report of its probing")
@@ -65,21 +81,21 @@ def probe(
 
 
 def probe_task(
-    operator: OperatorClient, robot: str, task: int, seed: int, patience: float
+    operator: OperatorClient, robot: str, task: int, episode: int, seed: int, patience: float
 ) -> ProbeLine:
-    """The prior of one task by touches. Raises as `probe`, and where touches contradict each
-    other."""
-    report, outcome, truth = probe(operator, robot, task, seed, patience)
+    """The prior of one task by touches before its n-th episode. Raises as `probe`, and where
+    touches contradict each other."""
+    report, outcome, truth = probe(operator, robot, task, seed, patience, episode=episode)
     found = seat_pose(report)
     prior = measured_prior(found, {"method": "guarded touches", "robot": robot})
-    return ProbeLine(task, report, outcome, truth, prior, found.residuals.tolist())
+    return ProbeLine(task, episode, report, outcome, truth, prior, found.residuals.tolist())
 
 
-def write_probes(folder: Path, lines: Sequence[ProbeLine]) -> None:
-    """All probings of a trial. Raises TrialError when the disk does not take them."""
+def write_probe(folder: Path, line: ProbeLine) -> None:
+    """Add a probing to a trial. Raises TrialError when the disk does not take it."""
     try:
         with (folder / PROBES).open("ab") as file:
-            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+            file.write(msgspec.json.encode(line) + b"\n")
     except OSError as error:
         raise TrialError(f"{folder / PROBES}: {error.strerror or error}") from error
 
@@ -96,16 +112,28 @@ def read_probes(folder: Path) -> list[ProbeLine]:
         raise TrialError(f"{path}: {error}") from error
 
 
-def found_rows(lines: Sequence[ProbeLine]) -> list[FoundRow]:
-    """For a page."""
+def found_rows(lines: Sequence[ProbeLine], episodes: Sequence[EpisodeLine]) -> list[FoundRow]:
+    """For a page. episodes: of the trial."""
+
+    def told(line: ProbeLine, before: bool) -> str:
+        chosen = [
+            each.outcome.success
+            for each in sorted(episodes, key=lambda each: each.episode)
+            if each.task == line.task and (each.episode < line.episode) == before
+        ]
+        return ", ".join("success" if success else "failure" for success in chosen)
+
     return [
         FoundRow(
             line.task,
+            line.episode,
             line.report.seconds,
             max(line.report.peak_force, line.outcome.measures.get("peak_force", 0.0)),
             len(line.report.touches),
             _found(line.prior),
             _error(line),
+            told(line, before=True),
+            told(line, before=False),
         )
         for line in lines
     ]

@@ -25,7 +25,7 @@ from robot_bridge.trial.folder import (
     read_header,
     read_lines,
 )
-from robot_bridge.trial.probing import found_rows, read_probes
+from robot_bridge.trial.probing import ProbeLine, found_rows, read_probes
 from robot_bridge.trial.statistics import Row, other_measures, table
 from robot_bridge.trial.svg import SERIES
 from robot_bridge.trial.tasks import Task, by_task, judged_by, kind, ranked, scores
@@ -77,10 +77,11 @@ def write_report(settings: ReportSettings) -> Path:
     """
     folder = settings.folder
     header, lines, about = read_header(folder), read_lines(folder), read_about(folder)
+    probes = read_probes(folder)
     if not lines:
         raise TrialError(f"{folder}: the trial has no finished episode to report")
     with Figures() as figures:
-        page = _template().render(**_content(settings, figures, header, lines, about))
+        page = _template().render(**_content(settings, figures, header, lines, about, probes))
     path = Path(settings.out) if settings.out else folder / PAGE
     try:
         write_atomically(path, page.encode())
@@ -89,19 +90,23 @@ def write_report(settings: ReportSettings) -> Path:
     return path
 
 
-def group_tasks(lines: Sequence[EpisodeLine], about: About) -> list[Group]:
+def group_tasks(
+    lines: Sequence[EpisodeLine], about: About, probes: Sequence[ProbeLine] = ()
+) -> list[Group]:
     """The groups that have episodes; all tasks together where none are declared."""
     tasks = by_task(lines)
     found = []
     for declared in about.groups:
         own = [task for task in tasks if task[0].task in declared.tasks]
         if own:
-            found.append(Group(declared.title, own, _table(own)))
-    return found or [Group("", tasks, _table(tasks))]
+            found.append(Group(declared.title, own, _table(own, probes)))
+    return found or [Group("", tasks, _table(tasks, probes))]
 
 
-def _table(tasks: Sequence[Task]) -> list[Row]:
-    return table((line.episode, line.outcome) for task in tasks for line in task)
+def _table(tasks: Sequence[Task], probes: Sequence[ProbeLine]) -> list[Row]:
+    own = {task[0].task for task in tasks}
+    touched = [line.episode for line in probes if line.task in own]
+    return table(((line.episode, line.outcome) for task in tasks for line in task), touched)
 
 
 def _content(
@@ -110,8 +115,9 @@ def _content(
     header: TrialHeader,
     lines: list[EpisodeLine],
     about: About,
+    probes: Sequence[ProbeLine],
 ) -> dict[str, Any]:
-    groups = group_tasks(lines, about)
+    groups = group_tasks(lines, about, probes)
     tasks = [task for group in groups for task in group.tasks]
     shown = ranked([group.tasks for group in groups])
     believed = shown[: settings.beliefs] if header.latent.factors else []
@@ -145,7 +151,9 @@ def _content(
         "forces": _safe(force.svgs),
         "cut": force.cut,
         "peak": max(peaks),
-        "probes": found_rows(read_probes(settings.folder)),
+        "probes": found_rows(probes, lines),
+        "touches": {(line.task, line.episode) for line in probes},
+        "touched_first": any(line.episode == 0 for line in probes),
         "film": _film(settings.folder),
         "events": [(line, text) for line in lines for text in line.events],
         "listed": EVENTS,

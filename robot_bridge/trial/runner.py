@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -16,12 +17,12 @@ from rich.table import Table
 from adapt.prior import MeasuredPrior, read_prior
 from adapt.settings import Count, Positive, WholeNumber, compose, resolved
 from robot_bridge.client.operator_client import OperatorClient
-from robot_bridge.errors import RobotLost, TrialError
+from robot_bridge.errors import ProbeError, RobotLost, TrialError
 from robot_bridge.protocol.messages import Begin, Welcome
 from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.system.progress import Progress
 from robot_bridge.trial.folder import EpisodeLine, TrialHeader, TrialWriter, check_free
-from robot_bridge.trial.probing import ProbeLine, probe_task, write_probes
+from robot_bridge.trial.probing import ProbeLine, check_probing, probe_task, write_probe
 from robot_bridge.trial.statistics import Row, other_measures, table
 
 HELP = """acclimate trial out=FOLDER [key=value ...]
@@ -34,6 +35,8 @@ Examples:
   acclimate trial out=runs/trial
   acclimate trial out=runs/trial robot=arm tasks=5 episodes=8
   acclimate trial out=runs/trial endpoint=tcp://bridge.lab:5555 keys=alice.key"""
+
+Probing = Literal["never", "first", "after_failure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,9 @@ class TrialSettings:
     first_task: number of the first task.
     prior: file of a measured prior (prior.json of acclimate calibrate) that every task's beliefs
         start from, or a folder that holds N.json for task N. null takes the bridge's own.
-    probe: true lets the robot touch each task's cell first, and starts its beliefs from what that
-        tells. The bridge must allow it: its setting probe.reach.
+    probe: when the robot touches a task's cell, and starts its beliefs anew from what that tells:
+        never; first, before the first episode; after_failure, once, when an episode has failed.
+        The bridge must allow it: its setting probe.reach.
     adapting: false keeps the belief at its prior, for comparison.
     overwrite: true replaces an older trial in the folder.
     release: true releases the robot if it is stopped: you have looked, and it may move.
@@ -67,7 +71,7 @@ class TrialSettings:
     seed: WholeNumber = 0
     first_task: WholeNumber = 0
     prior: Path | None = None
-    probe: bool = False
+    probe: Probing = "never"
     adapting: bool = True
     overwrite: bool = False
     release: bool = False
@@ -91,21 +95,29 @@ def read_priors(settings: TrialSettings) -> Priors:
     return dict.fromkeys(tasks, read_prior(path))
 
 
-def schedule(
+def play(
     settings: TrialSettings,
     robot: str,
     priors: Priors,
-    probed: Callable[[int], ProbeLine] | None = None,
-) -> Iterator[Begin]:
-    """The episodes in order. The seed of a task does not depend on the tasks before it. probed:
-    measures a task that has no prior yet."""
+    attempt: Callable[[Begin], bool],
+    touch: Callable[[int, int], MeasuredPrior],
+) -> None:
+    """All episodes in order. The seed of a task does not depend on the tasks before it.
+
+    attempt: runs an episode; whether it succeeded. touch: measures a task's prior before its n-th
+    episode.
+    """
     for task in range(settings.first_task, settings.first_task + settings.tasks):
-        if probed is not None and task not in priors:
-            write_probes(settings.out, [probed(task)])
+        due = settings.probe  # when the robot touches this task, "never" from then on
+        prior = priors.get(task)
+        if due == "first":
+            prior, due = touch(task, 0), "never"
         for episode in range(settings.episodes):
             new = episode == 0
-            prior = priors.get(task) if new else None
-            yield Begin(robot, task, episode, settings.seed, new, settings.adapting, prior)
+            won = attempt(Begin(robot, task, episode, settings.seed, new, settings.adapting, prior))
+            prior = None
+            if due == "after_failure" and not won and episode + 1 < settings.episodes:
+                prior, due = touch(task, episode + 1), "never"
 
 
 def run(
@@ -118,34 +130,40 @@ def run(
     """
     # Before anything moves: a trial that cannot be written need not run.
     check_free(settings.out, settings.overwrite)
-    if settings.probe and settings.prior is not None:
-        raise TrialError("both probe=true and prior= are given; expected one of them")
+    if settings.probe == "first" and settings.prior is not None:
+        raise TrialError("both probe=first and prior= are given; expected one of them")
     priors = read_priors(settings)
     with OperatorClient(settings.endpoint, "trial", settings.keys) as operator:
         welcome = operator.connect(settings.wait)
         robot = operator.wait_robot(settings.robot, settings.wait)
         if settings.release:
             operator.release(robot)
-
-        def probed(task: int) -> ProbeLine:
-            line = probe_task(operator, robot, task, settings.seed, settings.patience)
-            priors[task] = line.prior
-            return line
-
-        # Before anything is written: what cannot be probed leaves no trial.
-        first = [probed(settings.first_task)] if settings.probe else []
+        # Before anything is written: a robot that cannot probe leaves no trial.
+        if settings.probe != "never":
+            check_probing(operator, robot)
         lines: list[EpisodeLine] = []
+        probes: list[ProbeLine] = []
         header = _header(settings, welcome, robot)
         # An older trial goes only now that there is a bridge and a robot to make another.
         with TrialWriter(settings.out, header, settings.overwrite) as writer:
+
+            def attempt(begin: Begin) -> bool:
+                record = operator.run(begin, settings.patience)
+                lines.append(writer.add(record))
+                progress(record)
+                return record.outcome.success
+
+            def touch(task: int, episode: int) -> MeasuredPrior:
+                line = probe_task(operator, robot, task, episode, settings.seed, settings.patience)
+                write_probe(settings.out, line)
+                probes.append(line)
+                return line.prior
+
             try:
-                write_probes(settings.out, first)
-                for begin in schedule(settings, robot, priors, probed if settings.probe else None):
-                    record = operator.run(begin, settings.patience)
-                    lines.append(writer.add(record))
-                    progress(record)
+                play(settings, robot, priors, attempt, touch)
             finally:
-                rows = table((line.episode, line.outcome) for line in lines)
+                episodes = ((line.episode, line.outcome) for line in lines)
+                rows = table(episodes, [line.episode for line in probes])
                 writer.summarise(rows)
         return rows
 
@@ -155,7 +173,14 @@ def summary_table(rows: list[Row], title: str = "") -> Table:
     if rows and all(row.judged_by for row in rows):
         return _score_table(rows, title)
     shown = Table(title=title or "success against adaptation")
-    for heading in ("episodes before", "success", "95 % interval", "mean time of success"):
+    touched = ["touched before"] if any(row.touched for row in rows) else []
+    for heading in (
+        "episodes before",
+        "success",
+        "95 % interval",
+        "mean time of success",
+        *touched,
+    ):
         shown.add_column(heading, justify="right")
     for row in rows:
         shown.add_row(
@@ -163,6 +188,7 @@ def summary_table(rows: list[Row], title: str = "") -> Table:
             f"{row.successes}/{row.tasks} = {row.rate:.0%}",
             f"{row.low:.0%} to {row.high:.0%}",
             "–" if row.duration is None else f"{row.duration:.2f} s",
+            *[f"{row.touched}/{row.tasks}" for _ in touched],
         )
     return shown
 
@@ -230,8 +256,9 @@ def main(argv: list[str]) -> int:
     console = Console()
     try:
         rows = run_with_progress(settings, console)
-    except RobotLost as error:
-        raise RobotLost(f"{error}; the episodes until then are in {settings.out}") from error
+    except (RobotLost, ProbeError) as error:
+        kept = f"; the episodes until then are in {settings.out}"
+        raise type(error)(f"{error}{kept}") from error
     console.print(summary_table(rows))
     console.print(f"written to {settings.out}", soft_wrap=True, highlight=False)
     return 0

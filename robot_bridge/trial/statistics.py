@@ -29,7 +29,8 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     episode: adaptation episodes before this one. low, high: Wilson's 95 % interval of the success
     rate. duration: mean over the successful episodes [s], None when there were none. judged_by: the
     measure that says how good an episode was, "" for success. measures: those that every one of the
-    episodes has. ends: how many episodes ended for which reason, the most frequent first.
+    episodes has. ends: how many episodes ended for which reason, the most frequent first. touched:
+    on how many tasks the robot had touched the cell before.
     """
 
     episode: int
@@ -42,6 +43,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     judged_by: str = ""
     measures: dict[str, Spread] = {}
     ends: dict[str, int] = {}
+    touched: int = 0
 
 
 def wilson(successes: int, n: int, z: float = NORMAL_95) -> tuple[float, float]:
@@ -85,15 +87,19 @@ def other_measures(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def table(episodes: Iterable[tuple[int, Outcome]]) -> list[Row]:
-    """One row per number of adaptation episodes, from (that number, outcome) of every episode."""
+def table(episodes: Iterable[tuple[int, Outcome]], probes: Sequence[int] = ()) -> list[Row]:
+    """One row per number of adaptation episodes, from (that number, outcome) of every episode.
+    probes: of each probing, the number of the episode that it preceded."""
     groups: dict[int, list[Outcome]] = defaultdict(list)
     for index, outcome in episodes:
         groups[index].append(outcome)
-    return [_row(index, groups[index]) for index in sorted(groups)]
+    return [
+        _row(index, groups[index], sum(before <= index for before in probes))
+        for index in sorted(groups)
+    ]
 
 
-def _row(index: int, outcomes: list[Outcome]) -> Row:
+def _row(index: int, outcomes: list[Outcome], touched: int) -> Row:
     wins = [outcome for outcome in outcomes if outcome.success]
     n = len(outcomes)
     low, high = wilson(len(wins), n)
@@ -104,5 +110,5 @@ def _row(index: int, outcomes: list[Outcome]) -> Row:
     ends = dict(Counter(outcome.reason for outcome in outcomes).most_common())
     return Row(
         index, n, len(wins), len(wins) / n, low, high, duration,
-        judged_by if judged_by in measures else "", measures, ends,
+        judged_by if judged_by in measures else "", measures, ends, touched,
     )  # fmt: skip

@@ -10,13 +10,15 @@ from adapt.bundle.policy_bundle import PolicyBundle, write_bundle
 from adapt.errors import PriorError
 from adapt.prior import MeasuredPrior, MeasuredQuantity
 from robot_bridge.cli.replay import replay
-from robot_bridge.protocol.messages import Begin, Flag, Outcome
+from robot_bridge.protocol import codec
+from robot_bridge.protocol.messages import Begin, Flag, Kind, Outcome, ResetRequest
+from robot_bridge.protocol.operator_messages import EpisodeRecord
 from robot_bridge.recording.writer import McapRecorder
 from robot_bridge.server.server import BridgeSettings
 from robot_bridge.server.server import read_priors as bridge_priors
 from robot_bridge.session.belief_store import BeliefStore
 from robot_bridge.telemetry.observers import Taps
-from robot_bridge.trial.runner import TrialSettings, read_priors, schedule
+from robot_bridge.trial.runner import TrialSettings, play, read_priors
 from tests.support import tiny_bundle
 from tests.support.bridge.bridge_without_sockets import Post
 
@@ -91,12 +93,26 @@ def test_a_task_brings_its_own_and_the_next_one_has_the_robots_again(house):
     assert policy(post).belief.mean[0] == pytest.approx(-0.2)
 
 
+def test_a_prior_within_a_task_starts_the_belief_anew_and_the_task_goes_on(house):
+    post = house(ARM)
+    episode(post)
+    assert policy(post).belief.mean[0] != pytest.approx(0.4)
+    episode(post, 0, 1, prior(0.504))
+    reset = codec.decode_message(post.frames(ARM, Kind.RESET)[-1], ResetRequest)
+    assert not reset.new_task
+    record = codec.decode_message(post.frames(BOSS, Kind.EPISODE_RECORD)[-1], EpisodeRecord)
+    assert record.belief_before.mean[0] == pytest.approx(0.4)
+    # And it goes on from what it has learnt since.
+    before = policy(post).belief
+    episode(post, 0, 2)
+    assert policy(post).belief.version > before.version + 8
+
+
 @pytest.mark.parametrize(
     ("begin", "words"),
     [
         (Begin("arm", 0, 0, 0, True, prior=prior(0.5, name="seat")), "measures seat; .* socket_x"),
         (Begin("arm", 0, 0, 0, True, prior=prior(9.0)), "standard deviations from the bundle's"),
-        (Begin("arm", 0, 1, 0, False, prior=prior(0.5)), "a prior comes with a new task"),
     ],
 )
 def test_a_prior_that_cannot_be_meant_is_refused_and_nothing_changes(house, begin, words):
@@ -162,7 +178,13 @@ def test_files_are_read_before_anything_moves(bundle, tmp_path):
     with pytest.raises(PriorError, match=r"far.json: the prior lies 850 standard"):
         bridge_priors(settings, bundle)
     trial = TrialSettings(out=tmp_path / "out", prior=tmp_path, tasks=2, episodes=2)
-    sent = [begin.prior for begin in schedule(trial, "arm", read_priors(trial))]
+    sent = []
+
+    def attempt(begin):
+        sent.append(begin.prior)
+        return False
+
+    play(trial, "arm", read_priors(trial), attempt, lambda *place: prior(0.0))
     assert sent == [prior(0.5), None, prior(0.501), None]
     trial = TrialSettings(out=tmp_path / "out", prior=tmp_path / "1.json", tasks=2, episodes=1)
     assert list(read_priors(trial).values()) == [prior(0.501)] * 2

@@ -91,7 +91,8 @@ def test_a_probing_episode_measures_a_prior_that_the_next_one_starts_from(house)
     pose = seat_pose(found)
     assert (np.abs(pose.mean - truth(one)) < 3 * pose.std).all()
     prior = measured_prior(pose, {})
-    post.say(BOSS, Begin("arm", 0, 1, 0, True, prior=prior))
+    assert post.peers.robots()["arm"].robot.episodes.no_probing == ""
+    post.say(BOSS, Begin("arm", 0, 1, 0, False, prior=prior))
     belief = post.peers.robots()["arm"].robot.policy.belief
     factors = {f.name: f for f in PolicyBundle.load(SHIPPED).manifest.latent.factors}
     seat = factors["seat_x"]
@@ -100,7 +101,7 @@ def test_a_probing_episode_measures_a_prior_that_the_next_one_starts_from(house)
     # And the limits of its episode are the bundle's again.
     reset = codec.decode_message(post.frames(ARM, Kind.RESET)[-1], ResetRequest)
     assert reset.limits == ()
-    assert json.encode(reset) == b'{"task":0,"episode":1,"seed":0,"new_task":true}'
+    assert json.encode(reset) == b'{"task":0,"episode":1,"seed":0,"new_task":false}'
 
 
 def test_the_request_declares_the_limits_that_hold(house):
@@ -125,6 +126,7 @@ def test_what_cannot_probe_is_refused_by_name(house, changes, said):
     post = house(**changes)
     post.say(BOSS, ASK)
     assert said in refusal(post)
+    assert said in post.peers.robots()["arm"].robot.episodes.no_probing
     assert post.frames(ARM, Kind.RESET) == []
 
 

@@ -29,6 +29,13 @@ def test_a_means_interval_narrows_with_the_root_of_the_count_and_holds_the_mean(
     assert spread([2.0]).low == spread([2.0]).high == 2.0
 
 
+def test_a_row_counts_the_tasks_that_were_touched_before_it():
+    episodes = [(index, Outcome(index > 0, 1, 1.0, "")) for index in range(4) for _ in range(5)]
+    # Before the first episode, before the second, twice before the fourth.
+    assert [row.touched for row in table(episodes, [1, 0, 3, 3])] == [1, 2, 2, 4]
+    assert [row.touched for row in table(episodes)] == [0] * 4
+
+
 def test_a_row_is_judged_by_what_all_its_episodes_say():
     def outcome(judged_by, **measures):
         return Outcome(False, 1, 1.0, "fell", measures, judged_by)
