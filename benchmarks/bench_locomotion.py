@@ -51,7 +51,13 @@ from sim.twin.stage import stage
 NAME = "locomotion"
 SEED = 1000
 PARTS = ("gentle", "moderate", "table", "bridge", "belief", "change", "throughput")
-SHOWN_BY_CASE = ("velocity error", "progress", "falls", "cost of transport")
+SHOWN_BY_CASE = (
+    "velocity error",
+    "settled velocity error",
+    "progress",
+    "falls",
+    "cost of transport",
+)
 LEARNING = (0.5, 1.0, 2.0, 5.0)
 """Seconds of walking before the belief is held."""
 CHANGES: dict[str, dict[str, float]] = {

@@ -17,11 +17,14 @@ from sim.core.worlds import Step
 from sim.locomotion.family import FAMILY
 from sim.locomotion.spec import CONTROL_PERIOD, N_ACTION
 from sim.locomotion.task import MODERATE_SPACE
-from sim.locomotion.worlds import LocomotionWorlds
+from sim.locomotion.worlds import HOLD_COMMAND, LocomotionWorlds
 
 MODERATE = replace(FAMILY, space=MODERATE_SPACE)
 """What the shipped policy was trained for, with a robot's physics, as `acclimate twin family=`
 names it."""
+
+SETTLING = round(1.0 / CONTROL_PERIOD)
+"""Control periods after a new command in which a robot changes its speed: 1 s."""
 
 Moment = Callable[[LocomotionWorlds, Agent, int], None]
 """Called after each control period with its number, from 1."""
@@ -32,7 +35,8 @@ class Walk:
     """Sums over B tasks; a robot that fell stood up again at its start and went on.
 
     falls: (B,). asked, progress, distance: (B,) [m]. error: (B,) mean difference of the velocity
-    from the command [m/s]. transport: (B,) energy per weight [m], to be divided by the distance.
+    from the command [m/s]; settled: (B,) the same from 1 s after each command on, NaN for a robot
+    that never gets so far. transport: (B,) energy per weight [m], to be divided by the distance.
     gait: (B,) by name, of each robot's last episode. errors: (T, B) of each control period [m/s].
     """
 
@@ -42,6 +46,7 @@ class Walk:
     distance: np.ndarray
     error: np.ndarray
     transport: np.ndarray
+    settled: np.ndarray
     gait: dict[str, np.ndarray] = field(default_factory=dict)
     errors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -50,6 +55,7 @@ class Walk:
         walked = self.distance[which].sum()
         found = {
             "velocity error": (float(self.error[which].mean()), "m/s"),
+            "settled velocity error": (float(np.nanmean(self.settled[which])), "m/s"),
             "progress": (float(self.progress[which].sum() / self.asked[which].sum()), "1"),
             "falls": (float(1000 * self.falls[which].sum() / walked), "1/km"),
             "cost of transport": (float(self.transport[which].sum() / walked), "1"),
@@ -72,7 +78,8 @@ class WalkRecorder:
         self.going = np.ones(b, bool)
         self._error = np.zeros(b)
         self._errors = np.zeros((periods, b))
-        zeros = [np.zeros(b) for _ in range(6)]
+        self._settled = np.zeros((periods, b), bool)
+        zeros = [np.zeros(b) for _ in range(7)]
         self.walk = Walk(*zeros, gait={}, errors=self._errors)
 
     @property
@@ -85,6 +92,7 @@ class WalkRecorder:
     def record(self, observation: np.ndarray, action: Action, step: Step) -> np.ndarray:
         worlds, account, walk = self._worlds, self._worlds.account, self.walk
         self._errors[self._period] = worlds.speed_error()
+        self._settled[self._period] = worlds.elapsed % HOLD_COMMAND >= SETTLING
         self._period += 1
         over = step.done | self.finished
         walk.falls += (step.discount == 0) & ~step.diverged
@@ -96,6 +104,11 @@ class WalkRecorder:
         if self.finished:
             walk.gait, walk.errors = account.gait(), self._errors
             walk.error[:] = self._error / self._periods
+            # A robot that falls all the time never settles: NaN.
+            counted = np.where(self._settled, self._errors, np.nan)
+            some = self._settled.any(axis=0)
+            walk.settled[:] = np.nan
+            walk.settled[some] = np.nanmean(counted[:, some], axis=0)
         if self._moment is not None:
             self._moment(worlds, self._agent, self._period)
         return ~step.diverged
