@@ -145,7 +145,7 @@ def bridge(bundle: Path, tasks: int) -> None:
             lines = found.trial(out, tasks, 1, SEED, Console(stderr=True), adapting)
         total = {
             name: sum(line.outcome.measures[name] for line in lines)
-            for name in ("distance", "asked", "progress", "energy")
+            for name in ("distance", "asked", "progress", "energy_per_weight")
         }
         steps = np.array([line.outcome.steps for line in lines])
         errors = np.array([line.outcome.measures["speed_error"] for line in lines])
@@ -157,8 +157,8 @@ def bridge(bundle: Path, tasks: int) -> None:
         record(NAME, "velocity error", error, "m/s", parameters, SEED)
         record(NAME, "progress", total["progress"] / total["asked"], "1", parameters, SEED)
         record(NAME, "falls", 1000 * falls / total["distance"], "1/km", parameters, SEED)
-        energy = total["energy"] / total["distance"]
-        record(NAME, "energy", energy, "J/m", parameters, SEED)
+        transport = total["energy_per_weight"] / total["distance"]
+        record(NAME, "cost of transport", transport, "1", parameters, SEED)
         record(NAME, "walks without a fall", 1 - falls / tasks, "1", parameters, SEED)
 
 

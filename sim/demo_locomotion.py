@@ -134,9 +134,9 @@ def _totals(walks: Sequence[Walk]) -> Section:
     def falls(walk: Walk) -> int:
         return sum(line.outcome.reason == "fell" for line in walk.lines)
 
-    def per(walk: Walk, name: str) -> str:
+    def per(walk: Walk, name: str, digits: int = 0) -> str:
         distance = total(walk, "distance")
-        return f"{total(walk, name) / distance:.0f}" if distance > 0.0 else "–"
+        return f"{total(walk, name) / distance:.{digits}f}" if distance > 0.0 else "–"
 
     def asked(walk: Walk) -> str:
         share = total(walk, "progress") / max(total(walk, "asked"), 1e-9)
@@ -149,6 +149,7 @@ def _totals(walks: Sequence[Walk]) -> Section:
         ("progress along the command", *(asked(w) for w in walks)),
         ("distance [m]", *(f"{total(w, 'distance'):.0f}" for w in walks)),
         ("energy per metre [J/m]", *(per(w, "energy") for w in walks)),
+        ("cost of transport", *(per(w, "energy_per_weight", 2) for w in walks)),
     ]
     return Section(
         "With its belief, and without",

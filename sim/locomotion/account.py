@@ -16,7 +16,7 @@ class EpisodeAccount:
 
     distance: (B,) walked [m]. asked: (B,) that the command asked for [m]. progress: (B,) walked
     in the commanded direction [m]. energy: (B,) of the motors' positive mechanical work [J]; one
-    that brakes gives nothing back. periods: (B,) counted.
+    that brakes gives nothing back. energy_per_weight: (B,) [m]. periods: (B,) counted.
 
     Args:
         robots: B.
@@ -27,7 +27,7 @@ class EpisodeAccount:
         self._period = period
         self.periods = np.zeros(robots, int)
         self.distance, self.asked, self.progress = (np.zeros(robots) for _ in range(3))
-        self.energy, self._lifting_work = np.zeros(robots), np.zeros(robots)
+        self.energy, self.energy_per_weight = np.zeros(robots), np.zeros(robots)
         self._error, self._turn_error = np.zeros(robots), np.zeros(robots)
         self._torque, self._action_rate = np.zeros(robots), np.zeros(robots)
         self._contact, self._contact_periods = np.zeros((robots, 4)), np.zeros(robots)
@@ -51,7 +51,7 @@ class EpisodeAccount:
         self.progress += dt * (velocity * command).sum(axis=1) / np.maximum(asked, 1e-9)
         work = dt * np.maximum(m.torque * joint_speed, 0.0).sum(axis=1)
         self.energy += work
-        self._lifting_work += work / weight
+        self.energy_per_weight += work / weight
         self._error += np.linalg.norm(velocity - command, axis=1)
         self._turn_error += np.abs(m.gyro[:, 2] - m.command[:, 2])
         self._torque += (m.torque**2).mean(axis=1)
@@ -81,7 +81,7 @@ class EpisodeAccount:
     def cost_of_transport(self) -> np.ndarray:
         """(B,) energy per weight and distance [1]; infinite for a robot that did not move."""
         moved = np.where(self.distance > 0.0, self.distance, np.nan)
-        return np.nan_to_num(self._lifting_work / moved, nan=np.inf)
+        return np.nan_to_num(self.energy_per_weight / moved, nan=np.inf)
 
     def gait(self) -> dict[str, np.ndarray]:
         """How each robot walks, (B,) by name: share of the time that a foot stands, height of a

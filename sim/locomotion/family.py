@@ -72,6 +72,9 @@ FAMILY = Family(
             "progress": Measure("m", lambda worlds, step: worlds.account.progress[0]),
             "speed_error": Measure("m/s", lambda worlds, step: worlds.account.error[0]),
             "energy": Measure("J", lambda worlds, step: worlds.account.energy[0]),
+            "energy_per_weight": Measure(
+                "m", lambda worlds, step: worlds.account.energy_per_weight[0]
+            ),
         },
         gauge=("speed error", Measure("m/s", _speed_error, 1.0, 0.1)),
         failed="fell",

@@ -82,7 +82,7 @@ def walk(name: str, folder: Path, ends: list[int]) -> Walk:
         Take("locomotion", "", values, 0.02, np.zeros((end + 1, 19)), gauge, False).save(
             folder, number, 0
         )
-        names = ["distance", "progress", "asked", "energy", "return"]
+        names = ["distance", "progress", "asked", "energy", "energy_per_weight", "return"]
         measures = dict.fromkeys(names, 2.0)
         reason = "time is up" if end == HORIZON else "fell"
         outcome = Outcome(False, end, end * CONTROL_PERIOD, reason, measures, "return")
