@@ -35,7 +35,7 @@ from robot_bridge.trial.probing import ProbeLine, read_probes
 from robot_bridge.trial.runner import TrialSettings, run
 from sim.core.parameter import Split
 from sim.core.task_space import Task
-from sim.demo import SHIPPED, BodyName
+from sim.demo import REACH, SHIPPED, BodyName
 from sim.insertion.plugs import MM
 from sim.insertion.space import SPACE
 from sim.insertion.worlds import InsertionWorlds
@@ -49,8 +49,6 @@ START = 60.0
 """For bridge and twin to appear [s]."""
 PATIENCE = 600.0
 """For one episode, or one probing, on a busy machine [s]."""
-REACH = 0.07
-"""The bridge's limit on probing [m]."""
 DEGREE = np.pi / 180
 ACROSS, ABOUT = 0.17 * MM, 0.19 * DEGREE
 """What five touches of a socket's plate leave unknown in a prototype's twin (90 % of them within

@@ -21,8 +21,9 @@ from robot_bridge.trial.folder import (
     clear,
     write_about,
 )
+from robot_bridge.trial.probing import read_probes
 from robot_bridge.trial.report import ReportSettings, group_tasks, write_report
-from robot_bridge.trial.runner import summary_table
+from robot_bridge.trial.runner import Probing, summary_table
 from robot_bridge.trial.tasks import Task as TaskLines
 from robot_bridge.trial.tasks import by_task, kind, ranked
 from sim.core.parameter import Split
@@ -50,13 +51,21 @@ Examples:
   acclimate demo family=locomotion
   acclimate demo groups.held_out=4 groups.unseen_choice=4 seed=1 film=false
   acclimate demo plug=my_plug.yaml
-  acclimate demo plug=nema_14_30p"""
+  acclimate demo plug=nema_14_30p
+  acclimate demo plug=metal_peg_square probe=after_failure"""
 
 BodyName = Literal["arm", "wrist"]
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles" / "insertion-pearl"
 SHIPPED_WALK = SHIPPED.with_name("locomotion-ppo")
+REACH = 0.07
+"""The bridge's limit on probing an 80 mm plate [m]."""
 GROUPS: dict[Split, int] = {"held_out": 16, "unseen_choice": 8}
 """Of insertion, where none are asked for."""
+LEARNS: dict[Probing, str] = {
+    "never": "From attempt to attempt it infers where the socket is.",
+    "first": "It touches the plate around the socket before it tries.",
+    "after_failure": "After a failure it touches the plate around the socket, and tries again.",
+}
 TITLES: dict[Split, str] = {
     "train": "tasks of training",
     "held_out": "trained families in unseen sizes and clearances",
@@ -79,6 +88,9 @@ class DemoSettings:
         held_out: runs of the course; empty takes 6.
     episodes: of insertion: of each task, one after another; the belief is kept from one to the
         next.
+    probe: of insertion: when the robot touches the plate around the socket, and starts its belief
+        anew from what that tells: never; first, before the first episode; after_failure, once,
+        when an episode has failed.
     seed: draws the tasks and the latents.
     film: false leaves out the film.
     """
@@ -91,6 +103,7 @@ class DemoSettings:
     robot: Path | None = None
     groups: dict[Split, WholeNumber] = field(default_factory=dict)
     episodes: Count = 4
+    probe: Probing = "never"
     seed: WholeNumber = 0
     film: bool = True
 
@@ -101,8 +114,10 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
     if settings.groups and not asked:
         raise AcclimateError("the demo has no tasks; say groups.held_out=16, for example")
     walks = settings.family == "locomotion"
-    for key, other in (("robot", not walks), ("plug", walks)):
-        if other and getattr(settings, key):
+    probes = settings.probe != "never"
+    foreign = {"robot": not walks and settings.robot, "plug": walks and settings.plug}
+    for key, given in {**foreign, "probe": walks and probes}.items():
+        if given:
             raise AcclimateError(f"{key} is no setting of family={settings.family}")
     shipped = SHIPPED_WALK if walks else SHIPPED
     bundle = Path(settings.bundle) if settings.bundle else shipped
@@ -127,11 +142,14 @@ def perform(settings: DemoSettings, console: Console, signals: Signals) -> Path:
         "episodes",
         highlight=False,
     )
-    with stage(bundle, signals) as found:
+    words = [f"probe.reach={REACH:g}"] if probes else []
+    with stage(bundle, signals, *words) as found:
         found.twin(groups, f"family={shown}", f"body={settings.body}")
-        lines = found.trial(settings.out, count, settings.episodes, settings.seed, console)
+        lines = found.trial(
+            settings.out, count, settings.episodes, settings.seed, console, probe=settings.probe
+        )
         about = describe(settings, lines, groups, found.takes, space)
-        for group in group_tasks(lines, about):
+        for group in group_tasks(lines, about, read_probes(settings.out)):
             console.print(summary_table(group.rows, group.title))
         if settings.film and lines:
             note = film(lines, about.names, found.takes, settings.out, console)
@@ -188,8 +206,7 @@ def describe(
     return About(
         title=title,
         sentence=f"{body} that feels and does not see brings a plug into a socket whose place it "
-        f"knows only to 3 mm and 5°. From attempt to attempt it infers where the socket is. "
-        f"{shown}.",
+        f"knows only to 3 mm and 5°. {LEARNS[settings.probe]} {shown}.",
         names=names,
         groups=tuple(counted),
     )

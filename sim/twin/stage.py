@@ -13,7 +13,7 @@ from rich.console import Console
 from adapt.errors import AcclimateError
 from robot_bridge.errors import BridgeError
 from robot_bridge.trial.folder import EpisodeLine, read_lines
-from robot_bridge.trial.runner import TrialSettings, run_with_progress
+from robot_bridge.trial.runner import Probing, TrialSettings, run_with_progress
 from sim.core.parameter import Split
 from sim.twin.child_processes import Children, Signals
 
@@ -55,6 +55,7 @@ class Stage:
         seed: int,
         console: Console,
         adapting: bool = True,
+        probe: Probing = "never",
     ) -> list[EpisodeLine]:
         """Run a trial on the twin; returns its episodes. Raises AcclimateError with what the
         processes said last."""
@@ -65,6 +66,7 @@ class Stage:
             episodes=episodes,
             seed=seed,
             adapting=adapting,
+            probe=probe,
             overwrite=True,
             wait=START,
         )
@@ -76,11 +78,12 @@ class Stage:
 
 
 @contextmanager
-def stage(bundle: Path, signals: Signals) -> Iterator[Stage]:
-    """A running bridge; nothing that was started here outlives the context."""
+def stage(bundle: Path, signals: Signals, *words: str) -> Iterator[Stage]:
+    """A running bridge; nothing that was started here outlives the context. words: further ones of
+    `acclimate bridge`."""
     with tempfile.TemporaryDirectory(prefix="acclimate-") as folder:
         scratch = Path(folder)
         with Children(scratch, signals) as children:
             found = Stage(scratch, scratch / "takes", children)
-            children.start("bridge", f"bundle={bundle}", f"endpoint={found.endpoint}")
+            children.start("bridge", f"bundle={bundle}", f"endpoint={found.endpoint}", *words)
             yield found

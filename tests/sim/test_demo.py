@@ -113,14 +113,17 @@ def test_a_plug_of_ones_own_is_tried_and_filmed(bundle: Path, tmp_path: Path) ->
         "name: my own peg\nunit: mm\nclearance: 0.2\n"
         "pins:\n  - {shape: d, at: [0, 0], size: [8, 7], length: 12}\n"
     )
-    words = ("body=wrist", f"plug={file}", "groups.held_out=1", "episodes=1")
+    words = ("body=wrist", f"plug={file}", "groups.held_out=1", "episodes=2", "probe=after_failure")
     process = demo(bundle, tmp_path, *words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "my own peg, each time before another socket" in " ".join(out.split())
     text = Path(out.split()[-1]).read_text()
+    # Random weights fail, so the robot touches before the second episode.
+    assert "After a failure it touches" in text
+    assert 'title="touched before episode 1"' in text
     assert "my own peg, clearance 0.20 mm" in text and "data:video/mp4" in text
-    assert "my own peg: 1 tasks × 1 attempts" in text
+    assert "my own peg: 1 tasks × 2 attempts" in text
     (other := tmp_path / "other").mkdir()
     process = demo(bundle, other, "plug=us_dc")
     _, err = process.communicate(timeout=60)
