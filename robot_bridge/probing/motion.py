@@ -6,6 +6,7 @@ too far. Here it goes slowly at a compliant robot, so that a period's delay adds
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 
 import numpy as np
@@ -17,7 +18,8 @@ from robot_bridge.protocol.messages import Float32
 from robot_bridge.protocol.probe_messages import Blocks, Level, ProbeReport, ProbeTarget, Touch
 
 CONTACT = 1.5
-"""Force [N] that is contact: five times the noise of a wrist's sensor."""
+"""Force [N] that is contact: five times the noise of a good wrist's sensor. A reading above it is
+looked at again at rest, since a worse sensor's noise may reach it."""
 STRAY = 5.0
 """Force [N] in the air that stops a free move."""
 BIAS = 8.0
@@ -26,7 +28,7 @@ LIGHT, FIRM = 1.5, 3.5
 """Forces [N] of a touch. Where the robot would be at none is found from both. A soft controller
 whose reference may lead by 5 mm reaches no more than 4 N."""
 STEADY = 0.7
-"""Largest error of such a force [N]."""
+"""Largest error of such a force [N], on the mean of as many periods as coming to rest takes."""
 CALM, MEANS = 4, 8
 """Periods to come to rest, and to average over."""
 PRESSING = 40
@@ -216,7 +218,9 @@ class Prober:
             pressed = float((seen.force - self._bias) @ towards)
             name = _named(approach)
             if pressed > CONTACT:
-                break
+                seen, still = yield from self._still(seen, CALM)
+                if float(still.force @ towards) > CONTACT:
+                    break
             if gone > approach.travel:
                 raise ProbeError(
                     f"no contact with {name} within {1e3 * approach.travel:.1f} mm of "
@@ -242,12 +246,14 @@ class Prober:
     def _press(self, seen: Seen, approach: Approach, force: float) -> Moves:
         """Bring the force along the approach to so many newtons."""
         axis = int(np.argmax(np.abs(approach.direction)))
-        # Half of what the nominal stiffness asks for: the true one differs.
-        gain = 0.4 / self._target.stiffness[axis]
+        # A fifth of what the nominal stiffness asks for: the true one differs, and the mean lags.
+        gain = 0.2 / self._target.stiffness[axis]
+        readings: deque[float] = deque(maxlen=CALM)
         error, calm = 0.0, 0
         for _ in range(PRESSING):
-            error = force - float((seen.force - self._bias) @ approach.direction)
-            calm = calm + 1 if abs(error) < STEADY else 0
+            readings.append(float((seen.force - self._bias) @ approach.direction))
+            error = force - float(np.mean(readings))
+            calm = calm + 1 if len(readings) == CALM and abs(error) < STEADY else 0
             if calm == CALM:
                 return seen
             change = np.clip(gain * error, -3e-4, 3e-4)
@@ -261,8 +267,12 @@ class Prober:
         self, seen: Seen, approach: Approach, force: float
     ) -> Generator[np.ndarray, Seen, tuple[Seen, Level]]:
         seen = yield from self._press(seen, approach, force)
+        return (yield from self._still(seen, MEANS))
+
+    def _still(self, seen: Seen, periods: int) -> Generator[np.ndarray, Seen, tuple[Seen, Level]]:
+        """Stay, and the means of what is seen meanwhile."""
         found = []
-        for _ in range(MEANS):
+        for _ in range(periods):
             seen = yield STAY
             found.append(seen)
         return seen, self._mean(found)

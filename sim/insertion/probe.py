@@ -16,11 +16,14 @@ from sim.insertion.shapes import PLATE_HALF, Box, plug_shapes
 from sim.insertion.worlds import InsertionWorlds
 from sim.insertion.wrist import STIFFNESS, task_plug
 
-ROOM = 1.5 * MM
-"""Between a pin that lands and the edge of a slot, beside what socket and grasp may be off."""
+ROOMS = (1.5 * MM, 0.5 * MM)
+"""Between a pin that lands and the edge of a slot, beside what socket and grasp may be off: what a
+plug should have, and what a large one has to do with."""
 SLIDE = 7.0 * MM
 """Along x, to either side of the third landing: it is slid there."""
 GRID = 2.0 * MM
+LEAST = 400 * MM**2
+"""Least area of the parallelogram that three landings span: else they tell no tilt."""
 
 
 def probe_target(worlds: InsertionWorlds) -> ProbeTarget:
@@ -75,34 +78,34 @@ def landings(found: tuple[Post, ...], off: float) -> tuple[tuple[float, float], 
     feet = np.array([[p.x, p.y, p.radius] for p in found if p.end < 0.1 * MM])
     steps = np.arange(-0.9 * PLATE_HALF, 0.9 * PLATE_HALF, GRID)
     places = np.array([(x, y) for x in steps for y in steps])
-    free = [place for place in places if _free(place, feet, outline, off, 0.0)]
-    third = [place for place in free if _free(place, feet, outline, off, SLIDE)]
-    if not third:
-        raise AcclimateError("the plug leaves no room on the plate's face to land beside its slots")
-    best = max(
-        ((_area(a, b, c), a, b, c) for c in _spread(third) for a, b in
-         itertools.combinations(_spread(free), 2)),
-        key=lambda each: each[0],
-    )  # fmt: skip
-    a, b, c = (tuple(np.round(place, 6).tolist()) for place in best[1:])
-    return (a, b, c)
+    for room in ROOMS:
+        free = [place for place in places if _free(place, feet, outline, off + room, 0.0)]
+        third = [place for place in free if _free(place, feet, outline, off + room, SLIDE)]
+        triples = [
+            (a, b, c) for c in _spread(third) for a, b in itertools.combinations(_spread(free), 2)
+        ]
+        best = max(triples, key=lambda triple: _area(*triple), default=None)
+        if best is not None and _area(*best) >= LEAST:
+            a, b, c = (tuple(np.round(place, 6).tolist()) for place in best)
+            return (a, b, c)
+    raise AcclimateError("the plug leaves no room on the plate's face to land beside its slots")
 
 
 def _free(
-    place: np.ndarray, feet: np.ndarray, outline: np.ndarray, off: float, slide: float
+    place: np.ndarray, feet: np.ndarray, outline: np.ndarray, room: float, slide: float
 ) -> bool:
     """Whether every foot lands between the slots, which are the plug's own outline, and the edge,
-    also when it slides along x."""
+    room [m] away from both, also when it slides along x."""
     landed = feet[:, :2] + place
     radius = feet[:, 2]
-    edge = PLATE_HALF - off - ROOM - radius
+    edge = PLATE_HALF - room - radius
     if (np.abs(landed[:, 0]) + slide > edge).any() or (np.abs(landed[:, 1]) > edge).any():
         return False
     low, high = _slots(outline)
-    room = (radius + off + ROOM)[:, None]
+    away = (radius + room)[:, None]
     x, y = landed[:, :1], landed[:, 1:]
-    inside = (x > low[:, 0] - room - slide) & (x < high[:, 0] + room + slide)
-    inside &= (y > low[:, 1] - room) & (y < high[:, 1] + room)
+    inside = (x > low[:, 0] - away - slide) & (x < high[:, 0] + away + slide)
+    inside &= (y > low[:, 1] - away) & (y < high[:, 1] + away)
     return not inside.any()
 
 
@@ -123,7 +126,9 @@ def _slots(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spread(places: list[np.ndarray]) -> list[np.ndarray]:
-    """The outermost of them, in sixteen directions."""
+    """The outermost of them, in sixteen directions; none of none."""
+    if not places:
+        return []
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     flat = np.array(places)
     chosen = {int(np.argmax(flat @ (np.cos(angle), np.sin(angle)))) for angle in angles}

@@ -33,6 +33,22 @@ def test_touches_find_the_seat(group):
     assert all(quantity.measured for quantity in prior.parameters)
 
 
+def noisy(period, observation, cell):
+    """As much noise again as the space's sensor has, and half more."""
+    noise = np.random.default_rng(period).normal(size=6)
+    observation[WRENCH] += noise * ([0.5] * 3 + [0.008] * 3)
+    return observation
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_sensor_with_twice_the_noise_finds_the_seat_too(number):
+    one = task(number)
+    report = touched(Cell(one, noisy))
+    assert report.problem == ""
+    found = seat_pose(report)
+    assert (np.abs(found.mean - truth(one)) < 4 * found.std).all()
+
+
 def test_the_contact_block_presses_and_slides_on_the_face_alone():
     report = touched(Cell(task()), blocks=("contact",))
     assert [touch.surface for touch in report.touches] == ["face"] * 3
