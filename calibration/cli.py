@@ -16,8 +16,9 @@ from adapt.settings import Count, NonNegative, WholeNumber, compose
 from calibration.arm.model import ArmModel, arm_priors
 from calibration.joints.block import JointsResult, calibrate_joints
 from calibration.joints.robot import TIMESTEP, JointRobot
+from calibration.legs.body import user_body
 from calibration.legs.locomotion import locomotion_prior, locomotion_quantities, locomotion_space
-from calibration.legs.model import LegsModel, legs_priors
+from calibration.legs.model import LegsModel, legs_model
 from calibration.legs.standing_payload import calibrate_standing
 from calibration.output import (
     make_folder,
@@ -57,6 +58,7 @@ Examples:
   acclimate calibrate recordings=[fit.mcap] heldout=[check.mcap] blocks=[air,payload] out=runs/arm
   acclimate calibrate blocks=[wrench] poses=poses.mcap out=runs/wrist
   acclimate calibrate body=legs recordings=[fit.mcap] heldout=[check.mcap] out=runs/legs
+  acclimate calibrate body=my_go2.yaml robot=plan blocks=[air,payload] out=runs/motion
   acclimate calibrate body=legs robot=twin blocks=[air,payload] out=runs/legs
   acclimate calibrate robot=twin blocks=[air,payload,wrench] out=runs/twin
   acclimate calibrate robot=bridge blocks=[socket,contact] endpoint=local out=runs/cell"""
@@ -75,7 +77,8 @@ BLOCKS = {"arm": {"air", "payload", "wrench", *CELL}, "legs": {"air", "payload"}
 @dataclass(frozen=True)
 class CalibrateSettings:
     """out: folder to write to; it must not hold a calibration.
-    body: arm: UR5e-class; legs: of a Go2-class quadruped that hangs by its trunk.
+    body: arm: UR5e-class; legs: of a Go2-class quadruped that hangs by its trunk; or the file of a
+        joint map: the legs of a quadruped of your own (docs/quadruped.md).
     blocks: what to find out. air: the joints; payload: mass and centre of a load, with air;
         wrench: an arm's wrist sensor and its tool. socket: where what is held meets its socket, by
         touches; contact: friction and stiffness there.
@@ -98,7 +101,7 @@ class CalibrateSettings:
     """
 
     out: Path
-    body: Literal["arm", "legs"] = "arm"
+    body: str = "arm"
     blocks: tuple[Block, ...] = ("air",)
     recordings: tuple[Path, ...] = ()
     heldout: tuple[Path, ...] = ()
@@ -149,10 +152,15 @@ def main(argv: list[str]) -> int:
 
 def check(settings: CalibrateSettings) -> None:
     """Raises CalibrationError for settings that contradict each other, or a folder in use."""
-    blocks, known = set(settings.blocks), BLOCKS[settings.body]
+    kind = "arm" if settings.body == "arm" else "legs"
+    blocks, known = set(settings.blocks), BLOCKS[kind]
+    if settings.body not in BLOCKS and not Path(settings.body).is_file():
+        raise CalibrationError(
+            f"body={settings.body}: no such file; expected arm, legs, or the file of a joint map"
+        )
     if not blocks <= known:
         raise CalibrationError(
-            f"blocks {sorted(blocks)} of {settings.body}; expected some of {sorted(known)}"
+            f"blocks {sorted(blocks)} of {kind}; expected some of {sorted(known)}"
         )
     cell = blocks & set(CELL)
     if not blocks - {"payload"} or ("payload" in blocks and "air" not in blocks):
@@ -187,16 +195,16 @@ def check(settings: CalibrateSettings) -> None:
         )
     if settings.robot == "recordings" and "wrench" in blocks and settings.poses is None:
         raise CalibrationError("block wrench needs static poses; expected poses=FILE")
-    stood = settings.body == "legs" and "payload" in blocks
+    stood = kind == "legs" and "payload" in blocks
     if settings.robot == "recordings" and stood and settings.standing is None:
         raise CalibrationError("the payload of legs shows as they stand; expected standing=FILE")
 
 
 def model(settings: CalibrateSettings) -> JointRobot:
     """Of the body, with the quantities that the blocks find."""
-    if settings.body == "legs":
-        return LegsModel(legs_priors())
-    return ArmModel(arm_priors("payload" in settings.blocks))
+    if settings.body == "arm":
+        return ArmModel(arm_priors("payload" in settings.blocks))
+    return legs_model(None if settings.body == "legs" else user_body(Path(settings.body)))
 
 
 def with_recordings(settings: CalibrateSettings, progress: Told) -> CalibrateSettings:
@@ -249,14 +257,15 @@ def calibrate(settings: CalibrateSettings, progress: Told = quiet) -> list[str]:
     if touched is not None:
         digest = hashlib.sha256(encoded(touched.report).encode()).hexdigest()
         provenance[f"touches {touched.name}"] = digest
-    # Where the plug meets this socket is no quantity that tasks are drawn with.
-    drawn = posteriors + (touched.posteriors[touched.seat is not None :] if touched else [])
+    # Tasks are drawn with the socket alone: what is held next meets it elsewhere.
+    drawn = posteriors + (touched.drawn if touched else [])
     posteriors += touched.posteriors if touched else []
     prior = prior_file(measured_space(settings.name, posteriors, provenance), posteriors)
     findings = [f.text for f in joints.findings] if joints else []
-    files = {"prior.json": prior_text(prior)}
-    if drawn:
-        files["space.yaml"] = space_text(measured_space(settings.name, drawn, provenance))
+    files = {
+        "prior.json": prior_text(prior),
+        "space.yaml": space_text(measured_space(settings.name, drawn, provenance)),
+    }
     locomotion: MeasuredPrior | None = None
     if isinstance(robot, LegsModel):
         quantities = locomotion_quantities(robot, found["air"], found.get("payload"))

@@ -41,7 +41,7 @@ def targets(
         finally:
             predictor.close()
     if "payload" in blocks and isinstance(robot, LegsModel):
-        made["standing"] = standing_motion(seed)
+        made["standing"] = standing_motion(robot, seed)
     if "wrench" in blocks and isinstance(robot, ArmModel):
         made["poses"] = static_poses(robot, seed, POSES)
     return made

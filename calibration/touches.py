@@ -24,13 +24,14 @@ from calibration.posterior import Posterior
 from calibration.recording import CalibrationError
 from robot_bridge.client.operator_client import OperatorClient
 from robot_bridge.errors import BridgeError, ProbeError
-from robot_bridge.probing.pose import TOLD, UNITS, SeatPose, seat_pose
+from robot_bridge.probing.pose import SOCKET, TOLD, UNITS, SeatPose, SocketPose, seat_pose
 from robot_bridge.protocol.probe_messages import Blocks, ProbeReport, Touch
 from robot_bridge.trial.probing import probe
 from sim.demo import SHIPPED
 from sim.twin.child_processes import Children, Signals
 
 TOUCHES = "touches.json"
+SOCKET_UNITS = ("m", "m", "m", "rad", "rad", "rad")
 PATIENCE = 600.0
 """For one probing [s]."""
 START = 60.0
@@ -46,12 +47,14 @@ SPREAD = 0.03
 
 @dataclass(frozen=True)
 class Touched:
-    """name: of the file. seat: None without block socket."""
+    """name: of the file. seat: None without block socket. posteriors: of the seat and the contact.
+    drawn: of the socket and the contact, with which tasks are drawn."""
 
     name: str
     report: ProbeReport
     seat: SeatPose | None
     posteriors: list[Posterior]
+    drawn: list[Posterior]
 
 
 def read_touches(path: Path) -> ProbeReport:
@@ -112,17 +115,29 @@ def measure(name: str, report: ProbeReport, blocks: Blocks) -> Touched:
         raise CalibrationError(f"{name}: {error}") from error
     if report.problem:
         raise CalibrationError(f"{name}: {report.problem}")
-    posteriors = [socket_posterior(seat)] if seat is not None else []
-    if "contact" in blocks:
-        posteriors.append(contact_posterior(name, report))
-    return Touched(name, report, seat, posteriors)
+    contact = [contact_posterior(name, report)] if "contact" in blocks else []
+    if seat is None:
+        return Touched(name, report, None, contact, contact)
+    held, alone = seat_posterior(seat), socket_posterior(seat.socket)
+    return Touched(name, report, seat, [held, *contact], [alone, *contact])
 
 
-def socket_posterior(found: SeatPose) -> Posterior:
+def seat_posterior(found: SeatPose) -> Posterior:
     """The seat as quantities of a calibration."""
+    return _posterior(TOLD, UNITS, found)
+
+
+def socket_posterior(found: SocketPose) -> Posterior:
+    """The socket alone: what tasks are drawn with, each with a grasp of its own."""
+    return _posterior(SOCKET, SOCKET_UNITS, found)
+
+
+def _posterior(
+    names: Sequence[str], units: Sequence[str], found: SeatPose | SocketPose
+) -> Posterior:
     items = [
         Prior(name, unit, 0.0, float(std))
-        for name, unit, std in zip(TOLD, UNITS, found.known, strict=True)
+        for name, unit, std in zip(names, units, found.known, strict=True)
     ]
     scaled = found.covariance / np.outer(found.known, found.known)
     return Posterior(

@@ -19,6 +19,7 @@ from calibration.joints.robot import (
     add_sensors,
     joint_priors,
     link_masses,
+    stribeck_priors,
 )
 from calibration.parameters import Prior, Priors
 from sim.robots.ur5e import ARMATURE, HOME, JOINTS, LINKS, TORQUE_LIMITS, add_arm
@@ -78,7 +79,7 @@ def arm_priors(payload: bool) -> Priors:
             # Gravity tells its height less, and its errors are not larger than they seem.
             wide = 1.0 if name.endswith("_z") else WIDEN["payload_centre"]
             items.append(Prior(name, "m", mean, 0.03, widen=wide))
-    return Priors((*items, *link_masses(JOINTS)))
+    return Priors((*items, *link_masses(JOINTS), *stribeck_priors(JOINTS)))
 
 
 class ArmModel(JointRobot):

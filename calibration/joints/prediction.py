@@ -51,7 +51,14 @@ class Predictor:
         state[:, 1 : 1 + n], state[:, 1 + n : 1 + 2 * n] = q - bias, dq
         # The drive compares the target with the reading, which is the position plus the bias.
         control = _targets(recording, delays + holds) - bias[:, None]
-        _, sensors = self._pool.rollout(models, self._data, state, control)
+        # Friction beyond Coulomb's, at the velocities that were measured.
+        applied = np.zeros((count, len(recording.dq), robot.model.nv))
+        for torques, row in zip(applied, values, strict=True):
+            torques[:, robot.dofs] = -robot.friction_rise(row, recording.dq)
+        _, sensors = self._pool.rollout(
+            models, self._data, state, np.concatenate([control, applied], axis=2),
+            control_spec=mujoco.mjtState.mjSTATE_CTRL | mujoco.mjtState.mjSTATE_QFRC_APPLIED,
+        )  # fmt: skip
         # A sensor's row k is what was true before step k, when sample k was taken.
         made, velocity, torque = np.split(np.asarray(sensors), 3, axis=2)
         # The robot's drive logs its torque with another velocity and another target than those

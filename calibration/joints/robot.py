@@ -34,6 +34,10 @@ TARGET_HOLD = Prior("target_hold", "s", 0.0005, 0.0005)
 """From none, of a drive with the period of the model, to half of this period."""
 MASS_ERROR = 0.03
 """Of a link's mass; standard deviation of its logarithm."""
+STRIBECK_SPEED = Prior("stribeck_speed", "rad/s", 0.1, 0.5, "log", nuisance=True)
+"""Over which friction falls from its value at rest to Coulomb's."""
+SIGN_SPEED = 0.01
+"""Over which friction changes its sign [rad/s]."""
 
 Motion = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Positions [rad], velocities [rad/s] and accelerations [rad/s²] of n joints; each (T, n)."""
@@ -216,6 +220,14 @@ class JointRobot(ABC):
         self.apply(model, mujoco.MjData(model), values)
         return model
 
+    def friction_rise(self, values: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Torques (T, n) of friction beyond Coulomb's at joint velocities (T, n); 0 where its size
+        is not among the unknown."""
+        if STRIBECK_SPEED.name not in self.priors.names:
+            return np.zeros_like(velocity)
+        at_rest = self.values(values, "stribeck") * self.values(values, "friction")
+        return at_rest * stribeck(velocity, self.scalar(values, STRIBECK_SPEED.name))
+
     @cached_property
     def groups(self) -> list[dict[int, np.ndarray]]:
         """Quantities that may be varied together, since they move joints of different chains: from
@@ -269,6 +281,19 @@ def link_masses(joints: Sequence[str]) -> list[Prior]:
     return [
         Prior(f"link_mass.{joint}", "1", 1.0, MASS_ERROR, "log", nuisance=True) for joint in joints
     ]
+
+
+def stribeck_priors(joints: Sequence[str]) -> list[Prior]:
+    """Friction at rest beyond Coulomb's, as a share of it: estimated beside the others, which it
+    would bias, and not reported."""
+    rises = [Prior(f"stribeck.{joint}", "1", 0.15, 0.15, nuisance=True) for joint in joints]
+    return [*rises, STRIBECK_SPEED]
+
+
+def stribeck(velocity: np.ndarray, speed: float, exponent: float = 2.0) -> np.ndarray:
+    """Share of the rise of friction at rest that is left at velocities [rad/s], with their sign
+    (Armstrong-Hélouvry, Dupont and Canudas de Wit, 1994)."""
+    return np.exp(-(np.abs(velocity / speed) ** exponent)) * np.tanh(velocity / SIGN_SPEED)
 
 
 def add_sensors(root: mjcf.RootElement, joints: Sequence[str]) -> None:

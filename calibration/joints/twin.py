@@ -2,7 +2,8 @@
 
 Its quantities are drawn from the prior. Beyond them its links' masses are off by up to 3 %, its
 friction rises towards rest (Stribeck), and its drives' torque ripples with the angle: errors that
-the model knows nothing of, as every robot has.
+the model knows nothing of, as every robot has. A model that knows a rise of friction knows neither
+its law nor how the joints differ in it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ import mujoco
 import numpy as np
 
 from calibration.joints.prediction import delayed
-from calibration.joints.robot import TARGET_HOLD, TIMESTEP, VELOCITY_LAG, JointRobot
+from calibration.joints.robot import (
+    STRIBECK_SPEED,
+    TARGET_HOLD,
+    TIMESTEP,
+    VELOCITY_LAG,
+    JointRobot,
+    stribeck,
+)
 from calibration.recording import JointRecording
 
 SPEED_NOISE = 1e-3
 """Of the measured joint velocities [rad/s]."""
+UNLIKE = 0.5
+"""How far a joint's rise of friction may be from the others', where a model knows of one [1]."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +35,16 @@ class Mismatch:
     """What the twin has and the model has not.
 
     masses: the links' errors are uniform within ± this [1]. stribeck: friction at rest above
-    Coulomb's [1], fading over `fade` [rad/s]. ripple: amplitude as a share of the torque limit,
-    `waves` to a turn. substeps: of the physics and of the drives' control within a step of the
-    model; 1 is what the model does, more come nearer to a drive that controls continuously.
+    Coulomb's [1], fading over `fade` [rad/s] by the law with this `exponent`. ripple: amplitude as
+    a share of the torque limit, `waves` to a turn. substeps: of the physics and of the drives'
+    control within a step of the model; 1 is what the model does, more come nearer to a drive that
+    controls continuously.
     """
 
     masses: float = 0.03
     stribeck: float = 0.2
     fade: float = 0.1
+    exponent: float = 2.0
     ripple: float = 0.002
     waves: int = 12
     substeps: int = 1
@@ -74,6 +86,12 @@ class JointTwin:
         # A drive holds its torque for a period of its own, each target for the recording's.
         drawn[robot.priors.names.index(VELOCITY_LAG.name)] = period / 2
         drawn[robot.priors.names.index(TARGET_HOLD.name)] = (TIMESTEP - period) / 2
+        self._rise = np.full(n, m.stribeck)
+        if STRIBECK_SPEED.name in robot.priors.names:
+            self._rise *= self._rng.uniform(1 - UNLIKE, 1 + UNLIKE, n)
+            rises = robot.priors.indices([f"stribeck.{joint}" for joint in robot.joints])
+            drawn[rises] = self._rise
+            drawn[robot.priors.names.index(STRIBECK_SPEED.name)] = m.fade
         self.values = drawn if values is None else values
         self._phase = self._rng.uniform(0, 2 * np.pi, n)
         self._model = robot.copy()
@@ -102,7 +120,7 @@ class JointTwin:
             data.ctrl[:] = control[max(k, 0)]
             for substep in range(m.substeps):
                 v, q = data.qvel[robot.dofs], data.qpos[places]
-                rise = m.stribeck * friction * np.exp(-((v / m.fade) ** 2)) * np.tanh(v / 0.01)
+                rise = self._rise * friction * stribeck(v, m.fade, m.exponent)
                 wave = np.sin(m.waves * q + self._phase)
                 data.qfrc_applied[robot.dofs] = m.ripple * robot.layout.torque_limits * wave - rise
                 mujoco.mj_step(model, data)

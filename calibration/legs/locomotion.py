@@ -18,7 +18,6 @@ from calibration.posterior import KEPT, Z90, Posterior
 from sim.core.measured import Measured
 from sim.core.task_space import TaskSpace
 from sim.locomotion.task import FACTORS, SPACE
-from sim.robots import go2
 
 STEP = 1e-4
 """Of finite differences, in standard deviations."""
@@ -54,7 +53,8 @@ def locomotion_quantities(
         at += size
     # The weakest joint is chosen once: differences must not change it.
     gains = legs.values(joints.priors.to_physical(joints.mean), "position_gain")
-    weakest = int(np.argmin(gains))
+    nominal = legs.values(legs.priors.nominal, "position_gain")
+    weakest = int(np.argmin(gains / nominal))
 
     def values(x: np.ndarray) -> np.ndarray:
         made = _values(legs, joints.priors.to_physical(x[: sizes[0]]), weakest)
@@ -70,7 +70,7 @@ def locomotion_quantities(
     names += list(_load(standing, standing.priors.nominal)) if standing is not None else []
     made = slopes @ covariance @ slopes.T
     # One number stands for joints that differ: the error of a mean.
-    gain, alike = names.index("gain"), np.delete(gains / go2.KP, weakest)
+    gain, alike = names.index("gain"), np.delete(gains / nominal, weakest)
     made[gain, gain] += alike.var(ddof=1) / len(alike)
     # Training knows no joint that is stronger than the gain says.
     strong = [name.startswith("strength_") for name in names]
@@ -116,11 +116,12 @@ def locomotion_prior(found: LocomotionQuantities, provenance: dict[str, str]) ->
 
 def _values(legs: LegsModel, physical: np.ndarray, weakest: int) -> dict[str, float]:
     """By the family's names, the damping as its logarithm."""
-    ratio = legs.values(physical, "position_gain") / go2.KP
+    own = legs.priors.nominal
+    ratio = legs.values(physical, "position_gain") / legs.values(own, "position_gain")
     gain = float(np.delete(ratio, weakest).mean())
     braking = legs.values(physical, "damping") + legs.values(physical, "velocity_gain")
-    passive = braking.sum() - (go2.KD * ratio).sum()
-    nominal = legs.values(legs.priors.nominal, "damping").sum()
+    passive = braking.sum() - (legs.values(own, "velocity_gain") * ratio).sum()
+    nominal = legs.values(own, "damping").sum()
     found = {
         "gain": gain,
         "damping": float(np.log(max(passive / nominal, LEAST_DAMPING))),

@@ -6,24 +6,22 @@ quantities. What the trunk carries does not move the joints; `standing` finds it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import mujoco
 import numpy as np
-from dm_control import mjcf
 
 from calibration.joints.robot import (
     GRAVITY,
-    Excitation,
     JointRobot,
     Layout,
-    Limits,
     Load,
     Motion,
-    add_sensors,
     joint_priors,
     link_masses,
 )
+from calibration.legs.body import LegsBody, go2_body
 from calibration.parameters import Prior, Priors
 from sim.robots import go2
 
@@ -37,59 +35,41 @@ FEET_APART = 0.1
 """Least distance between two feet [m]: legs do not collide in the model."""
 BELOW = 0.1
 """Least distance of a foot below the trunk's middle [m]."""
-LEGS = len(go2.LEGS)
-
-LAYOUT = Layout(
-    joints=go2.JOINTS,
-    torque_limits=go2.TORQUE_LIMITS,
-    noise=np.repeat([2e-4, 0.2], len(go2.JOINTS)),
-    ready=go2.STANCE,
-    chains=tuple((3 * leg, 3 * leg + 1, 3 * leg + 2) for leg in range(LEGS)),
-    limits=Limits(speed=8.0, acceleration=120.0),
-    excitation=Excitation(1.5, (0.4, 5.0), 0.4, np.tile([0.35, 0.5, 0.45], LEGS)),
-    max_delay=0.05,
-    worst=40.0,
-)
-
 
 WIDEN = {"armature": 1.5, "damping": 1.15, "friction": 2.0, "encoder_bias": 1.2}
 """See `Prior`; chosen on twins 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
 others."""
 
 
-def legs_priors() -> Priors:
+def legs_priors(body: LegsBody) -> Priors:
     """What is believed of legs before they have moved."""
-    kinds = [go2.TYPES[part] for _ in go2.LEGS for part in go2.PARTS]
-    nominal = {
-        "armature": [kind.armature for kind in kinds],
-        "damping": [kind.damping for kind in kinds],
-        "friction": [kind.friction for kind in kinds],
-        "position_gain": [go2.KP] * len(kinds),
-        "velocity_gain": [go2.KD] * len(kinds),
-    }
-    items = joint_priors(go2.JOINTS, nominal, gain_error=0.3, bias=0.02, delay=DELAY, widen=WIDEN)
+    items = joint_priors(
+        go2.JOINTS, body.nominal, gain_error=0.3, bias=0.02, delay=DELAY, widen=WIDEN
+    )
     items += [Prior(name, "rad", 0.0, 0.03, nuisance=True) for name in LEAN]
     return Priors((*items, *link_masses(go2.JOINTS)))
 
 
+def legs_model(body: LegsBody | None = None) -> LegsModel:
+    """Of a body, or of ours."""
+    body = body or go2_body()
+    return LegsModel(legs_priors(body), body)
+
+
+@dataclass(frozen=True)
 class LegsModel(JointRobot):
     """The quadruped, held by its trunk."""
 
     kind: ClassVar[str] = "robot"
 
+    body: LegsBody
+
     @property
     def layout(self) -> Layout:
-        return LAYOUT
+        return self.body.layout
 
     def build(self) -> mujoco.MjModel:
-        root = mjcf.RootElement(model="legs")
-        root.compiler.angle = "radian"
-        base = go2.add_quadruped(root)
-        base.find("joint", "free").remove()
-        for sensor in root.find_all("sensor"):
-            sensor.remove()
-        add_sensors(root, go2.JOINTS)
-        return mujoco.MjModel.from_xml_string(root.to_xml_string(), root.get_assets())
+        return self.body.hanging()
 
     def apply_body(self, model: mujoco.MjModel, values: np.ndarray) -> None:
         x, y = (self.scalar(values, name) for name in LEAN)
@@ -97,7 +77,7 @@ class LegsModel(JointRobot):
         model.opt.gravity[:] = GRAVITY * y, -GRAVITY * x, -GRAVITY
 
     def unsafe(self, q: np.ndarray) -> str:
-        low, high = go2.joint_ranges()
+        low, high = self.body.quadruped.low, self.body.quadruped.high
         room = np.minimum(q - low, high - q).min(axis=0)
         if room.min() < RANGE_MARGIN:
             joint = self.joints[int(room.argmin())]
@@ -110,7 +90,7 @@ class LegsModel(JointRobot):
             data.qpos[:] = position
             mujoco.mj_kinematics(self.model, data)
             places = data.site_xpos[feet]
-            between = np.linalg.norm(places[:, None] - places, axis=2) + 9.0 * np.eye(LEGS)
+            between = np.linalg.norm(places[:, None] - places, axis=2) + 9.0 * np.eye(len(feet))
             apart = min(apart, float(between.min()))
             below = min(below, float((trunk - places)[:, 2].min()))
         if apart < FEET_APART:
@@ -123,8 +103,8 @@ class LegsModel(JointRobot):
         empty = self.link_torques(motion)
         found = []
         for leg in go2.LEGS:
-            body = f"{leg}_calf"
-            twice = self.link_torques(motion, **{f"link_mass.{body}": 2.0})
-            own = float(self.model.body(body).mass[0])
-            found.append(Load(body, (twice - empty) / own, {}))
+            calf = f"{leg}_calf"
+            twice = self.link_torques(motion, **{f"link_mass.{calf}": 2.0})
+            own = float(self.model.body_mass[self.model.joint(calf).bodyid[0]])
+            found.append(Load(calf, (twice - empty) / own, {}))
         return found

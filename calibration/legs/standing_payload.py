@@ -188,7 +188,7 @@ def _statics(legs: LegsModel, motion: Motion, floor: tuple[float, float]) -> _St
     data = mujoco.MjData(model)
     origin, mass = model.body("base").pos, model.body_mass[:, None]
     sites = [model.site(f"{leg}_foot").id for leg in go2.LEGS]
-    shanks = [model.body(f"{leg}_calf").id for leg in go2.LEGS]
+    shanks, radius = model.site_bodyid[sites], legs.body.quadruped.foot_radius
     weight, needed = np.zeros((count, 6)), np.zeros((count, 12))
     spread, feet, up = np.zeros((count, 12, 6)), np.zeros((count, 4, 3)), np.zeros((count, 3))
     jacobian = np.zeros((3, 12))
@@ -205,7 +205,7 @@ def _statics(legs: LegsModel, motion: Motion, floor: tuple[float, float]) -> _St
         pull = -GRAVITY * mass * up[k]
         weight[k] = [*pull.sum(axis=0), *np.cross(data.xipos - origin, pull).sum(axis=0)]
         for leg, (body, foot) in enumerate(zip(shanks, feet[k], strict=True)):
-            touch = foot - go2.FOOT_RADIUS * up[k]
+            touch = foot - radius * up[k]
             mujoco.mj_jac(model, data, jacobian, None, touch + origin, body)
             own = slice(3 * leg, 3 * leg + 3)
             force = np.linalg.inv(jacobian[:, own])  # row j: of a torque at joint j

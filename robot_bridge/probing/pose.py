@@ -26,6 +26,7 @@ UNKNOWN = (
     "socket_x", "socket_y", "socket_z", "socket_yaw", "socket_tilt_x", "socket_tilt_y",
     "grasp_x", "grasp_y", "grasp_yaw",
 )  # fmt: skip
+SOCKET = UNKNOWN[:6]
 TOLD = ("seat_x", "seat_y", "seat_yaw", "face_z", "socket_tilt_x", "socket_tilt_y")
 UNITS = ("m", "m", "rad", "m", "rad", "rad")
 GAP = 5e-5
@@ -34,6 +35,8 @@ contact that yields not quite in proportion."""
 FLOOR = np.array([5e-5, 5e-5, 0.002, 3e-5, 1e-3, 1e-3])
 """Of what is told, added in squares: a plug that moves in the gripper from touch to touch and when
 it is inserted, an encoder's and a controller's repeatability."""
+SOCKET_FLOOR = FLOOR[[0, 1, 3, 2, 4, 5]]
+"""The same in the order of `SOCKET`."""
 ODDS = 1e-4
 """Probability with which touches of a socket that stands still are refused as inconsistent."""
 Z90 = 1.6449
@@ -42,14 +45,25 @@ ITERATIONS = 30
 
 
 @dataclass(frozen=True)
+class SocketPose:
+    """mean (6,) and covariance (6, 6) of `SOCKET`. known (6,): standard deviations before."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    known: np.ndarray
+
+
+@dataclass(frozen=True)
 class SeatPose:
     """mean (6,) and covariance (6, 6) of `TOLD`. residuals (n,): of each touch in standard
-    deviations. known (6,): standard deviations before."""
+    deviations. known (6,): standard deviations before. socket: what is left of the socket alone,
+    with the error of the grasp in it."""
 
     mean: np.ndarray
     covariance: np.ndarray
     residuals: np.ndarray
     known: np.ndarray
+    socket: SocketPose
 
     @property
     def std(self) -> np.ndarray:
@@ -93,9 +107,12 @@ def seat_pose(report: ProbeReport) -> SeatPose:
             "are not as the target says"
         )
     to_seat = _jacobian(seat, u)
-    covariance = to_seat @ np.linalg.inv(rows.T @ rows) @ to_seat.T + np.diag(FLOOR**2)
+    unknown = np.linalg.inv(rows.T @ rows)
+    covariance = to_seat @ unknown @ to_seat.T + np.diag(FLOOR**2)
     before = to_seat @ np.diag(prior**2) @ to_seat.T
-    return SeatPose(seat(u), covariance, left[:count], np.sqrt(np.diag(before)))
+    alone = slice(len(SOCKET))
+    socket = SocketPose(u[alone], unknown[alone, alone] + np.diag(SOCKET_FLOOR**2), prior[alone])
+    return SeatPose(seat(u), covariance, left[:count], np.sqrt(np.diag(before)), socket)
 
 
 def measured_prior(found: SeatPose, provenance: dict[str, str]) -> MeasuredPrior:

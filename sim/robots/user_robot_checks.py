@@ -153,9 +153,9 @@ def _check_standing(model: mujoco.MjModel, stance: np.ndarray, height: float) ->
     data.qpos[2] = height
     data.ctrl[:] = stance
     ground = model.hfield_data.copy()
-    # Level, at the height 0 of the field's frame.
-    field = model.geom("ground")
-    model.hfield_data[:] = -field.pos[2] / model.hfield_size[0, 2]
+    if model.nhfield:
+        # Level, at the height 0 of the field's frame.
+        model.hfield_data[:] = -model.geom("ground").pos[2] / model.hfield_size[0, 2]
     mujoco.mj_step(model, data, round(SECOND / model.opt.timestep))
     model.hfield_data[:] = ground
     upright = 1 - 2 * (data.qpos[4] ** 2 + data.qpos[5] ** 2)

@@ -10,7 +10,7 @@ from calibration.joints.excitation import design
 from calibration.joints.prediction import Predictor
 from calibration.joints.robot import JointRobot
 from calibration.joints.twin import EXACT, JointTwin, Mismatch
-from calibration.legs.model import LegsModel, legs_priors
+from calibration.legs.model import LegsModel, legs_model
 from calibration.recording import JointRecording
 
 
@@ -22,7 +22,7 @@ def arm() -> ArmModel:
 
 @pytest.fixture(scope="session")
 def legs() -> LegsModel:
-    return LegsModel(legs_priors())
+    return legs_model()
 
 
 @pytest.fixture(scope="session", params=["arm", "legs"])

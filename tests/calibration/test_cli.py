@@ -103,7 +103,7 @@ def test_the_same_recordings_give_the_same_bytes(
 def test_a_robot_that_the_model_does_not_describe_gets_a_report_alone(
     robot: JointRobot, command: np.ndarray, held_command: np.ndarray, tmp_path: Path
 ):
-    other = JointTwin(robot, 5, Mismatch(masses=0.4, ripple=0.01))
+    other = JointTwin(robot, 6, Mismatch(masses=0.4, ripple=0.01))
     files = tmp_path / "fit.mcap", tmp_path / "held.mcap"
     for targets, file in zip((command, held_command), files, strict=True):
         other.run(targets).save(file, "other")

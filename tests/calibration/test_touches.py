@@ -15,7 +15,9 @@ from calibration.output import write_together
 from calibration.recording import CalibrationError
 from calibration.touches import contact_priors, encoded, measure, read_touches
 from robot_bridge.protocol.probe_messages import ProbeReport
+from sim.core.task_space import TaskSpace
 from sim.demo import SHIPPED
+from sim.insertion.space import SPACE
 from tests.support.probed_cell import Cell, task, touched, truth
 
 ONE = task(2)
@@ -40,8 +42,8 @@ def test_touches_kept_are_read_again(report: ProbeReport, kept: Path):
 def test_a_calibration_by_touches_is_a_prior_of_the_shipped_bundle(kept: Path, tmp_path: Path):
     words = ["blocks=[socket]", f"touches={kept}", f"out={tmp_path}/out"]
     assert acclimate.main(["calibrate", *words]) == 0
-    # Where the plug meets this socket is nothing that tasks are drawn with.
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"prior.json", "report.html"}
+    files = {"prior.json", "report.html", "space.yaml"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == files
     manifest, _ = read_manifest(SHIPPED)
     prior = latent_prior(read_prior(tmp_path / "out" / "prior.json"), manifest)
     factor = next(f for f in manifest.latent.factors if f.name == "seat_x")
@@ -51,8 +53,25 @@ def test_a_calibration_by_touches_is_a_prior_of_the_shipped_bundle(kept: Path, t
     page = (tmp_path / "out" / "report.html").read_text()
     assert "9 touches" in page and "the largest force was" in page
     assert CalibrateSettings(tmp_path / "out").out.exists()
-    with pytest.raises(CalibrationError, match=r"holds prior\.json, report\.html already"):
+    with pytest.raises(
+        CalibrationError, match=r"holds space\.yaml, prior\.json, report\.html already"
+    ):
         calibrate(CalibrateSettings(tmp_path / "out"))
+
+
+def test_tasks_are_drawn_with_the_socket_alone(kept: Path, tmp_path: Path):
+    """What is held next is held otherwise: the seat of this plug is no parameter of a task."""
+    words = ["blocks=[socket]", f"touches={kept}", f"out={tmp_path}/out"]
+    assert acclimate.main(["calibrate", *words]) == 0
+    narrow = SPACE.narrowed(TaskSpace.load(tmp_path / "out" / "space.yaml"))
+    tasks = narrow.sample(400, np.random.default_rng(0))
+    for name in ("socket_x", "socket_y", "socket_z", "socket_yaw"):
+        drawn = np.array([each[name] for each in tasks])
+        assert abs(drawn.mean() - ONE[name]) < 3 * drawn.std()
+        wide = (SPACE[name].high - SPACE[name].low) / np.sqrt(12)
+        assert drawn.std() < 0.3 * wide
+    grasped = np.array([each["grasp_x"] for each in tasks])
+    assert np.ptp(grasped) > 0.9 * (SPACE["grasp_x"].high - SPACE["grasp_x"].low)
 
 
 def test_contact_tells_friction_and_stiffness_and_names_what_it_cannot(report: ProbeReport):

@@ -7,7 +7,7 @@ import pytest
 
 from calibration.joints.twin import JointTwin
 from calibration.legs.model import LegsModel
-from calibration.legs.stance import PAYLOAD, leg_angles, standing_motion, standing_twin
+from calibration.legs.stance import PAYLOAD, standing_motion, standing_twin
 from calibration.legs.standing_payload import calibrate_standing
 from calibration.posterior import Posterior
 from calibration.recording import CalibrationError, JointRecording
@@ -18,7 +18,7 @@ from sim.robots import go2
 def stood(legs: LegsModel) -> tuple[JointTwin, JointRecording]:
     """A robot that is not quite the model, with a load, and its recording."""
     twin = standing_twin(JointTwin(legs, 1), 1)
-    return twin, twin.run(standing_motion(0), "standing")
+    return twin, twin.run(standing_motion(legs, 0), "standing")
 
 
 def in_air(legs: LegsModel, twin: JointTwin) -> Posterior:
@@ -62,15 +62,3 @@ def test_a_recording_of_no_standing_robot_is_refused(
     twin, recording = stood
     with pytest.raises(CalibrationError, match=said):
         calibrate_standing(legs, in_air(legs, twin), spoil(recording))
-
-
-@pytest.mark.parametrize("side", [1, -1])
-def test_leg_angles_bring_the_foot_there(legs: LegsModel, side: int):
-    foot = np.array([[0.05, side * 0.12, -0.3], [-0.08, side * 0.06, -0.25]])
-    hip, thigh, calf = leg_angles(foot, side).T
-    down = go2.THIGH * np.cos(thigh) + go2.SHANK * np.cos(thigh + calf)
-    x = -go2.THIGH * np.sin(thigh) - go2.SHANK * np.sin(thigh + calf)
-    across = side * go2.HIP_LINK
-    y, z = across * np.cos(hip) + down * np.sin(hip), across * np.sin(hip) - down * np.cos(hip)
-    np.testing.assert_allclose(np.stack([x, y, z], axis=1), foot, atol=1e-12)
-    assert (calf < 0).all()
