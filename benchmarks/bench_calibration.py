@@ -7,7 +7,7 @@
 carries an unknown load; legs hang by the trunk, and all follow the same two motions, one to fit and
 one to check. `standing` puts legs that have run on their feet, with a load of up to 9 kg; `wrench`
 calibrates a sensor in twelve poses. `record` judges the files by the intervals that the priors'
-present factors `widen` give. These were chosen on arms 1000 to 1011 and on legs 1000 to 1007. The
+present factors `widen` give. These were chosen on arms 1004 to 1011 and on legs 1000 to 1007. The
 errors of these legs' model have usual sizes; those of all other twins are drawn, up to twice as
 large. The arm's model knows that friction rises towards rest; its twins follow other laws of it,
 and each joint rises by a share of its own.

@@ -156,12 +156,13 @@ def _units(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     for j, joint in enumerate(robot.joints):
         other = int(np.abs(alike[j]).argmax())
         slope = float(motion[:, j] @ expected[:, j] / (expected[:, j] @ expected[:, j]))
-        if alike[j, j] < -FOLLOWS:
-            found.append(("mirrored", f"{joint} moves against its target; expected along it"))
-        elif abs(alike[j, other]) > max(FOLLOWS, abs(alike[j, j]) + CLEARLY):
+        # First: where two joints move against each other, swapped ones seem mirrored.
+        if abs(alike[j, other]) > max(FOLLOWS, abs(alike[j, j]) + CLEARLY):
             text = f"the reading of {joint} follows the target of {robot.joints[other]}"
             order = ", ".join(robot.joints)
             found.append(("swapped", f"{text}; expected its own: is the order {order}?"))
+        elif alike[j, j] < -FOLLOWS:
+            found.append(("mirrored", f"{joint} moves against its target; expected along it"))
         elif alike[j, j] > FOLLOWS and not 1 / 3 < slope < 3:
             text = f"{joint} moves {slope:.3g} times as far as its target asks; expected about 1"
             found.append(("degrees", f"{text}: is one of them in degrees?"))

@@ -52,13 +52,13 @@ LAYOUT = Layout(
 
 
 WIDEN = {
-    "armature": 1.6,
-    "damping": 1.15,
-    "friction": 2.1,
+    "armature": 1.2,
+    "damping": 1.2,
+    "friction": 1.2,
     "encoder_bias": 2.4,
     "payload_centre": 2.5,
 }
-"""See `Prior`; chosen on twins 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
+"""See `Prior`; chosen on arms 1004 to 1011 of benchmarks/bench_calibration.py, which reports on
 others."""
 
 

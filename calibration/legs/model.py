@@ -37,7 +37,7 @@ BELOW = 0.1
 """Least distance of a foot below the trunk's middle [m]."""
 
 WIDEN = {"armature": 1.5, "damping": 1.15, "friction": 2.0, "encoder_bias": 1.2}
-"""See `Prior`; chosen on twins 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
+"""See `Prior`; chosen on legs 1000 to 1007 of benchmarks/bench_calibration.py, which reports on
 others."""
 
 

@@ -11,7 +11,7 @@ from calibration.input_checks import check_dynamics, check_recording
 from calibration.joints.excitation import design
 from calibration.joints.linear_fit import linear_fit
 from calibration.joints.prediction import Predictor
-from calibration.joints.robot import JointRobot
+from calibration.joints.robot import TIMESTEP, JointRobot
 from calibration.joints.twin import JointTwin, Mismatch
 from calibration.legs.model import LegsModel
 from calibration.recording import JointRecording
@@ -45,6 +45,15 @@ def column(joint: int, factor: float) -> Callable[[np.ndarray], np.ndarray]:
 
 def swapped(values: np.ndarray) -> np.ndarray:
     return values[:, [0, 2, 1, *range(3, values.shape[1])]]
+
+
+def test_joints_that_move_against_each_other_are_swapped_and_not_mirrored(robot: JointRobot):
+    time = np.arange(1500)[:, None] * TIMESTEP
+    waves = 0.3 * np.sin(2 * np.pi * 0.8 * time + np.arange(len(robot.joints)))
+    waves[:, 2] = 0.7 * waves[:, 2] - waves[:, 1]
+    recording = JointTwin(robot, 1).run(robot.layout.ready + waves)
+    spoilt = changed(recording, q=swapped, dq=swapped)
+    assert {f.kind for f in check_recording(robot, spoilt)} == {"swapped"}
 
 
 def without(recording: JointRecording, samples: slice) -> JointRecording:
