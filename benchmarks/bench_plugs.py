@@ -1,11 +1,15 @@
 """The nine plugs of a published table, none of which training draws: success of the shipped policy
-after so many attempts at each socket, beside scripts, and under harder conditions.
+after so many episodes at each socket, with and without touches after a failure, beside scripts, and
+under harder conditions.
 
-    python -m benchmarks.bench_plugs [--attempts 20] [--harder 8] [--bodies wrist arm] [--seed 0]
+    python -m benchmarks.bench_plugs run [--sockets 20] [--harder 0] [--plugs NAME ...]
+                                         [--methods NAME ...] [--folder FOLDER]
+    python -m benchmarks.bench_plugs record [--sockets 20] [--folder FOLDER]
 
-`arm` is the simulated arm that a bridge's twin has, `wrist` the rig that training uses, both in
-this process: tests hold the twin to the same worlds. Every method meets the same sockets and
-starts.
+`run` has the simulated arm try sockets through a bridge by `acclimate trial`, and leaves a folder
+for each socket; it may be stopped and started again. --harder: so many sockets under each harder
+condition as well. `record` counts what is there and runs the scripts on the same sockets, with the
+same starts, in this process.
 """
 
 from __future__ import annotations
@@ -15,27 +19,26 @@ import os
 os.environ.setdefault("MUJOCO_GL", "disable")
 
 import argparse
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
-import mujoco
 import numpy as np
 
-from adapt.adapters.base import Adapter, Transition
-from adapt.adapters.registry import make_adapter
-from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.support.results import Scalar, record
+from benchmarks.support.scripted_attempts import SCRIPTS, attempts
+from robot_bridge.errors import ProbeError
+from robot_bridge.trial.folder import read_lines
+from robot_bridge.trial.probing import read_probes
+from robot_bridge.trial.runner import Probing, TrialSettings, run
 from sim.core.task_space import Task
-from sim.core.worlds import Step
 from sim.demo import SHIPPED
-from sim.insertion.arm import ArmBody
-from sim.insertion.body import WristBody
 from sim.insertion.parts.described import described_plug, named_plugs, plug_file
 from sim.insertion.parts.spaces import CONDITIONS, plug_space
-from sim.insertion.scripted import Privileged, SpiralSearch
-from sim.insertion.spec import CONTROL_PERIOD
-from sim.insertion.worlds import InsertionWorlds
+from sim.twin.child_processes import Children, Signals
+from sim.twin.twin import draw_tasks
 
 NAME = "plugs"
 PUBLISHED = {
@@ -44,216 +47,256 @@ PUBLISHED = {
 }  # fmt: skip
 """Success after fine-tuning with demonstrations on a real arm: Zhao et al. 2021, arXiv 2110.04276,
 as printed in a lecture of 2026."""
-SHOWN = (0, 1, 3, 5, 10)
-"""Attempts before the one that counts."""
-HARDER_SHOWN = (0, 1, 3, 5)
-BODIES = {"wrist": WristBody, "arm": ArmBody}
+SHOWN = (0, 1, 2, 3, 5, 10)
+"""Episodes before the attempt that counts."""
+EPISODES, HARDER_EPISODES = 11, 6
+SOCKETS = 100
+"""That a twin draws; a benchmark takes the first ones."""
+SEED = 0
+REACH = 0.08
+"""The bridge's limit on probing [m]: offsets × 1.5 take it to 71 mm."""
+START = 60.0
+"""For bridge and twin to appear [s]."""
+PATIENCE = 600.0
+"""For one episode, or one probing, on a busy machine [s]."""
+SCRATCH = Path("runs/bench_plugs")
+FAILED = "no_prior.txt"
+"""In a socket's folder: why touches told no prior."""
 
 
-class Player(Protocol):
-    """Acts in B worlds, episode after episode."""
+class Method(NamedTuple):
+    """How the shipped policy tries. longest: most episodes."""
 
-    def begin(self) -> None: ...
-
-    def act(self, worlds: InsertionWorlds, seen: np.ndarray, going: np.ndarray) -> np.ndarray:
-        """Normalised action (B, 4); only rows where going (B,) count."""
-        ...
-
-    def learn(self, seen: np.ndarray, action: np.ndarray, step: Step, going: np.ndarray) -> None:
-        """What became of the action."""
-        ...
-
-    def end(self) -> None: ...
+    probe: Probing
+    adapting: bool
+    longest: int
 
 
-class Shipped:
-    """The shipped bundle as a robot runs it, one belief a world.
-
-    adapting: False keeps every belief at its prior.
-    """
-
-    def __init__(self, bundle: PolicyBundle, seeds: Sequence[int], adapting: bool) -> None:
-        self._adapters: list[Adapter] = [make_adapter(bundle, seed) for seed in seeds]
-        self._adapting = adapting
-
-    def begin(self) -> None:
-        for adapter in self._adapters:
-            adapter.begin_episode()
-
-    def act(self, worlds: InsertionWorlds, seen: np.ndarray, going: np.ndarray) -> np.ndarray:
-        action = np.zeros((worlds.worlds, worlds.spec.action_size), np.float32)
-        for i in np.flatnonzero(going):
-            action[i] = self._adapters[i].act(seen[i]).normalised
-        return action
-
-    def learn(self, seen: np.ndarray, action: np.ndarray, step: Step, going: np.ndarray) -> None:
-        for i in np.flatnonzero(going & self._adapting):
-            reward, terminal = float(step.measured_reward[i]), bool(step.discount[i] == 0)
-            lesson = Transition(seen[i], action[i], reward, step.observation[i], terminal)
-            self._adapters[i].observe(lesson)
-
-    def end(self) -> None:
-        for adapter in self._adapters:
-            adapter.end_episode()
+TOUCHING = "shipped policy, touches after a failure"
+METHODS = {
+    TOUCHING: Method("after_failure", True, EPISODES),
+    "shipped policy": Method("never", True, EPISODES),
+    "shipped policy, belief at the prior": Method("never", False, 1),
+}
+HARDER_METHODS = [TOUCHING, "shipped policy"]
 
 
-class Scripted:
-    """A script, which remembers nothing."""
+@dataclass(frozen=True)
+class Row:
+    """One method on one plug. condition: of `CONDITIONS`; "" for none."""
 
-    def __init__(self, script: Privileged | SpiralSearch) -> None:
-        self._script = script
+    plug: str
+    condition: str
+    method: str
 
-    def begin(self) -> None: ...
+    @property
+    def episodes(self) -> int:
+        most = HARDER_EPISODES if self.condition else EPISODES
+        return min(METHODS[self.method].longest, most)
 
-    def act(self, worlds: InsertionWorlds, seen: np.ndarray, going: np.ndarray) -> np.ndarray:
-        return self._script.act(worlds)
+    @property
+    def family(self) -> str:
+        """As a twin takes it."""
+        if self.condition:
+            return f"benchmarks.support.harder_plugs:{self.plug}, {self.condition}"
+        return str(plug_file(self.plug))
 
-    def learn(
-        self, seen: np.ndarray, action: np.ndarray, step: Step, going: np.ndarray
-    ) -> None: ...
+    def folder(self, scratch: Path, socket: int) -> Path:
+        return scratch / (self.condition or "as described") / self.plug / self.method / str(socket)
 
-    def end(self) -> None: ...
+
+def sockets(plug: str, condition: str, count: int) -> list[Task]:
+    """The first ones that the twin has."""
+    return draw_tasks(plug_space(plug_file(plug), condition), {"held_out": SOCKETS}, SEED)[:count]
+
+
+def whole(folder: Path, episodes: int) -> bool:
+    """Whether a socket has been tried to the end."""
+    if (folder / FAILED).exists():
+        return True
+    return (folder / "summary.json").exists() and len(read_lines(folder)) == episodes
+
+
+def run_rows(rows: Sequence[Row], count: int, scratch: Path) -> None:
+    """Try those of the first sockets that have not been tried. rows: of one plug under one
+    condition."""
+    left = [
+        (row, socket)
+        for row in rows
+        for socket in range(count)
+        if not whole(row.folder(scratch, socket), row.episodes)
+    ]
+    if not left:
+        return
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Signals() as signals,
+        Children(Path(place), signals) as children,
+    ):
+        endpoint = f"ipc://{place}/bridge.ipc"
+        children.start(
+            "bridge", f"bundle={SHIPPED}", f"endpoint={endpoint}", f"probe.reach={REACH}"
+        )
+        family, groups = f"family={rows[0].family}", f"groups.held_out={SOCKETS}"
+        children.start(
+            "twin", f"endpoint={endpoint}", f"wait={START:g}", "body=arm", family, groups
+        )
+        for row, socket in left:
+            method, out = METHODS[row.method], row.folder(scratch, socket)
+            settings = TrialSettings(
+                endpoint=endpoint,
+                out=out,
+                first_task=socket,
+                tasks=1,
+                episodes=row.episodes,
+                seed=SEED,
+                probe=method.probe,
+                adapting=method.adapting,
+                overwrite=True,
+                wait=START,
+                patience=PATIENCE,
+            )
+            try:
+                run(settings)
+            except ProbeError as error:
+                # A person would have to look: the socket's other attempts count as failed.
+                (out / FAILED).write_text(f"{error}\n")
+        print(f"{rows[0].plug} {rows[0].condition}: {len(left)} trials", flush=True)
 
 
 @dataclass
-class Attempts:
-    """N tasks × E episodes. inside: how deep pins and the slots' sides penetrate each other, one
-    number [m] a world and control period in which they touch."""
+class Found:
+    """N sockets × E episodes. success: False of an exploration, which inserts nothing. peak_force:
+    of each attempt [N]. touch_force, touch_seconds: of each exploration [N, s]. no_prior: how many
+    explorations told nothing."""
 
     success: np.ndarray
-    seconds: np.ndarray
-    peak_force: np.ndarray
-    inside: list[float] = field(default_factory=list)
+    peak_force: list[float]
+    seconds: list[float]
+    touch_force: list[float]
+    touch_seconds: list[float]
+    no_prior: int
 
 
-def attempts(
-    body: str, tasks: Sequence[Task], players: Sequence[Player], episodes: int, seed: int
-) -> Attempts:
-    """Every player's tasks, an equal share each in order, in consecutive episodes."""
-    n, share = len(tasks), len(tasks) // len(players)
-    shape = (n, episodes)
-    found = Attempts(np.zeros(shape, bool), np.zeros(shape), np.zeros(shape))
-    worlds = InsertionWorlds(share, seed, 1, BODIES[body])
-    for number, player in enumerate(players):
-        rows = slice(number * share, (number + 1) * share)
-        worlds.assign(tasks[rows])
-        for episode in range(episodes):
-            # An episode's noise depends on nothing that ran before it, as on the twin.
-            worlds.rng = np.random.default_rng([seed, number, episode])
-            _episode(worlds, player, found, rows, episode)
-    worlds.close()
-    return found
+def found(row: Row, scratch: Path) -> Found:
+    """All sockets that have been tried, the first ones up to a gap."""
+    folders = []
+    for socket in range(SOCKETS):
+        folder = row.folder(scratch, socket)
+        if not whole(folder, row.episodes):
+            break
+        folders.append(folder)
+    result = Found(np.zeros((len(folders), row.episodes), bool), [], [], [], [], 0)
+    for number, folder in enumerate(folders):
+        lines, probes = read_lines(folder), read_probes(folder)
+        explored = [line.episode for line in probes]
+        for line in lines:
+            # An exploration counts as an episode.
+            at = line.episode + sum(before <= line.episode for before in explored)
+            if at < row.episodes:
+                result.success[number, at] = line.outcome.success
+            result.peak_force.append(line.outcome.measures["peak_force"])
+            if line.outcome.success:
+                result.seconds.append(line.outcome.duration)
+        result.touch_force += [line.outcome.measures["peak_force"] for line in probes]
+        result.touch_seconds += [line.report.seconds for line in probes]
+        result.no_prior += (folder / FAILED).exists()
+    return result
 
 
-def _episode(
-    worlds: InsertionWorlds, player: Player, found: Attempts, rows: slice, episode: int
-) -> None:
-    going = np.ones(worlds.worlds, bool)
-    seen = worlds.reset(going)
-    player.begin()
-    while going.any():
-        action = player.act(worlds, seen, going)
-        step = worlds.step(action)
-        player.learn(seen, action, step, going)
-        found.seconds[rows, episode][going] += CONTROL_PERIOD
-        found.peak_force[rows, episode][going] = worlds.peak_force[going]
-        found.success[rows, episode][going & step.success] = True
-        if isinstance(player, Scripted):
-            inside = [_penetration(worlds, int(i)) for i in np.flatnonzero(going)]
-            found.inside += [depth for depth in inside if depth > 0]
-        going &= ~step.done
-        seen = step.observation
-    player.end()
-
-
-def _penetration(worlds: InsertionWorlds, world: int) -> float:
-    """Of the deepest contact whose normal is nearer to the horizontal than to the socket's axis."""
-    model = worlds.sim.model(world)
-    data = mujoco.MjData(model)
-    data.qpos[:] = worlds.configuration(world)
-    mujoco.mj_forward(model, data)
-    return max((-c.dist for c in data.contact if abs(c.frame[2]) < 0.5), default=0.0)
-
-
-def players(
-    method: str, bundle: PolicyBundle, body: str, tasks: int, seed: int
-) -> Sequence[Player]:
-    """One for all worlds of the rig; for the arm, one for each task."""
-    count = 1 if body == "wrist" else tasks
-    if method == "spiral search":
-        return [Scripted(SpiralSearch())] * count
-    if method == "privileged":
-        return [Scripted(Privileged())] * count
-    seeds = [seed * 1000 + i for i in range(tasks)]
-    adapting = method == "shipped policy"
-    if body == "wrist":
-        return [Shipped(bundle, seeds, adapting)]
-    return [Shipped(bundle, [s], adapting) for s in seeds]
-
-
-METHODS = {
-    "shipped policy": SHOWN,
-    "shipped policy, belief at the prior": (0,),
-    "spiral search": (0,),
-    "privileged": (0,),
-}
-"""Methods, and after how many attempts their next one is shown."""
-
-
-def report(parameters: dict[str, Scalar], shown: Sequence[int], found: Attempts, seed: int) -> None:
-    """Success by attempts before, and the peak force of all attempts."""
-    for k in shown:
-        rate = float(found.success[:, k].mean())
-        record(NAME, "success", rate, "1", {**parameters, "episodes": k}, seed)
+def report_forces(parameters: dict[str, Scalar], forces: Sequence[float]) -> None:
     for name, value in (
-        ("peak force, median", np.median(found.peak_force)),
-        ("peak force, 95th percentile", np.quantile(found.peak_force, 0.95)),
+        ("peak force, median", np.median(forces)),
+        ("peak force, 95th percentile", np.quantile(forces, 0.95)),
     ):
-        record(NAME, name, float(value), "N", parameters, seed)
-    if found.success.any():
-        mean = float(found.seconds[found.success].mean())
-        record(NAME, "time of a success", mean, "s", parameters, seed)
+        record(NAME, name, float(value), "N", parameters, SEED)
+
+
+def report(row: Row, it: Found) -> None:
+    """Success by episodes before, peak forces of attempts, and what explorations cost."""
+    count = len(it.success)
+    place: dict[str, Scalar] = {"sockets": count, "plug": row.plug, "method": row.method}
+    if row.condition:
+        place = {"condition": row.condition, **place}
+    for k in (k for k in SHOWN if k < row.episodes):
+        rate = float(it.success[:, k].mean())
+        record(NAME, "success", rate, "1", {**place, "episodes": k}, SEED)
+    report_forces(place, it.peak_force)
+    if it.seconds:
+        record(NAME, "time of a success", float(np.mean(it.seconds)), "s", place, SEED)
+    if it.touch_force or it.no_prior:
+        touched: dict[str, Scalar] = {k: v for k, v in place.items() if k != "method"}
+        told = len(it.touch_force)
+        for name, value, unit in (
+            ("sockets touched", told + it.no_prior, "1"),
+            ("touches that told no prior", it.no_prior, "1"),
+            ("touching, mean", np.mean(it.touch_seconds or [0.0]), "s"),
+            ("peak force of touches, largest", max(it.touch_force, default=0.0), "N"),
+        ):
+            record(NAME, name, float(value), unit, touched, SEED)
+
+
+def record_all(scratch: Path, scripted: int) -> None:
+    """scripted: sockets for each script."""
+    for plug in PUBLISHED:
+        for method in METHODS:
+            row = Row(plug, "", method)
+            it = found(row, scratch)
+            if not len(it.success):
+                continue
+            report(row, it)
+            if row.episodes > SHOWN[-1]:
+                gap = float(it.success[:, SHOWN[-1]].mean()) - PUBLISHED[plug]
+                place: dict[str, Scalar] = {"plug": plug, "method": method}
+                record(NAME, "success above the published", gap, "1", place, SEED)
+        _record_scripts(plug, scripted)
+    for condition in CONDITIONS:
+        for plug in PUBLISHED:
+            for method in HARDER_METHODS:
+                row = Row(plug, condition, method)
+                it = found(row, scratch)
+                if len(it.success):
+                    report(row, it)
+
+
+def _record_scripts(plug: str, count: int) -> None:
+    """One attempt of each at every socket."""
+    met = sockets(plug, "", count)
+    for method in SCRIPTS if met else ():
+        it = attempts(method, met, SEED)
+        place: dict[str, Scalar] = {"sockets": count, "plug": plug, "method": method}
+        record(NAME, "success", float(it.success.mean()), "1", {**place, "episodes": 0}, SEED)
+        report_forces(place, it.peak_force.tolist())
+        if it.success.any():
+            seconds = float(it.seconds[it.success].mean())
+            record(NAME, "time of a success", seconds, "s", place, SEED)
+        if method == "privileged" and it.inside:
+            clearance = described_plug(plug_file(plug)).description.clearances[0]
+            for name, share in (("median", 0.5), ("95th percentile", 0.95)):
+                value = float(np.quantile(it.inside, share)) / clearance
+                metric = f"penetration over clearance, {name}"
+                record(NAME, metric, value, "1", {"sockets": count, "plug": plug}, SEED)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--attempts", type=int, default=20, help="sockets for each plug")
-    parser.add_argument("--harder", type=int, default=8, help="the same, under each condition")
-    parser.add_argument("--bodies", nargs="*", choices=list(BODIES), default=list(BODIES))
+    parser.add_argument("what", choices=["run", "record"])
+    parser.add_argument("--sockets", type=int, default=20, help="for each plug, and each script")
+    parser.add_argument("--harder", type=int, default=0, help="sockets under each condition")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--plugs", nargs="+", choices=named_plugs(), default=list(PUBLISHED))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=SCRATCH)
     words = parser.parse_args()
-    bundle, seed = PolicyBundle.load(SHIPPED), words.seed
-
-    def tasks(plug: str, condition: str, n: int) -> list[Task]:
-        space = plug_space(plug_file(plug), condition)
-        return space.sample(n, np.random.default_rng([seed, 1]), "held_out")
-
-    for body in words.bodies:
+    if words.what == "record":
+        record_all(words.folder, words.sockets)
+        return 0
+    for plug in words.plugs:
+        rows = [Row(plug, "", method) for method in words.methods]
+        run_rows(rows, words.sockets, words.folder)
+    for condition in CONDITIONS:
         for plug in words.plugs:
-            met = tasks(plug, "", words.attempts)
-            for method, shown in METHODS.items():
-                chosen = players(method, bundle, body, len(met), seed)
-                found = attempts(body, met, chosen, shown[-1] + 1, seed)
-                common: dict[str, Scalar] = {"body": body, "attempts": len(met), "plug": plug}
-                report({**common, "method": method}, shown, found, seed)
-                if method == "shipped policy":
-                    gap = float(found.success[:, shown[-1]].mean()) - PUBLISHED[plug]
-                    record(NAME, "success above the published", gap, "1", common, seed)
-                if method == "privileged" and found.inside:
-                    clearance = described_plug(plug_file(plug)).description.clearances[0]
-                    for name, share in (("median", 0.5), ("95th percentile", 0.95)):
-                        value = float(np.quantile(found.inside, share)) / clearance
-                        record(
-                            NAME, f"penetration over clearance, {name}", value, "1", common, seed
-                        )
-    for condition in CONDITIONS if words.harder else ():
-        for plug in words.plugs:
-            met = tasks(plug, condition, words.harder)
-            chosen = players("shipped policy", bundle, "arm", len(met), seed)
-            found = attempts("arm", met, chosen, HARDER_SHOWN[-1] + 1, seed)
-            common = {"condition": condition, "attempts": len(met), "plug": plug}
-            report(common, HARDER_SHOWN, found, seed)
+            rows = [Row(plug, condition, m) for m in HARDER_METHODS if m in words.methods]
+            run_rows(rows, words.harder, words.folder)
     return 0
 
 
