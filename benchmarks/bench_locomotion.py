@@ -6,9 +6,8 @@
 
 Parts: gentle, moderate, table, bridge, belief, change, throughput; the runs are those that the
 experiments `locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with
-loads and weak joints; moderate is the table on every ground and every body that the shipped policy
-was trained for, up to half of the hardest ground. FILE is a joint map of another robot, for the
-tables.
+loads and weak joints; moderate is the same with ice and slopes, which is what the shipped policy
+was trained for. FILE is a joint map of another robot, for the tables.
 Bridge is BUNDLE on moderate ground, one walk of 20 s on each task, with `acclimate bridge`, `twin`
 and `trial`; there a fall ends the walk.
 
@@ -76,7 +75,7 @@ def gentle(n: int) -> dict[str, list[Task]]:
 
 
 def moderate(n: int) -> dict[str, list[Task]]:
-    """Tasks of every case and trained ground up to half of the hardest, from held-out bands."""
+    """Tasks of every case on level and rough ground, from held-out bands."""
     rng = np.random.default_rng(SEED)
     return {"moderate ground": MODERATE_SPACE.sample(n, rng, "held_out")}
 

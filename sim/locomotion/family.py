@@ -97,4 +97,4 @@ GENTLE = replace(TRAINING, space=GENTLE_SPACE)
 """Loads and weak joints in full, on level and rough ground: what is learnt second."""
 
 MODERATE = replace(TRAINING, space=MODERATE_SPACE)
-"""Ice, slopes, loads and weak joints on every ground, up to half of the hardest."""
+"""The same with ice and slopes: what is learnt at length."""

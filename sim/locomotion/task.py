@@ -80,6 +80,7 @@ def _narrowed(**changes: dict[str, object]) -> TaskSpace:
     return replace(SPACE, parameters=tuple(parameters))
 
 
+UNEVEN = tuple(kind for kind in terrain.KINDS if kind not in ("flat", "rough"))
 GENTLE_CASES = ("nominal", "joint", "load", "joint and load")
 FLAT_SPACE = _narrowed(
     terrain={"unseen": tuple(kind for kind in terrain.KINDS if kind != "flat")},
@@ -87,15 +88,15 @@ FLAT_SPACE = _narrowed(
 )
 """Level ground and nothing that departs from its nominal value but motors and delay."""
 GENTLE_SPACE = _narrowed(
-    terrain={"unseen": tuple(kind for kind in terrain.KINDS if kind not in ("flat", "rough"))},
+    terrain={"unseen": UNEVEN},
     difficulty={"high": 0.5},
     case={"unseen": tuple(case for case in CASES if case not in GENTLE_CASES)},
 )
 """Level and rough ground, loads and weak joints: what a robot that has just learnt to walk can
 learn without falling all the time."""
-MODERATE_SPACE = _narrowed(difficulty={"high": 0.5})
-"""Every ground and every body, up to half of the hardest ground: what is learnt at length. The
-held-out ground, joint and case stay unseen."""
+MODERATE_SPACE = _narrowed(terrain={"unseen": UNEVEN}, difficulty={"high": 0.5})
+"""The same ground with every body and with ice and slopes: what is learnt at length, and where
+knowing pays. The held-out joint and case stay unseen."""
 
 
 def actual(task: Task) -> dict[str, float]:
