@@ -94,8 +94,10 @@ GENTLE_SPACE = _narrowed(
 )
 """Level and rough ground, loads and weak joints: what a robot that has just learnt to walk can
 learn without falling all the time."""
-MODERATE_SPACE = _narrowed(terrain={"unseen": UNEVEN}, difficulty={"high": 0.5})
-"""The same ground with every body and with ice and slopes: what is learnt at length, and where
+MODERATE_SPACE = _narrowed(
+    terrain={"unseen": UNEVEN}, difficulty={"high": 0.5}, slope={"high": 0.15}
+)
+"""The same ground with every body, with ice and slopes to 8.6°: what is learnt at length, and where
 knowing pays. The held-out joint and case stay unseen."""
 
 
