@@ -25,6 +25,7 @@ from robot_bridge.trial.folder import (
     read_header,
     read_lines,
 )
+from robot_bridge.trial.place_figures import draw_places, moments
 from robot_bridge.trial.probing import ProbeLine, found_rows, read_probes
 from robot_bridge.trial.statistics import Row, other_measures, table
 from robot_bridge.trial.svg import SERIES
@@ -126,6 +127,7 @@ def _content(
     if any(row.judged_by != judged for group in groups for row in group.rows):
         judged = ""
     rows = [group.rows for group in groups]
+    touches = {(line.task, line.episode) for line in probes}
     peaks = [line.outcome.measures.get("peak_force", 0.0) for line in lines]
     return {
         "title": settings.title or about.title or header.bundle,
@@ -147,17 +149,31 @@ def _content(
             (task, _safe(figures.belief(header, task, about.changes.get(task[0].task, ()))))
             for task in believed
         ],
+        "places": _places(figures, header, believed, touches),
         "errors": _safe(figures.errors(header, tasks)),
         "forces": _safe(force.svgs),
         "cut": force.cut,
         "peak": max(peaks),
         "probes": found_rows(probes, lines),
-        "touches": {(line.task, line.episode) for line in probes},
+        "touches": touches,
         "touched_first": any(line.episode == 0 for line in probes),
         "film": _film(settings.folder),
         "events": [(line, text) for line in lines for text in line.events],
         "listed": EVENTS,
     }
+
+
+def _places(
+    figures: Figures, header: TrialHeader, shown: Sequence[Task], touches: set[tuple[int, int]]
+) -> list[tuple[Task, list[Markup], int]]:
+    """Of each task that failed: itself, charts of where the belief still placed what it seeks, and
+    how many are left out."""
+    found = []
+    for task in shown:
+        held = [] if judged_by(task) else moments(task, touches)
+        if charts := _safe(draw_places(figures, header.latent, held)):
+            found.append((task, charts, len(held) - len(charts)))
+    return found
 
 
 def _safe(drawn: Sequence[str]) -> list[Markup]:
