@@ -42,6 +42,9 @@ ODDS = 1e-4
 Z90 = 1.6449
 STEP = np.array([1e-6, 1e-6, 1e-6, 1e-5, 1e-5, 1e-5, 1e-6, 1e-6, 1e-5])
 ITERATIONS = 30
+YAWS = (0.0, 0.5, -0.5, 1.0, -1.0)
+"""Where fits start, of the largest yaw of the socket: the first one that explains the touches is
+taken."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,18 @@ def seat_pose(report: ProbeReport) -> SeatPose:
         ]
         return np.concatenate([gaps, u / prior])
 
-    u = np.zeros(len(UNKNOWN))
-    for _ in range(ITERATIONS):
-        left, rows = residual(u), _jacobian(residual, u)
-        step = np.linalg.lstsq(rows, -left, rcond=None)[0]
-        u = u + step
-        if np.abs(step / prior).max() < 1e-6:
-            break
-    left, rows = residual(u), _jacobian(residual, u)
     count = len(poses)
-    found = float(left @ left)
+    # Which edge touches depends on the yaw, so that there may be other minima than the global one.
+    fits: list[tuple[float, np.ndarray]] = []
+    for turned in YAWS:
+        start = np.zeros(len(UNKNOWN))
+        start[UNKNOWN.index("socket_yaw")] = turned * target.yaw
+        u = _fit(residual, start, prior)
+        fits.append((float(np.sum(residual(u) ** 2)), u))
+        if fits[-1][0] <= chi_square_bound(count, ODDS):
+            break
+    found, u = min(fits, key=lambda fit: fit[0])
+    left, rows = residual(u), _jacobian(residual, u)
     if found > chi_square_bound(count, ODDS):
         worst = int(np.argmax(np.abs(left[:count])))
         raise ProbeError(
@@ -173,6 +178,19 @@ def _prior(target: ProbeTarget) -> np.ndarray:
     """Standard deviations (9,): each anywhere within its range."""
     socket = [target.across, target.across, target.height, target.yaw, target.tilt, target.tilt]
     return np.array([*socket, target.grasp, target.grasp, target.grasp_yaw]) / np.sqrt(3)
+
+
+def _fit(
+    residual: Callable[[np.ndarray], np.ndarray], start: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """The unknowns (9,) by Gauss-Newton."""
+    u = start
+    for _ in range(ITERATIONS):
+        step = np.linalg.lstsq(_jacobian(residual, u), -residual(u), rcond=None)[0]
+        u = u + step
+        if np.abs(step / prior).max() < 1e-6:
+            break
+    return u
 
 
 def _jacobian(function: Callable[[np.ndarray], np.ndarray], u: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from robot_bridge.probing.motion import Prober
 from robot_bridge.protocol.probe_messages import Blocks, ProbeReport, ProbeTarget
 from sim.core.parameter import Split
 from sim.core.task_space import Task
-from sim.insertion.body import WristBody
+from sim.insertion.body import Body, WristBody
 from sim.insertion.probe import allow_probing, probe_target
 from sim.insertion.space import SPACE
 from sim.insertion.spec import SPEC
@@ -38,13 +38,16 @@ def truth(task: Task) -> np.ndarray:
 
 
 class Cell:
-    """One wrist rig. spoil(period, observation, cell): the observation (n_o,) as the sensors give
-    it."""
+    """One wrist rig, or an arm. spoil(period, observation, cell): the observation (n_o,) as the
+    sensors give it."""
 
     def __init__(
-        self, task: Task, spoil: Callable[[int, np.ndarray, Cell], np.ndarray] | None = None
+        self,
+        task: Task,
+        spoil: Callable[[int, np.ndarray, Cell], np.ndarray] | None = None,
+        body: Callable[[int], Body] = WristBody,
     ) -> None:
-        self.worlds = InsertionWorlds(1, 0, 1, WristBody)
+        self.worlds = InsertionWorlds(1, 0, 1, body)
         self.worlds.assign([task])
         allow_probing(self.worlds, True)
         self.target: ProbeTarget = probe_target(self.worlds)

@@ -10,7 +10,11 @@ from robot_bridge.probing.limits import Layout, ProbeSettings, check_probing
 from robot_bridge.probing.motion import FIRM, Prober
 from robot_bridge.probing.pose import TOLD, measured_prior, seat_pose
 from sim.demo import SHIPPED
+from sim.insertion.arm import ArmBody
+from sim.insertion.parts.described import plug_file
+from sim.insertion.parts.spaces import plug_space
 from sim.insertion.spec import SPEC
+from sim.twin.twin import draw_tasks
 from tests.support.probed_cell import WRENCH, Cell, task, touched, truth
 
 
@@ -31,6 +35,17 @@ def test_touches_find_the_seat(group):
     assert 30 < report.seconds < 90
     prior = measured_prior(found, {})
     assert all(quantity.measured for quantity in prior.parameters)
+
+
+def test_a_plug_without_symmetry_is_found_however_far_its_socket_is_turned():
+    """Fits from no yaw alone end in a minimum in which another edge touches."""
+    space = plug_space(plug_file("nema_14_30p"))
+    for number in (0, 9):
+        one = draw_tasks(space, {"held_out": 100}, 0)[number]
+        cell = Cell(one, body=ArmBody)
+        cell.worlds.rng = np.random.default_rng([0, number, 1, 1])
+        found = seat_pose(touched(cell))
+        assert (np.abs(found.mean - truth(one)) < 4 * found.std).all()
 
 
 def noisy(period, observation, cell):
