@@ -1,9 +1,13 @@
 """Time of each part of PEARL's update, and of an iteration's other parts.
 
     python -m benchmarks.bench_update [family ...] [--quick]
+    python -m benchmarks.bench_update EXPERIMENT [SETTING=VALUE ...] --tree PATH
 
 Trains a published family with its experiment's settings for a few iterations, and times each part
 of an update. Run it alone: another process changes the times more than the parts differ.
+
+With --tree another checkout's updates are measured in turns with this one's, by processor time, and
+nothing is recorded.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 os.environ.setdefault("MUJOCO_GL", "disable")
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +31,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.support import update_probe
 from benchmarks.support.learners import expect
-from benchmarks.support.results import FOLDER, record
+from benchmarks.support.results import FOLDER, ROOT, record
 from policies.algorithms.pearl.config import PearlSettings
 from policies.algorithms.pearl.learner import PearlLearner
 from policies.algorithms.registry import train_settings
@@ -118,11 +125,62 @@ def _records(quick: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
+def compare(tree: Path, experiment: str, changes: list[str], blocks: int) -> None:
+    """Print both trees' processor times of an update, from blocks in turns."""
+    command = [sys.executable, "-P", update_probe.__file__, experiment, *changes]
+    probes = {
+        root: subprocess.Popen(
+            command,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for root in (tree, ROOT)
+    }
+    found: dict[Path, list[float]] = {root: [] for root in probes}
+    try:
+        for number in range(blocks):
+            # Each tree comes first in every second turn.
+            for root, probe in list(probes.items())[:: 1 if number % 2 else -1]:
+                found[root].append(1e3 * _block(probe))
+    finally:
+        for probe in probes.values():
+            probe.kill()
+            probe.wait()
+    for root, times in found.items():
+        levels = ", ".join(f"p{q} {np.percentile(times, q):.2f}" for q in (0, 10, 50))
+        print(f"{experiment}, {root}: {levels} ms of processor time an update")
+    old, new = (np.median(times) for times in found.values())
+    print(f"{experiment}: {old / new:.2f} times the updates per second, by the medians")
+
+
+def _block(probe: subprocess.Popen[str], updates: int = 10) -> float:
+    """Seconds of an update. Raises RuntimeError when the probe has ended."""
+    if probe.stdin is None or probe.stdout is None:
+        raise RuntimeError(f"{probe.args}: started without pipes")
+    probe.stdin.write(f"{updates}\n")
+    probe.stdin.flush()
+    line = probe.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{probe.args}: ended with {probe.wait()}")
+    return float(line)
+
+
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_update", description=__doc__)
-    parser.add_argument("family", nargs="*", help=f"some of {', '.join(FAMILIES)}")
+    parser.add_argument(
+        "family", nargs="*", help=f"some of {', '.join(FAMILIES)}; with --tree, see above"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke test that records nothing")
+    parser.add_argument("--tree", type=Path, help="another checkout, to compare this one with")
+    parser.add_argument("--blocks", type=int, default=20, help="of ten updates, for each tree")
     chosen = parser.parse_args(words)
+    if chosen.tree is not None:
+        experiment, *changes = chosen.family or ["cheetah_vel"]
+        compare(chosen.tree.resolve(), experiment, changes, chosen.blocks)
+        return 0
     unknown = sorted(set(chosen.family) - set(FAMILIES))
     if unknown:
         parser.error(f"{unknown[0]!r}: expected {', '.join(FAMILIES)}")

@@ -95,9 +95,10 @@ class TwinCritic(Critic):
         for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(b, x, w)
             if i < len(self.gains):
-                x = F.layer_norm(x, x.shape[-1:]) * self.gains[i] + self.shifts[i]
+                x = F.layer_norm(x, x.shape[-1:])
+                x = torch.addcmul(self.shifts[i], x, self.gains[i])
             if i < len(self.weights) - 1:
-                x = F.relu(x)
+                x = F.relu_(x)
         return x.squeeze(-1)
 
 

@@ -71,7 +71,8 @@ def mlp(sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
         if i < len(sizes) - 2:
             if layer_norm:
                 layers.append(nn.LayerNorm(b))
-            layers.append(nn.ReLU())
+            # In place: the layer before it keeps nothing of its output.
+            layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
 

@@ -38,6 +38,7 @@ from policies.networks.critics import Critic, make_critic
 from policies.networks.modules import Actor, FactorEncoder, RewardUnits
 from policies.networks.recurrent import RecurrentEncoder
 from policies.replay.run_replay import Rows, RunReplay
+from policies.training.device import float32_products
 from sim.core.worlds import WorldSpec
 
 Encoder = FactorEncoder | RecurrentEncoder
@@ -160,6 +161,12 @@ class PearlNetworks:
         Returns:
             scalars, still tensors: losses, Q, temperature, entropy, belief statistics.
         """
+        with float32_products(self.device.type):
+            return self._update(replay, factors, rng)
+
+    def _update(
+        self, replay: RunReplay, factors: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
         c = self.config
         runs = replay.sample_runs(c.tasks_per_batch, c.context_recency, rng)
         if c.fixed_actor and self.encoder is not None:
