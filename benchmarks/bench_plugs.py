@@ -229,13 +229,13 @@ def report_forces(parameters: dict[str, Scalar], forces: Sequence[float]) -> Non
 
 def report(row: Row, it: Found) -> None:
     """Success by episodes before, peak forces of attempts, and what explorations cost."""
-    count = len(it.success)
-    place: dict[str, Scalar] = {"sockets": count, "plug": row.plug, "method": row.method}
+    place: dict[str, Scalar] = {"plug": row.plug, "method": row.method}
     if row.condition:
         place = {"condition": row.condition, **place}
     for k in (k for k in SHOWN if k < row.episodes):
         rate = float(it.success[:, k].mean())
         record(NAME, "success", rate, "1", {**place, "episodes": k}, SEED)
+    record(NAME, "sockets", len(it.success), "1", place, SEED)
     report_forces(place, it.peak_force)
     if it.seconds:
         record(NAME, "time of a success", float(np.mean(it.seconds)), "s", place, SEED)
@@ -279,8 +279,9 @@ def _record_scripts(plug: str, count: int) -> None:
     met = sockets(plug, "", count)
     for method in SCRIPTS if met else ():
         it = attempts(method, met, SEED)
-        place: dict[str, Scalar] = {"sockets": count, "plug": plug, "method": method}
+        place: dict[str, Scalar] = {"plug": plug, "method": method}
         record(NAME, "success", float(it.success.mean()), "1", {**place, "episodes": 0}, SEED)
+        record(NAME, "sockets", count, "1", place, SEED)
         report_forces(place, it.peak_force.tolist())
         if it.success.any():
             seconds = float(it.seconds[it.success].mean())
@@ -290,7 +291,7 @@ def _record_scripts(plug: str, count: int) -> None:
             for name, share in (("median", 0.5), ("95th percentile", 0.95)):
                 value = float(np.quantile(it.inside, share)) / clearance
                 metric = f"penetration over clearance, {name}"
-                record(NAME, metric, value, "1", {"sockets": count, "plug": plug}, SEED)
+                record(NAME, metric, value, "1", {"plug": plug}, SEED)
 
 
 def main() -> int:
