@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +39,7 @@ from robot_bridge.transport.key_store import KeyFolder
 
 NAME = "overload"
 RECOVERY = 60.0  # that a bridge gets to serve a new robot after the load [s]
+CONNECTING = 5.0  # that the robots get to be welcomed before the load counts [s]
 TRY = 5.0  # after which the new robot connects again and begins a new episode [s]
 
 
@@ -223,6 +224,17 @@ def recovered(site: Site) -> bool:
     return False
 
 
+def connect(robots: list[Robot], attack: Attack, alive: Callable[[], bool]) -> None:
+    """Have the robots welcomed. What they are answered meanwhile does not count: while many shake
+    hands at once, those that came first are answered late."""
+    deadline = time.monotonic() + CONNECTING
+    drive(robots, 1 / attack.rate, 1.0, alive)
+    while alive() and time.monotonic() < deadline and not all(robot.session for robot in robots):
+        drive(robots, 1 / attack.rate, 0.2, alive)
+    for robot in robots:
+        robot.count_anew()
+
+
 def run(attack: Attack, seconds: float) -> Round:
     """One round."""
     found = Round()
@@ -231,7 +243,7 @@ def run(attack: Attack, seconds: float) -> Round:
         try:
             with started(site.words()) as process:
                 robots = site.robots()
-                drive(robots, 1 / attack.rate, 1.0, lambda: process.poll() is None)
+                connect(robots, attack, lambda: process.poll() is None)
                 idle = [site.dealer("idle") for _ in range(attack.idle)]
                 for number, peer in enumerate(idle):
                     peer.send(encode_message(Hello("operator", f"idle{number}")))

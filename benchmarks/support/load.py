@@ -46,7 +46,8 @@ class Robot:
     """One driver, in an episode of its own; it connects again PATIENCE after the last frame.
 
     connect: makes its socket. refused: whether it was refused or stopped. sent: time of each
-    observation [ns], by sequence. ages: of answers [s]. timely: TRACK answers within a period.
+    observation [ns], by sequence. ages: of answers [s]. timely: TRACK answers within a period. Both
+    are of the observations since `count_anew`.
     """
 
     def __init__(self, connect: Callable[[], zmq.Socket], name: str, manifest: Manifest) -> None:
@@ -55,6 +56,7 @@ class Robot:
         self.sent: dict[int, int] = {}
         self.ages: list[float] = []
         self.timely = 0
+        self._uncounted = 0
         self._period_ns = round(manifest.control_period * 1e9)
         self._numbers = middle(manifest)
         self._beat_ns = 0
@@ -115,14 +117,27 @@ class Robot:
                 self.session = 0
         elif frame.kind is Kind.COMMAND:
             command = decode_command(frame)
+            if command.sequence <= self._uncounted:
+                return
             age_ns = time.monotonic_ns() - self.sent[command.sequence]
             self.ages.append(age_ns / 1e9)
+            self.refused |= command.mode is Mode.STOP
             self.timely += command.mode is Mode.TRACK and age_ns <= self._period_ns
+
+    def count_anew(self) -> None:
+        """Forget the answers so far, and begin an episode. A robot that stays stopped counts as
+        told to stop at its next command."""
+        self.refused = False
+        self._first = True
+        self._uncounted = len(self.sent)
+        self.timely = 0
+        self.ages.clear()
 
     @property
     def served(self) -> bool:
         """Whether its answers came in time."""
-        return bool(self.sent) and self.timely >= SERVED * len(self.sent)
+        counted = len(self.sent) - self._uncounted
+        return counted > 0 and self.timely >= SERVED * counted
 
     def tell(self, data: bytes) -> None:
         """Send a frame, or drop it if too many wait."""
