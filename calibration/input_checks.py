@@ -153,7 +153,11 @@ def _units(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     if (size == 0).any():
         return []  # told as too little motion
     alike = motion.T @ expected / size
+    # Of a joint that hardly moves friction is all that shows; it is told as too little motion.
+    moving = np.sqrt((r.dq**2).mean(axis=0)) >= LEAST_SPEED
     for j, joint in enumerate(robot.joints):
+        if not moving[j]:
+            continue
         other = int(np.abs(alike[j]).argmax())
         slope = float(motion[:, j] @ expected[:, j] / (expected[:, j] @ expected[:, j]))
         # First: where two joints move against each other, swapped ones seem mirrored.
@@ -169,8 +173,7 @@ def _units(robot: JointRobot, r: JointRecording) -> list[tuple[str, str]]:
     speed = np.gradient(r.q, TIMESTEP, axis=0)
     for j, joint in enumerate(robot.joints):
         slope = float(speed[:, j] @ r.dq[:, j] / max(speed[:, j] @ speed[:, j], 1e-12))
-        moving = np.sqrt((r.dq[:, j] ** 2).mean()) > LEAST_SPEED
-        if moving and not found and not 0.3 < slope < 3:
+        if moving[j] and not found and not 0.3 < slope < 3:
             text = f"the velocity of {joint} is {slope:.3g} times its reading's derivative"
             found.append(("degrees", f"{text}; expected about 1, in rad/s"))
     return found

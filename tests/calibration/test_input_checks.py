@@ -108,6 +108,12 @@ def test_a_bad_recording_is_named(kind: str, spoil, robot: JointRobot, recording
     assert kind in kinds(robot, spoil(recording))
 
 
+def test_too_little_motion_is_nothing_else(robot: JointRobot, command: np.ndarray):
+    """Joints that friction holds once seemed to follow each other's targets."""
+    small = command[0] + 0.02 * (command - command[0])
+    assert kinds(robot, JointTwin(robot, 1).run(small)) == {"motion"}
+
+
 def test_a_joint_at_its_torque_limit_is_named(robot: JointRobot, recording: JointRecording):
     def saturated(values: np.ndarray) -> np.ndarray:
         values[700:800, 4] = robot.layout.torque_limits[4]
