@@ -90,7 +90,7 @@ class CalibrateSettings:
     touches: what a probing kept, for blocks socket and contact.
     robot: recordings takes the files; plan only writes the motions and poses to follow, as CSV;
         twin moves and records a simulated robot; bridge has a robot touch its cell, for socket and
-        contact.
+        contact. A robot of your own is named by body.
     endpoint: of the bridge, for robot=bridge: local, ipc:///PATH or tcp://HOST:PORT.
     keys: for tcp: folder of keys, or one certificate; null takes $ACCLIMATE_KEYS or
         ~/.config/acclimate/keys.
