@@ -62,6 +62,7 @@ TOUCHED = "blocks=[socket,contact]"
 SCHEDULE = ("script_iterations=2", "validation_every=4", "validation_tasks=64", "threads=1")
 GROUPS: tuple[Split, ...] = ("held_out", "unseen_choice")
 EPISODES = 4
+POLICIES = ("shipped", "wide", "narrow")
 BUNDLES = "the bundle's"
 
 
@@ -193,13 +194,15 @@ def bench_walk(count: int, seeds: int, folder: Path, bundle: Path) -> None:
     record(NAME, "priors that the bundle takes", float(np.mean(accepted)), "1", shared, 0)
 
 
-def bench_retraining(tasks: int, iterations: int, folder: Path) -> None:
-    """Measure a cell, train in it and in the family's space, and compare."""
+def bench_retraining(tasks: int, iterations: int, folder: Path, only: Sequence[str]) -> None:
+    """Measure a cell, train in it and in the family's space, and compare those named."""
     if not (folder / "cell").exists():
         run_command("calibrate", "robot=twin", TOUCHED, "seed=0", f"out={folder}/cell")
     space = TaskSpace.load(folder / "cell" / "space.yaml")
-    bundles = {"shipped": SHIPPED}
+    bundles = {"shipped": SHIPPED} if "shipped" in only else {}
     for name, narrow in (("wide", []), ("narrow", [f"space={folder}/cell/space.yaml"])):
+        if name not in only:
+            continue
         run = folder / name
         words = ("experiment=insertion_pearl", f"start={SHIPPED}", *narrow, *SCHEDULE)
         run_command("train", *words, f"iterations={iterations}", f"name={name}", f"out={run}")
@@ -279,10 +282,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=SCRATCH, help="of the twins' files")
     parser.add_argument("--tasks", type=int, default=100, help="of each group, to insert")
     parser.add_argument("--iterations", type=int, default=16, help="of both trainings")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--runs", type=Path, default=CELL, help="of the cell and both trainings")
     options = parser.parse_args()
     if options.what == "retraining":
-        bench_retraining(options.tasks, options.iterations, options.runs)
+        bench_retraining(options.tasks, options.iterations, options.runs, options.policies)
         return
     bench_walk(options.twins, options.seeds, options.folder, options.bundle)
 
