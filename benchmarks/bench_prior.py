@@ -21,7 +21,7 @@ import os
 os.environ.setdefault("MUJOCO_GL", "disable")
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,13 +30,13 @@ import mujoco
 import numpy as np
 
 import acclimate
+from adapt.adapters.base import Adapter, Transition
 from adapt.adapters.registry import make_adapter
 from adapt.belief.gaussian import GaussianPrior
 from adapt.bundle.policy_bundle import PolicyBundle
 from adapt.errors import AcclimateError, PriorError
 from adapt.prior import PRIOR_FORMAT, MeasuredPrior, MeasuredQuantity, latent_prior
 from benchmarks.bench_calibration import SCRATCH, Kept, file_of, kept
-from benchmarks.support.adapted import episode
 from benchmarks.support.results import Scalar, record
 from calibration.legs.locomotion import locomotion_prior, locomotion_quantities
 from calibration.legs.model import LegsModel, legs_model
@@ -44,6 +44,7 @@ from calibration.legs.stance import PAYLOAD
 from calibration.posterior import Posterior
 from sim.core.parameter import Split
 from sim.core.task_space import Task, TaskSpace
+from sim.core.worlds import Step, Worlds
 from sim.demo import SHIPPED
 from sim.insertion.space import FACTOR_TERMS, FACTORS
 from sim.insertion.space import SPACE as INSERTION
@@ -270,6 +271,35 @@ def insert(bundle: Path, tasks: Sequence[Task], prior: MeasuredPrior | None) -> 
         return success
     finally:
         worlds.close()
+
+
+def episode(
+    worlds: Worlds, adapters: Sequence[Adapter], periods: int
+) -> Iterator[tuple[Step, np.ndarray]]:
+    """One episode in every world, of at most so many periods. Yields each step and which worlds
+    (B,) were in their episode as it was made."""
+    going = np.ones(len(adapters), bool)
+    seen = worlds.reset(going)
+    for adapter in adapters:
+        adapter.begin_episode()
+    action = np.zeros((len(adapters), worlds.spec.action_size), np.float32)
+    for _ in range(periods):
+        action[:] = 0.0
+        for i in np.flatnonzero(going).tolist():
+            action[i] = adapters[i].act(seen[i]).normalised
+        step = worlds.step(action)
+        for i in np.flatnonzero(going).tolist():
+            reward, terminal = float(step.measured_reward[i]), bool(step.discount[i] == 0)
+            adapters[i].observe(
+                Transition(seen[i], action[i], reward, step.observation[i], terminal)
+            )
+        yield step, going
+        going = going & ~step.done
+        if not going.any():
+            break
+        seen = step.observation
+    for adapter in adapters:
+        adapter.end_episode()
 
 
 def run_command(*words: str) -> None:
