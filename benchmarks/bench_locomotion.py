@@ -4,10 +4,11 @@
         [--ours RUN] [--randomised RUN] [--history RUN] [--regression RUN] [--oracle RUN]
         [--robot FILE] [--bundle BUNDLE]
 
-Parts: gentle, moderate, table, bridge, belief, change, throughput; the runs are those that the
-experiments `locomotion_*` leave behind. Gentle is the table on level and rough ground alone, with
-loads and weak joints; moderate is the same with ice and slopes, which is what the shipped policy
-was trained for. FILE is a joint map of another robot, for the tables.
+Parts: gentle, moderate, worth, table, bridge, belief, change, throughput; the runs are those that
+the experiments `locomotion_*` leave behind. Gentle is the table on level and rough ground alone,
+with loads and weak joints; moderate is the same with ice and slopes, which is what the shipped
+policy was trained for; worth is moderate again for runs that were trained for as long as each
+other, and shows what knowing is worth. FILE is a joint map of another robot, for the tables.
 Bridge is BUNDLE on moderate ground, one walk of 20 s on each task, with `acclimate bridge`, `twin`
 and `trial`; there a fall ends the walk.
 
@@ -49,7 +50,7 @@ from sim.twin.stage import stage
 
 NAME = "locomotion"
 SEED = 1000
-PARTS = ("gentle", "moderate", "table", "bridge", "belief", "change", "throughput")
+PARTS = ("gentle", "moderate", "worth", "table", "bridge", "belief", "change", "throughput")
 SHOWN_BY_CASE = (
     "velocity error",
     "settled velocity error",
@@ -78,6 +79,11 @@ def moderate(n: int) -> dict[str, list[Task]]:
     """Tasks of every case on level and rough ground, from held-out bands."""
     rng = np.random.default_rng(SEED)
     return {"moderate ground": MODERATE_SPACE.sample(n, rng, "held_out")}
+
+
+def worth(n: int) -> dict[str, list[Task]]:
+    """The tasks of `moderate`, under a name of their own."""
+    return {"moderate ground, equal training": moderate(n)["moderate ground"]}
 
 
 def held_out(n: int) -> dict[str, list[Task]]:
@@ -306,7 +312,7 @@ def main() -> int:
     policies |= {
         name: load_best(folder)[0].learner.policy() for name, folder in folders.items() if folder
     }
-    tables = {"gentle": gentle, "moderate": moderate, "table": held_out}
+    tables = {"gentle": gentle, "moderate": moderate, "worth": worth, "table": held_out}
     for part, groups in tables.items():
         if part in parts:
             table(policies, groups(given.tasks), given.seconds, given.robot)
