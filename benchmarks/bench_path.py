@@ -24,8 +24,8 @@ from typing import BinaryIO, cast
 import msgspec
 import numpy as np
 
-from benchmarks.support import path_probe
-from benchmarks.support.path_probe import Block, Case
+from benchmarks.support.children import path_probe
+from benchmarks.support.children.path_probe import Block, Case
 from benchmarks.support.results import FOLDER, ROOT, record
 
 NAME = "path"

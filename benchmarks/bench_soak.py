@@ -134,7 +134,7 @@ def soak(plan: Plan, scratch: Path) -> bool:
 def drive(plan: Plan, endpoint: str, floor: str, bundle: Path, bridge: int) -> dict[str, Any]:
     """Run the robot; returns its counts. Raises RuntimeError if it fails."""
     seconds = 60.0 * plan.minutes
-    command = [sys.executable, "-m", "benchmarks.support.soak_robot"]
+    command = [sys.executable, "-m", "benchmarks.support.children.soak_robot"]
     words = [*command, endpoint, floor, str(bundle), str(bridge), str(seconds)]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, timeout=120 + 2 * seconds

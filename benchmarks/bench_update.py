@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.support import update_probe
+from benchmarks.support.children import update_probe
 from benchmarks.support.learners import expect
 from benchmarks.support.results import FOLDER, ROOT, record
 from policies.algorithms.pearl.config import PearlSettings

@@ -4,7 +4,7 @@ import pytest
 
 from adapt.bundle.policy_bundle import PolicyBundle
 from benchmarks.bench_path import Plan, measure, tell
-from benchmarks.support.path_probe import Case, Probe
+from benchmarks.support.children.path_probe import Case, Probe
 from benchmarks.support.results import ROOT, read
 from tests.support import tiny_bundle
 

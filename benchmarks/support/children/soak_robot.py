@@ -1,6 +1,6 @@
 """The robot of the soak: a driver at a fixed rate that finds the cause of each missed period.
 
-    python -m benchmarks.support.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
+    python -m benchmarks.support.children.soak_robot ENDPOINT FLOOR BUNDLE PID SECONDS
 
 PID is the bridge's. Prints `moving` once it follows commands, then one line of JSON at the end.
 Between two episodes it drives the floor at FLOOR for a second, at the same rate. This shows what a
