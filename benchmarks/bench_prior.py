@@ -165,8 +165,13 @@ def bench_walk(count: int, seeds: int, folder: Path, bundle: Path) -> None:
     twins = [
         Twin(legs, kept("legs", seed, folder), kept("standing", seed, folder))
         for seed in range(count)
-        if file_of("standing", seed, folder).exists()
+        if file_of("legs", seed, folder).exists() and file_of("standing", seed, folder).exists()
     ]
+    if not twins:
+        raise SystemExit(
+            f"{folder} holds no twin that was calibrated; first run python -m "
+            "benchmarks.bench_calibration run legs, and run standing"
+        )
     loaded = PolicyBundle.load(bundle)
 
     def start(prior: MeasuredPrior) -> GaussianPrior | None:
